@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernel behind the system-call table: errno turned into a negative
+ * return value, once, here.
+ */
+#include "uffd/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+size_t ferry__page_size;
+
+static int edge(long r)
+{
+	return r < 0 ? -errno : (int)r;
+}
+
+static ssize_t edge_size(ssize_t r)
+{
+	return r < 0 ? -errno : r;
+}
+
+static int linux_open(const char *path, int flags)
+{
+	return edge(open(path, flags | O_CLOEXEC));
+}
+
+static int linux_close(int fd)
+{
+	return edge(close(fd));
+}
+
+static ssize_t linux_read(int fd, void *buf, size_t len)
+{
+	return edge_size(read(fd, buf, len));
+}
+
+static ssize_t linux_write(int fd, const void *buf, size_t len)
+{
+	return edge_size(write(fd, buf, len));
+}
+
+static ssize_t linux_pread(int fd, void *buf, size_t len, off_t off)
+{
+	return edge_size(pread(fd, buf, len, off));
+}
+
+static int linux_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	return edge(poll(fds, n, timeout_ms));
+}
+
+static int linux_eventfd(unsigned int value, int flags)
+{
+	return edge(eventfd(value, flags));
+}
+
+static int linux_ioctl(int fd, unsigned long request, void *arg)
+{
+	return edge(ioctl(fd, request, arg));
+}
+
+static int linux_userfaultfd(int flags)
+{
+	return edge(syscall(SYS_userfaultfd, flags));
+}
+
+static int edge_addr(void *r, void **ret_addr)
+{
+	if (r == MAP_FAILED)
+		return -errno;
+	*ret_addr = r;
+	return 0;
+}
+
+static int linux_mmap(void *addr, size_t len, int prot, int flags, int fd,
+		      off_t off, void **ret_addr)
+{
+	return edge_addr(mmap(addr, len, prot, flags, fd, off), ret_addr);
+}
+
+static int linux_munmap(void *addr, size_t len)
+{
+	return edge(munmap(addr, len));
+}
+
+static int linux_mremap(void *addr, size_t old_len, size_t new_len, int flags,
+			void *new_addr, void **ret_addr)
+{
+	return edge_addr(mremap(addr, old_len, new_len, flags, new_addr),
+			 ret_addr);
+}
+
+static int linux_mprotect(void *addr, size_t len, int prot)
+{
+	return edge(mprotect(addr, len, prot));
+}
+
+static int linux_madvise(void *addr, size_t len, int advice)
+{
+	return edge(madvise(addr, len, advice));
+}
+
+static ssize_t linux_process_madvise(int pidfd, const struct iovec *iov,
+				     size_t n, int advice)
+{
+	return edge_size(
+		syscall(SYS_process_madvise, pidfd, iov, n, advice, 0));
+}
+
+static int linux_mincore(void *addr, size_t len, unsigned char *vec)
+{
+	return edge(mincore(addr, len, vec));
+}
+
+static int linux_membarrier(int command, unsigned int flags)
+{
+	return edge(syscall(SYS_membarrier, command, flags, 0));
+}
+
+static int linux_sigaction(int sig, const struct sigaction *act,
+			   struct sigaction *old)
+{
+	return edge(sigaction(sig, act, old));
+}
+
+static int linux_sched_yield(void)
+{
+	return edge(sched_yield());
+}
+
+static int linux_gettid(void)
+{
+	return (int)syscall(SYS_gettid);
+}
+
+static int linux_getpid(void)
+{
+	return (int)getpid();
+}
+
+static uint64_t linux_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void linux_sleep_ns(uint64_t ns)
+{
+	struct timespec ts = {
+		.tv_sec = (time_t)(ns / 1000000000u),
+		.tv_nsec = (long)(ns % 1000000000u),
+	};
+
+	nanosleep(&ts, NULL);
+}
+
+const struct ferry__sys ferry__sys_linux = {
+	.open = linux_open,
+	.close = linux_close,
+	.read = linux_read,
+	.write = linux_write,
+	.pread = linux_pread,
+	.poll = linux_poll,
+	.eventfd = linux_eventfd,
+	.ioctl = linux_ioctl,
+	.userfaultfd = linux_userfaultfd,
+	.mmap = linux_mmap,
+	.munmap = linux_munmap,
+	.mremap = linux_mremap,
+	.mprotect = linux_mprotect,
+	.madvise = linux_madvise,
+	.process_madvise = linux_process_madvise,
+	.mincore = linux_mincore,
+	.membarrier = linux_membarrier,
+	.sigaction = linux_sigaction,
+	.sched_yield = linux_sched_yield,
+	.gettid = linux_gettid,
+	.getpid = linux_getpid,
+	.now_ns = linux_now_ns,
+	.sleep_ns = linux_sleep_ns,
+};
+
+const struct ferry__sys *ferry__sys = &ferry__sys_linux;
+
+/* Before main, so that handlers and inline paths read a plain variable. */
+__attribute__((constructor)) static void read_page_size(void)
+{
+	ferry__page_size = (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static size_t read_huge_size(void)
+{
+	char buf[32];
+	ssize_t n;
+	int fd;
+
+	fd = ferry__sys->open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size",
+			      O_RDONLY);
+	if (fd < 0)
+		return 0;
+	n = ferry__sys->read(fd, buf, sizeof(buf) - 1);
+	ferry__sys->close(fd);
+	if (n <= 0)
+		return 0;
+	buf[n] = '\0';
+	return strtoull(buf, NULL, 10);
+}
+
+size_t ferry__huge_size(void)
+{
+	/*
+	 * S1: relaxed suffices: every racing reader computes the same value,
+	 * and the word carries no other data. SIZE_MAX stands for "not read".
+	 */
+	static size_t cached = SIZE_MAX;
+	size_t size = __atomic_load_n(&cached, __ATOMIC_RELAXED);
+
+	if (size != SIZE_MAX)
+		return size;
+	size = read_huge_size();
+	__atomic_store_n(&cached, size, __ATOMIC_RELAXED);
+	return size;
+}
+
+_Noreturn void ferry__die(const char *file, int line, const char *what)
+{
+	char buf[256];
+	int n;
+
+	n = snprintf(buf, sizeof(buf), "ferry: %s:%d: invariant broken: %s\n",
+		     file, line, what);
+	if (n > 0 && write(STDERR_FILENO, buf, (size_t)n) < 0)
+		abort();
+	abort();
+}
+
+int ferry__params_copy(void *dst, size_t known, const void *src, size_t min)
+{
+	const unsigned char *tail;
+	size_t size, i;
+
+	memcpy(&size, src, sizeof(size));
+	if (size < min)
+		return -EINVAL;
+	tail = (const unsigned char *)src;
+	for (i = known; i < size; i++)
+		if (tail[i])
+			return -E2BIG;
+	memset(dst, 0, known);
+	memcpy(dst, src, size < known ? size : known);
+	return 0;
+}

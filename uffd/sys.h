@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one edge between Ferry and the kernel: a table of system calls and the
+ * clock.
+ *
+ * Every layer calls the kernel through ferry__sys, so that a test can put
+ * another table in its place and inject any errno, short count, stale field
+ * or delay without a kernel that would give it. Entries return a negative
+ * errno on failure, so that nothing above this file reads errno.
+ *
+ * The table changes only in tests, before other threads run; the pointer is
+ * therefore a plain one.
+ */
+#ifndef FERRY_UFFD_SYS_H
+#define FERRY_UFFD_SYS_H
+
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct ferry__sys {
+	/* Descriptors. */
+	int (*open)(const char *path, int flags);
+	int (*close)(int fd);
+	ssize_t (*read)(int fd, void *buf, size_t len);
+	ssize_t (*write)(int fd, const void *buf, size_t len);
+	ssize_t (*pread)(int fd, void *buf, size_t len, off_t off);
+	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
+	int (*eventfd)(unsigned int value, int flags);
+	/* Non-negative result on success: PAGEMAP_SCAN counts regions. */
+	int (*ioctl)(int fd, unsigned long request, void *arg);
+	int (*userfaultfd)(int flags);
+
+	/* Memory. Addresses come back through ret_addr. */
+	int (*mmap)(void *addr, size_t len, int prot, int flags, int fd,
+		    off_t off, void **ret_addr);
+	int (*munmap)(void *addr, size_t len);
+	int (*mremap)(void *addr, size_t old_len, size_t new_len, int flags,
+		      void *new_addr, void **ret_addr);
+	int (*mprotect)(void *addr, size_t len, int prot);
+	int (*madvise)(void *addr, size_t len, int advice);
+	/* Any advice on many ranges of this process (6.13). */
+	ssize_t (*process_madvise)(int pidfd, const struct iovec *iov,
+				   size_t n, int advice);
+	int (*mincore)(void *addr, size_t len, unsigned char *vec);
+	int (*membarrier)(int command, unsigned int flags);
+
+	/* Threads and signals. */
+	int (*sigaction)(int sig, const struct sigaction *act,
+			 struct sigaction *old);
+	int (*sched_yield)(void);
+	int (*gettid)(void);
+	int (*getpid)(void);
+
+	/* Clock: CLOCK_MONOTONIC in nanoseconds; sleeping may end early. */
+	uint64_t (*now_ns)(void);
+	void (*sleep_ns)(uint64_t ns);
+};
+
+/* The kernel itself. */
+extern const struct ferry__sys ferry__sys_linux;
+
+/* The table in force; starts as &ferry__sys_linux. */
+extern const struct ferry__sys *ferry__sys;
+
+/* Size of a base page in bytes, read once when the library is loaded. */
+extern size_t ferry__page_size;
+
+/* Size of a PMD-mapped huge page in bytes; 0 where there are none. */
+size_t ferry__huge_size(void);
+
+/*
+ * Aborts with file and line: for a corrupted invariant of Ferry's own, never
+ * for a mistake of the host. Signal-safe.
+ */
+_Noreturn void ferry__die(const char *file, int line, const char *what);
+
+#define ferry__check(cond)                                                     \
+	do {                                                                   \
+		if (__builtin_expect(!(cond), 0))                              \
+			ferry__die(__FILE__, __LINE__, #cond);                 \
+	} while (0)
+
+/* A check that is too dear for a release build (--enable-debug). */
+#ifdef FERRY_DEBUG
+#define ferry__debug_check(cond) ferry__check(cond)
+#else
+#define ferry__debug_check(cond)                                               \
+	do {                                                                   \
+		(void)sizeof(cond);                                            \
+	} while (0)
+#endif
+
+/*
+ * Checks an extensible parameter struct: @size is what the caller compiled
+ * with, @known what this library knows. Bytes beyond @known must be zero.
+ * Copies into @dst (of @known bytes, zero-filled first).
+ * Returns 0, -EINVAL (@size smaller than @min), -E2BIG (unknown fields set).
+ */
+int ferry__params_copy(void *dst, size_t known, const void *src, size_t min);
+
+#endif
