@@ -1,0 +1,1 @@
+# ferry-bench, installed; never part of `make check'.

@@ -1,0 +1,1 @@
+# Man pages, one per line, section by suffix.

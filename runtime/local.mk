@@ -1,0 +1,14 @@
+# The library that is installed: every layer, exported through ferry.map.
+noinst_LTLIBRARIES += %D%/libruntime.la
+%C%_libruntime_la_SOURCES =
+%C%_libruntime_la_SOURCES += %D%/version.c
+
+lib_LTLIBRARIES += %D%/libferry.la
+%C%_libferry_la_SOURCES =
+%C%_libferry_la_LIBADD = %D%/libruntime.la alloc/liballoc.la uffd/libuffd.la \
+	$(FERRY_LIBS)
+%C%_libferry_la_LDFLAGS = $(AM_LDFLAGS) -version-info $(FERRY_LT_VERSION) \
+	$(NOUNDEF_LDFLAGS) -Wl,--version-script=$(srcdir)/%D%/ferry.map
+EXTRA_%C%_libferry_la_DEPENDENCIES = %D%/ferry.map
+EXTRA_DIST += %D%/ferry.map
+pkgconfig_DATA = %D%/ferry.pc

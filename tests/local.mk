@@ -1,0 +1,41 @@
+# A test program is one line in the list of its layer. It links that layer's
+# archive and those below, so that a call upwards does not link.
+TEST_SUITE_LOG = %D%/test-suite.log
+TEST_EXTENSIONS = .sh
+LOG_DRIVER = $(SHELL) $(top_srcdir)/%D%/driver.sh
+SH_LOG_DRIVER = $(LOG_DRIVER)
+AM_TESTS_ENVIRONMENT = FERRY_SRCDIR='$(abs_top_srcdir)'; export FERRY_SRCDIR; \
+	FERRY_BUILDDIR='$(abs_top_builddir)'; export FERRY_BUILDDIR;
+dist_check_SCRIPTS += %D%/driver.sh
+
+CHECK_UFFD =
+CHECK_UFFD += %D%/check_uffd_sys
+
+CHECK_ALLOC =
+
+CHECK_RUNTIME =
+CHECK_RUNTIME += %D%/check_runtime_version
+
+if HAVE_CHECK
+check_LTLIBRARIES += %D%/libharness.la
+%C%_libharness_la_SOURCES =
+%C%_libharness_la_SOURCES += %D%/harness.c
+%C%_libharness_la_SOURCES += %D%/harness.h
+%C%_libharness_la_SOURCES += %D%/feature.c
+%C%_libharness_la_SOURCES += %D%/random.c
+%C%_libharness_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+check_PROGRAMS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
+TESTS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
+endif
+
+# What a test of each layer links. The first is the default, so that a test
+# of uffd/ is one line above; the others say which they mean.
+LDADD = %D%/libharness.la uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+ALLOC_TEST_LIBS = %D%/libharness.la alloc/liballoc.la uffd/libuffd.la \
+	$(CHECK_LIBS) $(FERRY_LIBS)
+RUNTIME_TEST_LIBS = %D%/libharness.la runtime/libruntime.la \
+	alloc/liballoc.la uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+# The installed library alone, through its exported names.
+SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
+
+%C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)

@@ -1,0 +1,6 @@
+# The kernel interface. Knows nothing of arenas or heaps.
+noinst_LTLIBRARIES += %D%/libuffd.la
+%C%_libuffd_la_SOURCES =
+%C%_libuffd_la_SOURCES += %D%/sys.c
+%C%_libuffd_la_SOURCES += %D%/sys.h
+%C%_libuffd_la_SOURCES += %D%/uapi.h
