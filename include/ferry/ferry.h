@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* All of Ferry's interface. */
+#ifndef FERRY_FERRY_H
+#define FERRY_FERRY_H
+
+#include <ferry/arena.h>
+#include <ferry/base.h>
+#include <ferry/compact.h>
+#include <ferry/dirty.h>
+#include <ferry/eligible.h>
+#include <ferry/fault.h>
+#include <ferry/move.h>
+#include <ferry/uffd.h>
+
+#endif
