@@ -10,6 +10,7 @@ dist_check_SCRIPTS += %D%/driver.sh
 
 CHECK_UFFD =
 CHECK_UFFD += %D%/check_uffd_sys
+CHECK_UFFD += %D%/check_uffd_inject
 
 CHECK_ALLOC =
 
@@ -22,6 +23,8 @@ check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_SOURCES += %D%/harness.c
 %C%_libharness_la_SOURCES += %D%/harness.h
 %C%_libharness_la_SOURCES += %D%/feature.c
+%C%_libharness_la_SOURCES += %D%/inject.c
+%C%_libharness_la_SOURCES += %D%/inject.h
 %C%_libharness_la_SOURCES += %D%/random.c
 %C%_libharness_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_PROGRAMS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
