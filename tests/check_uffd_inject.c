@@ -21,11 +21,10 @@ static char *map_pages(void)
 {
 	void *p;
 
-	ck_assert_int_eq(ferry__sys->mmap(NULL, PAGES * page,
-					  PROT_READ | PROT_WRITE,
-					  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0,
-					  &p),
-			 0);
+	ck_assert_int_eq(
+		ferry__sys->mmap(NULL, PAGES * page, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, &p),
+		0);
 	return p;
 }
 

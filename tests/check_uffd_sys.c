@@ -38,12 +38,13 @@ struct params {
 
 START_TEST(shorter_params_read_as_zero_beyond_their_size)
 {
-	struct params in = { .size = offsetof(struct params, b), .a = 1, .b = 2 };
+	struct params in = { .size = offsetof(struct params, b),
+			     .a = 1,
+			     .b = 2 };
 	struct params out;
 
-	ck_assert_int_eq(ferry__params_copy(&out, sizeof(out), &in,
-					    sizeof(size_t)),
-			 0);
+	ck_assert_int_eq(
+		ferry__params_copy(&out, sizeof(out), &in, sizeof(size_t)), 0);
 	ck_assert_uint_eq(out.a, 1);
 	ck_assert_uint_eq(out.b, 0);
 }

@@ -87,8 +87,8 @@ bool harness_feature(const char *feature, const char **ret_reason)
 			continue;
 		r = probes[i].has(probes[i].arg);
 		if (r < 0)
-			*ret_reason = probes[i].reason ? probes[i].reason :
-							 strerror(-r);
+			*ret_reason = probes[i].reason ? probes[i].reason
+						       : strerror(-r);
 		return r >= 0;
 	}
 	*ret_reason = "no probe of this name in tests/feature.c";

@@ -13,7 +13,7 @@
 /* What a test tells its parent through memory that both see. */
 struct verdict {
 	bool skipped;
-	char reason[512];	/* longer reasons are cut */
+	char reason[512]; /* longer reasons are cut */
 };
 
 struct counts {

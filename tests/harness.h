@@ -54,19 +54,25 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 struct test {
-	const TTest *const *fn;	/* what START_TEST defines */
+	const TTest *const *fn; /* what START_TEST defines */
 	const char *needs;	/* features, comma-separated, or NULL */
 	void (*setup)(void);	/* runs in the test's own process, or NULL */
 	void (*teardown)(void);
-	double seconds;		/* time limit before scaling; 0: 60 */
+	double seconds; /* time limit before scaling; 0: 60 */
 };
 
 /* The test @name, which needs the features @needs (a string or NULL). */
-#define TEST(name, ...) { .fn = &(name), .needs = __VA_ARGS__ }
+#define TEST(name, ...)                                                        \
+	{                                                                      \
+		.fn = &(name), .needs = __VA_ARGS__                            \
+	}
 
 /* The same between @up and @down, both run in the test's own process. */
 #define TEST_FIXTURE(name, features, up, down)                                 \
-	{ .fn = &(name), .needs = (features), .setup = (up), .teardown = (down) }
+	{                                                                      \
+		.fn = &(name), .needs = (features), .setup = (up),             \
+		.teardown = (down)                                             \
+	}
 
 #define HARNESS_MAIN(argc, argv, tests)                                        \
 	harness_main((argc), (argv), (tests), ARRAY_SIZE(tests))

@@ -174,35 +174,40 @@ static bool parse(unsigned long request, void *arg, struct page_io *ret_io)
 	case FERRY__UFFDIO_MOVE: {
 		struct ferry__uffdio_move *m = arg;
 
-		*ret_io = (struct page_io){ &m->len, &m->move,
+		*ret_io = (struct page_io){ &m->len,
+					    &m->move,
 					    { m->dst, m->src } };
 		return true;
 	}
 	case FERRY__UFFDIO_COPY: {
 		struct ferry__uffdio_copy *c = arg;
 
-		*ret_io = (struct page_io){ &c->len, &c->copy,
+		*ret_io = (struct page_io){ &c->len,
+					    &c->copy,
 					    { c->dst, c->src } };
 		return true;
 	}
 	case FERRY__UFFDIO_ZEROPAGE: {
 		struct ferry__uffdio_zeropage *z = arg;
 
-		*ret_io = (struct page_io){ &z->range.len, &z->zeropage,
+		*ret_io = (struct page_io){ &z->range.len,
+					    &z->zeropage,
 					    { z->range.start } };
 		return true;
 	}
 	case FERRY__UFFDIO_CONTINUE: {
 		struct ferry__uffdio_continue *c = arg;
 
-		*ret_io = (struct page_io){ &c->range.len, &c->mapped,
+		*ret_io = (struct page_io){ &c->range.len,
+					    &c->mapped,
 					    { c->range.start } };
 		return true;
 	}
 	case FERRY__UFFDIO_POISON: {
 		struct ferry__uffdio_poison *p = arg;
 
-		*ret_io = (struct page_io){ &p->range.len, &p->updated,
+		*ret_io = (struct page_io){ &p->range.len,
+					    &p->updated,
 					    { p->range.start } };
 		return true;
 	}
@@ -212,8 +217,8 @@ static bool parse(unsigned long request, void *arg, struct page_io *ret_io)
 }
 
 /* Lets the kernel do the first @len bytes of the call. */
-static int do_part(int fd, unsigned long request, void *arg,
-		   struct page_io *io, uint64_t len)
+static int do_part(int fd, unsigned long request, void *arg, struct page_io *io,
+		   uint64_t len)
 {
 	uint64_t asked = *io->len;
 	int r;
@@ -393,8 +398,9 @@ static int injected_mremap(void *addr, size_t old_len, size_t new_len,
 {
 	int r = range_failure(INJECT_MREMAP, 0, addr, old_len);
 
-	return r ? r : base->mremap(addr, old_len, new_len, flags, new_addr,
-				    ret_addr);
+	return r ? r
+		 : base->mremap(addr, old_len, new_len, flags, new_addr,
+				ret_addr);
 }
 
 static int injected_mprotect(void *addr, size_t len, int prot)
@@ -406,8 +412,7 @@ static int injected_mprotect(void *addr, size_t len, int prot)
 
 static int injected_madvise(void *addr, size_t len, int advice)
 {
-	int r = range_failure(INJECT_MADVISE, (unsigned long)advice, addr,
-			      len);
+	int r = range_failure(INJECT_MADVISE, (unsigned long)advice, addr, len);
 
 	return r ? r : base->madvise(addr, len, advice);
 }

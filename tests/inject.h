@@ -89,11 +89,11 @@ struct inject_rule {
 	uint64_t count; /* how many in a row; 0 means 1 */
 
 	/* What they do: */
-	int error;	   /* the errno they answer; 0: what the kernel says */
-	uint64_t done;	   /* bytes that the kernel really does before */
+	int error;     /* the errno they answer; 0: what the kernel says */
+	uint64_t done; /* bytes that the kernel really does before */
 	enum inject_field field;
-	int64_t value;	   /* for INJECT_FIELD_VALUE */
-	uint64_t delay_ns; /* real time to sleep before anything else */
+	int64_t value;		 /* for INJECT_FIELD_VALUE */
+	uint64_t delay_ns;	 /* real time to sleep before anything else */
 	void (*hook)(void *arg); /* called before anything else, or NULL */
 	void *arg;
 

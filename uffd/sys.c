@@ -207,8 +207,8 @@ static size_t read_huge_size(void)
 	ssize_t n;
 	int fd;
 
-	fd = ferry__sys->open("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size",
-			      O_RDONLY);
+	fd = ferry__sys->open(
+		"/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", O_RDONLY);
 	if (fd < 0)
 		return 0;
 	n = ferry__sys->read(fd, buf, sizeof(buf) - 1);

@@ -44,8 +44,8 @@ struct ferry__sys {
 	int (*mprotect)(void *addr, size_t len, int prot);
 	int (*madvise)(void *addr, size_t len, int advice);
 	/* Any advice on many ranges of this process (6.13). */
-	ssize_t (*process_madvise)(int pidfd, const struct iovec *iov,
-				   size_t n, int advice);
+	ssize_t (*process_madvise)(int pidfd, const struct iovec *iov, size_t n,
+				   int advice);
 	int (*mincore)(void *addr, size_t len, unsigned char *vec);
 	int (*membarrier)(int command, unsigned int flags);
 

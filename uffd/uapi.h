@@ -235,12 +235,12 @@ struct ferry__pm_scan_arg {
 #define FERRY__PM_PRESENT    (1ull << 63)
 
 /* PROCMAP_QUERY (6.11), on /proc/PID/maps. */
-#define FERRY__PROCMAP_READABLE	   0x01
-#define FERRY__PROCMAP_WRITABLE	   0x02
-#define FERRY__PROCMAP_EXECUTABLE  0x04
-#define FERRY__PROCMAP_SHARED	   0x08
+#define FERRY__PROCMAP_READABLE	     0x01
+#define FERRY__PROCMAP_WRITABLE	     0x02
+#define FERRY__PROCMAP_EXECUTABLE    0x04
+#define FERRY__PROCMAP_SHARED	     0x08
 #define FERRY__PROCMAP_COVER_OR_NEXT 0x10
-#define FERRY__PROCMAP_FILE_BACKED 0x20
+#define FERRY__PROCMAP_FILE_BACKED   0x20
 
 struct ferry__procmap_query {
 	uint64_t size;

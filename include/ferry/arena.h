@@ -51,7 +51,7 @@ enum ferry_page_state {
 
 struct ferry_arena_params {
 	size_t size;
-	size_t reserve;	/* bytes of address space, rounded up to 2 MiB;
+	size_t reserve; /* bytes of address space, rounded up to 2 MiB;
 			   required */
 	enum ferry_thp thp;
 	struct ferry_node_policy node;
@@ -62,8 +62,8 @@ struct ferry_arena_params {
 	struct ferry_fault_service *service;
 	ferry_supply_fn supply; /* with @service: what an absent page gets */
 	void *supply_arg;
-	bool no_fork;	   /* MADV_DONTFORK: keeps pages movable across fork */
-	const char *name;  /* shown in /proc/PID/maps where the kernel can;
+	bool no_fork;	  /* MADV_DONTFORK: keeps pages movable across fork */
+	const char *name; /* shown in /proc/PID/maps where the kernel can;
 			      copied */
 };
 
@@ -147,10 +147,10 @@ struct ferry_arena_stats {
 	size_t size;
 	size_t reserved;
 	size_t pages[FERRY_PAGE_STATES]; /* bytes by state */
-	size_t resident;   /* bytes in memory, from the kernel */
-	size_t huge;	   /* of these in PMD-mapped huge pages */
+	size_t resident;		 /* bytes in memory, from the kernel */
+	size_t huge;			 /* of these in PMD-mapped huge pages */
 	size_t swapped;
-	size_t zero;	   /* present but the shared zero page */
+	size_t zero; /* present but the shared zero page */
 	uint64_t commits, decommits, grows;
 };
 
@@ -159,9 +159,9 @@ FERRY_EXPORT int ferry_arena_stats(struct ferry_arena *arena,
 				   struct ferry_arena_stats *ret_stats);
 
 /* Bytes of the range on each node; @n entries. -EOPNOTSUPP without NUMA. */
-FERRY_EXPORT int ferry_arena_residency(struct ferry_arena *arena,
-				       size_t offset, size_t len,
-				       size_t *ret_bytes, unsigned int n);
+FERRY_EXPORT int ferry_arena_residency(struct ferry_arena *arena, size_t offset,
+				       size_t len, size_t *ret_bytes,
+				       unsigned int n);
 
 /*
  * From an address to its arena, or NULL. Wait-free: two loads.

@@ -36,7 +36,7 @@ struct ferry_compact_params {
 	 */
 	struct ferry_arena *destination;
 	enum ferry_fault_mode mode; /* how faults in transit are served */
-	size_t around;	     /* pages moved around a fault; default 64 */
+	size_t around;		    /* pages moved around a fault; default 64 */
 	/*
 	 * Source pages that are busy. REPORT (the default) means here: make
 	 * exclusive, and copy what is still busy, because an address that
@@ -60,19 +60,19 @@ enum ferry_compact_phase {
 struct ferry_compact_result {
 	size_t size;
 	enum ferry_compact_phase phase;
-	size_t planned;	/* bytes of live pages to move */
-	size_t moved;	/* by page table */
-	size_t copied;	/* bytes copied (busy policy COPY, emulation) */
+	size_t planned;	   /* bytes of live pages to move */
+	size_t moved;	   /* by page table */
+	size_t copied;	   /* bytes copied (busy policy COPY, emulation) */
 	size_t huge_moved; /* of moved: in whole huge pages */
-	size_t collapsed; /* bytes re-made huge */
-	size_t left;	/* bytes that stay at their old address */
-	size_t pinned;	/* bytes not planned because pinned */
-	size_t released; /* bytes of source address space given back */
-	uint64_t runs;	/* runs of pages in the plan */
-	uint64_t calls;	/* move calls to the kernel */
-	uint64_t faults; /* served for other threads while in transit */
+	size_t collapsed;  /* bytes re-made huge */
+	size_t left;	   /* bytes that stay at their old address */
+	size_t pinned;	   /* bytes not planned because pinned */
+	size_t released;   /* bytes of source address space given back */
+	uint64_t runs;	   /* runs of pages in the plan */
+	uint64_t calls;	   /* move calls to the kernel */
+	uint64_t faults;   /* served for other threads while in transit */
 	uint64_t busy_retries;
-	int error;	/* first negative errno met, 0 if none */
+	int error; /* first negative errno met, 0 if none */
 	enum ferry_reason reason;
 };
 
@@ -126,8 +126,8 @@ FERRY_EXPORT int ferry_compact_start(struct ferry_compact *compact);
  * stopped it: the state stays usable, faults go on being served, and
  * calling again tries again. @cancel as in move.h.
  */
-FERRY_EXPORT int ferry_compact_step(struct ferry_compact *compact,
-				    size_t bytes, const volatile bool *cancel,
+FERRY_EXPORT int ferry_compact_step(struct ferry_compact *compact, size_t bytes,
+				    const volatile bool *cancel,
 				    size_t *ret_left);
 
 /*

@@ -13,11 +13,11 @@ extern "C" {
 #endif
 
 enum ferry_dirty_provider {
-	FERRY_DIRTY_ANY = 0,	/* the first of these that works */
-	FERRY_DIRTY_WP_ASYNC,	/* userfaultfd WP_ASYNC and PAGEMAP_SCAN, 6.7 */
-	FERRY_DIRTY_SOFT,	/* soft-dirty bits (CONFIG_MEM_SOFT_DIRTY) */
-	FERRY_DIRTY_WP_SYNC,	/* write-protect faults, served by a thread */
-	FERRY_DIRTY_MPROTECT,	/* mprotect(2) and SIGSEGV */
+	FERRY_DIRTY_ANY = 0,  /* the first of these that works */
+	FERRY_DIRTY_WP_ASYNC, /* userfaultfd WP_ASYNC and PAGEMAP_SCAN, 6.7 */
+	FERRY_DIRTY_SOFT,     /* soft-dirty bits (CONFIG_MEM_SOFT_DIRTY) */
+	FERRY_DIRTY_WP_SYNC,  /* write-protect faults, served by a thread */
+	FERRY_DIRTY_MPROTECT, /* mprotect(2) and SIGSEGV */
 	FERRY_DIRTY_PROVIDERS
 };
 

@@ -17,14 +17,14 @@ struct ferry_mapping {
 	struct ferry_range range;
 	enum ferry_reason reason; /* NONE: may be moved and served */
 	bool readable, writable, executable, shared;
-	bool locked;		/* VM_LOCKED */
-	bool userfault;		/* registered with some userfaultfd */
-	bool huge_advised;	/* MADV_HUGEPAGE */
-	bool no_huge;		/* MADV_NOHUGEPAGE */
-	bool dont_fork;		/* MADV_DONTFORK */
-	size_t page_size;	/* bytes; a hugetlb mapping's own */
-	char name[64];		/* path, "[heap]", "[anon:...]" or ""; cut */
-	char explanation[128];	/* one sentence on @reason, for a person */
+	bool locked;	       /* VM_LOCKED */
+	bool userfault;	       /* registered with some userfaultfd */
+	bool huge_advised;     /* MADV_HUGEPAGE */
+	bool no_huge;	       /* MADV_NOHUGEPAGE */
+	bool dont_fork;	       /* MADV_DONTFORK */
+	size_t page_size;      /* bytes; a hugetlb mapping's own */
+	char name[64];	       /* path, "[heap]", "[anon:...]" or ""; cut */
+	char explanation[128]; /* one sentence on @reason, for a person */
 };
 
 /* Called for each mapping; return non-zero to stop the walk. */

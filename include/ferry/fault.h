@@ -27,11 +27,11 @@ enum ferry_fault_mode {
 
 /* One fault, as the supplier sees it. */
 struct ferry_fault {
-	void *page;	 /* page-aligned address that is absent */
-	bool write;	 /* in thread mode; in SIGBUS mode false */
-	bool protect;	 /* a write to a write-protected page, not absent */
+	void *page;   /* page-aligned address that is absent */
+	bool write;   /* in thread mode; in SIGBUS mode false */
+	bool protect; /* a write to a write-protected page, not absent */
 	struct ferry_range range; /* the attached range it lies in */
-	size_t offset;	 /* of the page in that range */
+	size_t offset;		  /* of the page in that range */
 	/* Window that fault-around proposes: @page lies inside it. */
 	size_t window_offset;
 	size_t window_len;
@@ -67,26 +67,26 @@ struct ferry_fault_service;
 struct ferry_fault_params {
 	size_t size;
 	enum ferry_fault_mode mode; /* required */
-	unsigned int threads;	/* handler threads, default 1 */
-	size_t around;		/* pages of fault-around, default 1 */
-	enum ferry_busy busy;	/* policy for pages to be moved; REPORT means
+	unsigned int threads;	    /* handler threads, default 1 */
+	size_t around;		    /* pages of fault-around, default 1 */
+	enum ferry_busy busy; /* policy for pages to be moved; REPORT means
 				   COPY here: a fault must be answered */
-	uint32_t uffd_flags;	/* further FERRY_UFFD_* */
+	uint32_t uffd_flags;  /* further FERRY_UFFD_* */
 	enum ferry_uffd_way way;
 };
 
 /* Counts since the service was made. */
 struct ferry_fault_stats {
 	size_t size;
-	uint64_t faults;	/* served, of either kind */
+	uint64_t faults; /* served, of either kind */
 	uint64_t pages_moved;
 	uint64_t pages_copied;
 	uint64_t pages_zeroed;
-	uint64_t raced;		/* another thread had brought the page */
-	uint64_t again;		/* back-offs on SUPPLY_AGAIN */
-	uint64_t refused;	/* SUPPLY_NONE or failed: passed to the host */
-	uint64_t chained;	/* SIGBUS not ours, passed on */
-	uint64_t stale;		/* faults on ranges already detached */
+	uint64_t raced;	  /* another thread had brought the page */
+	uint64_t again;	  /* back-offs on SUPPLY_AGAIN */
+	uint64_t refused; /* SUPPLY_NONE or failed: passed to the host */
+	uint64_t chained; /* SIGBUS not ours, passed on */
+	uint64_t stale;	  /* faults on ranges already detached */
 };
 
 /*
@@ -144,9 +144,8 @@ FERRY_EXPORT int ferry_fault_detach(struct ferry_fault_service *service,
 FERRY_EXPORT int ferry_fault_resolve(struct ferry_fault_service *service,
 				     void *addr);
 
-FERRY_EXPORT int
-ferry_fault_service_stats(struct ferry_fault_service *service,
-			  struct ferry_fault_stats *ret_stats);
+FERRY_EXPORT int ferry_fault_service_stats(struct ferry_fault_service *service,
+					   struct ferry_fault_stats *ret_stats);
 
 #ifdef __cplusplus
 }

@@ -11,5 +11,6 @@
 #include <ferry/fault.h>
 #include <ferry/move.h>
 #include <ferry/uffd.h>
+#include <ferry/version.h>
 
 #endif

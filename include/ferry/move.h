@@ -54,7 +54,7 @@ enum ferry_busy {
 #define FERRY_MOVE_PASS_PRESENT (1u << 3)
 /* Never by ioctl / only by ioctl (default: ioctl, else emulation). */
 #define FERRY_MOVE_EMULATE (1u << 4)
-#define FERRY_MOVE_NATIVE (1u << 5)
+#define FERRY_MOVE_NATIVE  (1u << 5)
 /*
  * A huge page that cannot be moved whole (destination not aligned or with a
  * page table) is an error (-EXDEV) instead of being split.
@@ -103,17 +103,17 @@ struct ferry_move_result {
 	size_t skipped; /* busy, left at the source (FERRY_BUSY_SKIP) */
 	enum ferry_move_method method;
 	enum ferry_reason reason; /* why it stopped, NONE when complete */
-	size_t stop_range; /* index of the range it stopped in */
-	size_t stop_offset; /* bytes into that range */
+	size_t stop_range;	  /* index of the range it stopped in */
+	size_t stop_offset;	  /* bytes into that range */
 	/* Counts of events, for statistics and tests. */
-	uint64_t calls;		/* move ioctls issued */
-	uint64_t short_moves;	/* EAGAIN with progress */
-	uint64_t idle_retries;	/* EAGAIN without progress */
-	uint64_t busy_retries;	/* EBUSY tried again */
+	uint64_t calls;		 /* move ioctls issued */
+	uint64_t short_moves;	 /* EAGAIN with progress */
+	uint64_t idle_retries;	 /* EAGAIN without progress */
+	uint64_t busy_retries;	 /* EBUSY tried again */
 	uint64_t made_exclusive; /* pages written back to themselves */
-	uint64_t false_exist;	/* EEXIST for a page that had moved */
-	uint64_t huge_whole;	/* huge pages offered whole: aligned both sides */
-	uint64_t waited_ns;	/* spent in back-off */
+	uint64_t false_exist;	 /* EEXIST for a page that had moved */
+	uint64_t huge_whole; /* huge pages offered whole: aligned both sides */
+	uint64_t waited_ns;  /* spent in back-off */
 };
 
 /*

@@ -39,16 +39,16 @@ enum ferry_uffd_way {
 #define FERRY_FEATURE_WP_ASYNC	   (1ull << 15)
 #define FERRY_FEATURE_MOVE	   (1ull << 16)
 /* Found by trying, not named by UFFDIO_API. */
-#define FERRY_FEATURE_MOVE_WORKS   (1ull << 32) /* a real move succeeded */
-#define FERRY_FEATURE_PAGEMAP_SCAN (1ull << 33)
-#define FERRY_FEATURE_SOFT_DIRTY   (1ull << 34)
+#define FERRY_FEATURE_MOVE_WORKS    (1ull << 32) /* a real move succeeded */
+#define FERRY_FEATURE_PAGEMAP_SCAN  (1ull << 33)
+#define FERRY_FEATURE_SOFT_DIRTY    (1ull << 34)
 #define FERRY_FEATURE_PROCMAP_QUERY (1ull << 35)
 #define FERRY_FEATURE_KERNEL_FAULTS (1ull << 36) /* faults of system calls */
-#define FERRY_FEATURE_THP	   (1ull << 37) /* huge pages to be had */
-#define FERRY_FEATURE_POPULATE	   (1ull << 38) /* MADV_POPULATE_WRITE */
-#define FERRY_FEATURE_COLLAPSE	   (1ull << 39) /* MADV_COLLAPSE */
-#define FERRY_FEATURE_DONTUNMAP	   (1ull << 40) /* MREMAP_DONTUNMAP */
-#define FERRY_FEATURE_GUARD	   (1ull << 41) /* MADV_GUARD_INSTALL */
+#define FERRY_FEATURE_THP	    (1ull << 37) /* huge pages to be had */
+#define FERRY_FEATURE_POPULATE	    (1ull << 38) /* MADV_POPULATE_WRITE */
+#define FERRY_FEATURE_COLLAPSE	    (1ull << 39) /* MADV_COLLAPSE */
+#define FERRY_FEATURE_DONTUNMAP	    (1ull << 40) /* MREMAP_DONTUNMAP */
+#define FERRY_FEATURE_GUARD	    (1ull << 41) /* MADV_GUARD_INSTALL */
 #define FERRY_FEATURE_VECTOR_ADVICE (1ull << 42) /* process_madvise on self */
 #define FERRY_FEATURE_PROCESS_FILES (1ull << 43) /* /proc/self is readable */
 
@@ -60,15 +60,15 @@ struct ferry_features {
 		int error;		  /* 0, or the negative errno */
 		enum ferry_reason reason; /* why it was refused */
 	} way[FERRY_UFFD_WAYS];		  /* index: enum ferry_uffd_way */
-	int move_error;			  /* of the probe move; 0 if it worked */
+	int move_error; /* of the probe move; 0 if it worked */
 	enum ferry_reason move_reason;
 	size_t page_size;
-	size_t huge_size;	/* bytes of a PMD-mapped page; 0 if none */
+	size_t huge_size;	 /* bytes of a PMD-mapped page; 0 if none */
 	int unprivileged_sysctl; /* vm.unprivileged_userfaultfd; -1 unknown */
-	long max_map_count;	/* vm.max_map_count; -1 unknown */
-	int nodes;		/* NUMA nodes with memory; 0 unknown */
-	char kernel[64];	/* release, as uname -r prints it */
-	char thp[16];		/* "always", "madvise", "never" or "" */
+	long max_map_count;	 /* vm.max_map_count; -1 unknown */
+	int nodes;		 /* NUMA nodes with memory; 0 unknown */
+	char kernel[64];	 /* release, as uname -r prints it */
+	char thp[16];		 /* "always", "madvise", "never" or "" */
 	bool huge_zero_page_unsafe; /* CVE-2026-31397 range of releases: see
 				       FERRY_MOVE in move.h */
 };

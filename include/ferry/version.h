@@ -6,6 +6,8 @@
 #ifndef FERRY_VERSION_H
 #define FERRY_VERSION_H
 
+#include <ferry/base.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -19,7 +21,7 @@ extern "C" {
  * #if FERRY_VERSION_NUMBER >= FERRY_MAKE_VERSION(0, 2, 0)
  */
 #define FERRY_MAKE_VERSION(major, minor, patch)                                \
-	((major) * 1000000 + (minor) * 1000 + (patch))
+	((major)*1000000 + (minor)*1000 + (patch))
 #define FERRY_VERSION_NUMBER                                                   \
 	FERRY_MAKE_VERSION(FERRY_VERSION_MAJOR, FERRY_VERSION_MINOR,           \
 			   FERRY_VERSION_PATCH)
@@ -30,7 +32,7 @@ extern "C" {
  *
  * Thread-safe and async-signal-safe.
  */
-const char *ferry_version(void);
+FERRY_EXPORT const char *ferry_version(void);
 
 /*
  * Returns the version of the library in use in the form of
@@ -38,7 +40,7 @@ const char *ferry_version(void);
  *
  * Thread-safe and async-signal-safe.
  */
-unsigned int ferry_version_number(void);
+FERRY_EXPORT unsigned int ferry_version_number(void);
 
 #ifdef __cplusplus
 }
