@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* main.c: ferry-bench: find the subcommand, run it, write what was asked. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <ferry/ferry.h>
+
+#include "bench.h"
+#include "output.h"
+
+#define EXIT_USAGE 2
+
+const struct bench_cmd bench_commands[] = {
+	{ 0 },
+};
+
+const struct bench_cmd *bench_find_command(const char *name)
+{
+	for (const struct bench_cmd *c = bench_commands; c->name; c++)
+		if (!strcmp(c->name, name))
+			return c;
+	return NULL;
+}
+
+uint64_t bench_pick(const struct bench *b, uint64_t tiny, uint64_t quick,
+		    uint64_t full)
+{
+	switch (b->opt.effort) {
+	case BENCH_TINY:
+		return tiny;
+	case BENCH_QUICK:
+		return quick;
+	case BENCH_FULL:
+		break;
+	}
+	return full;
+}
+
+/* Run b->cmd, then show the targets that it left. */
+static int run_shown(struct bench *b)
+{
+	size_t from = b->doc.ntargets;
+	struct bench_table *targets;
+	int rc;
+
+	b->rng.state = b->opt.seed;
+	rc = b->cmd->run(b);
+	bench_progress_end();
+	bench_pool_drain();
+	targets = bench_targets_table(&b->doc, from);
+	if (targets)
+		bench_show(b, targets);
+	return rc;
+}
+
+int bench_run_command(struct bench *b, const struct bench_cmd *cmd,
+		      enum bench_effort effort)
+{
+	const struct bench_cmd *outer = b->cmd;
+	struct bench_options opt = b->opt;
+	int rc;
+
+	b->cmd = cmd;
+	b->opt.effort = effort;
+	b->opt.operands = NULL;
+	b->opt.noperands = 0;
+	b->opt.own = NULL;
+	b->opt.own_text = NULL;
+	rc = run_shown(b);
+	b->opt = opt;
+	b->cmd = outer;
+	return rc;
+}
+
+static void usage(FILE *f)
+{
+	fputs("usage: ferry-bench SUBCOMMAND [OPTION]...\n\n", f);
+	for (const struct bench_cmd *c = bench_commands; c->name; c++)
+		fprintf(f, "  %-10s %s\n", c->name, c->summary);
+	fputs("\nOptions of every subcommand (--help of each shows its own)\n",
+	      f);
+	bench_options_help(NULL, f);
+}
+
+static void command_help(const struct bench_cmd *c)
+{
+	printf("usage: ferry-bench %s [OPTION]...%s%s\n%s\n\n", c->name,
+	       c->operands ? " " : "", c->operands ? c->operands : "",
+	       c->summary);
+	bench_options_help(c->options, stdout);
+}
+
+static int usage_error(const char *what)
+{
+	fprintf(stderr, "ferry-bench: %s\nTry 'ferry-bench --help'.\n", what);
+	return EXIT_USAGE;
+}
+
+static int write_files(struct bench *b)
+{
+	int rc = 0;
+
+	if (b->opt.json) {
+		rc = bench_write_json(b, b->opt.json);
+		if (rc < 0)
+			fprintf(stderr, "ferry-bench: %s: %s\n", b->opt.json,
+				strerror(-rc));
+	}
+	if (!b->opt.plot_dir)
+		return rc;
+	if (!bench_plot_possible()) {
+		fputs("ferry-bench: no plots: gnuplot cannot be run\n", stderr);
+		return rc;
+	}
+	rc = bench_write_plots(b, b->opt.plot_dir);
+	if (rc < 0)
+		fprintf(stderr, "ferry-bench: %s: %s\n", b->opt.plot_dir,
+			strerror(-rc));
+	return rc;
+}
+
+static void say_machine(struct bench *b)
+{
+	char *line = bench_machine_line(&b->machine);
+
+	bench_print_wrapped(line, b->doc.out);
+	free(line);
+}
+
+static int run(struct bench *b)
+{
+	bool json_to_stdout = b->opt.json && !strcmp(b->opt.json, "-");
+	int rc;
+
+	b->doc.out = json_to_stdout ? stderr : stdout;
+	setvbuf(b->doc.out, NULL, _IOLBF, 0);
+	b->results = json_array();
+	bench_machine_get(&b->machine);
+	say_machine(b);
+	rc = run_shown(b);
+	if (write_files(b) < 0 && rc == 0)
+		rc = -1;
+	json_decref(b->results);
+	bench_doc_fini(&b->doc);
+	return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int start(const struct bench_cmd *cmd, int argc, char **argv)
+{
+	struct bench b = { .cmd = cmd };
+	char err[256];
+	int status;
+
+	if (bench_options_parse(cmd->options, cmd->operands != NULL, argc, argv,
+				&b.opt, err, sizeof(err)) < 0) {
+		status = usage_error(err);
+	} else if (b.opt.help) {
+		command_help(cmd);
+		status = EXIT_SUCCESS;
+	} else {
+		status = run(&b);
+	}
+	bench_options_fini(&b.opt);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	const struct bench_cmd *cmd;
+	char text[128];
+
+	if (argc < 2)
+		return usage_error("which subcommand?");
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+		usage(stdout);
+		return EXIT_SUCCESS;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		printf("ferry-bench %s\n", ferry_version());
+		return EXIT_SUCCESS;
+	}
+	cmd = bench_find_command(argv[1]);
+	if (cmd)
+		return start(cmd, argc - 1, argv + 1);
+	snprintf(text, sizeof(text), "unknown subcommand '%s'", argv[1]);
+	return usage_error(text);
+}
