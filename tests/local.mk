@@ -11,6 +11,7 @@ dist_check_SCRIPTS += %D%/driver.sh
 CHECK_UFFD =
 CHECK_UFFD += %D%/check_uffd_sys
 CHECK_UFFD += %D%/check_uffd_inject
+CHECK_UFFD += %D%/check_uffd_harness
 
 CHECK_ALLOC =
 
@@ -26,6 +27,9 @@ check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_SOURCES += %D%/inject.c
 %C%_libharness_la_SOURCES += %D%/inject.h
 %C%_libharness_la_SOURCES += %D%/random.c
+%C%_libharness_la_SOURCES += %D%/random.h
+%C%_libharness_la_SOURCES += %D%/system.c
+%C%_libharness_la_SOURCES += %D%/system.h
 %C%_libharness_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_PROGRAMS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
 TESTS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
