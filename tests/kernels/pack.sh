@@ -1,0 +1,73 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Packs the programs of a build tree, and the libraries they need, into an
+# initramfs for the kernel matrix.
+#
+# usage: pack.sh BUILD-TREE OUT INIT PROGRAM...
+#
+# INIT is a static program that becomes /init; a PROGRAM is a path below
+# BUILD-TREE and becomes /ferry/PROGRAM. Environment: FERRY_PROGRAM_SECONDS,
+# the time limit of each (default 120, of the guest's clock).
+# LIBTOOL (default: the build tree's) finds what a libtool wrapper stands for.
+set -eu
+
+tree=$1
+out=$2
+init=$3
+shift 3
+libtool=${LIBTOOL:-$tree/libtool}
+stage=$out.tree
+
+# Prints the program that PROGRAM is or wraps.
+real()
+{
+	$libtool --mode=execute echo "$1"
+}
+
+# Prints the shared libraries of a program, its loader among them.
+libraries()
+{
+	$libtool --mode=execute ldd "$1" 2>/dev/null |
+		awk '$2 == "=>" && $3 ~ /^\// { print $3; next }
+			$1 ~ /^\// { print $1 }'
+}
+
+# Debug information would only make the guest unpack more.
+add_stripped()
+{
+	mkdir -p "$(dirname "$2")"
+	if ! strip --strip-debug -o "$2" "$1" 2>/dev/null; then
+		cp -L "$1" "$2"
+	fi
+	chmod 755 "$2"
+}
+
+add_library()
+{
+	case $1 in
+	*/ld-linux*) to=$stage$1 ;;
+	*) to=$stage/lib/$(basename "$1") ;;
+	esac
+	if [ ! -e "$to" ]; then
+		add_stripped "$1" "$to"
+	fi
+}
+
+rm -rf "$stage"
+mkdir -p "$stage/lib" "$stage/ferry"
+cp "$init" "$stage/init"
+for program in "$@"; do
+	add_stripped "$(real "$tree/$program")" "$stage/ferry/$program"
+	echo "$program ${FERRY_PROGRAM_SECONDS:-120}" >> "$stage/ferry/programs"
+	for library in $(libraries "$tree/$program"); do
+		add_library "$library"
+	done
+done
+# Loaded by name and not linked: thread cancellation needs it.
+unwinder=$(${CC:-cc} -print-file-name=libgcc_s.so.1)
+if [ -e "$unwinder" ]; then
+	add_library "$unwinder"
+fi
+(cd "$stage" && find . -print0 | sort -z |
+	cpio --null --create --format=newc --owner=0:0 --quiet) > "$out"
+rm -rf "$stage"
