@@ -30,7 +30,12 @@ read_matrix()
 	fi
 	series=$2
 	nodes=$3
-	features=$4
+	features=$(awk -v s="$series" -v list="$4" '
+		$1 == s && $2 == "features" {
+			for (i = 3; i <= NF; i++)
+				list = list "," $i
+		}
+		END { print list }' "$here/series")
 }
 
 # Prints qemu's options for the topology, one word each: "2+0" is two CPUs on
@@ -66,13 +71,12 @@ topology()
 command_line()
 {
 	printf '%s' "console=ttyS0 panic=-1 oops=panic mitigations=off"
-	printf ' %s' "FERRY_NODES=$nodes" \
+	# Before 6.5 memfd_secret has to be asked for.
+	printf ' %s' secretmem.enable=1
+	printf ' %s' "FERRY_NODES=$nodes" "FERRY_REQUIRE=$features" \
 		"FERRY_TEST_SCALE=${FERRY_TEST_SCALE:-8}"
 	if [ -n "${FERRY_TEST_SEED:-}" ]; then
 		printf ' %s' "FERRY_TEST_SEED=$FERRY_TEST_SEED"
-	fi
-	if [ "$features" != - ]; then
-		printf ' %s' "FERRY_REQUIRE=$features"
 	fi
 }
 

@@ -57,7 +57,10 @@ newest()
 # Mirrors that do not carry a suite only make apt-get update complain.
 write_sources()
 {
-	suites=$(awk -v s="$series" '$1 == s { $1 = ""; print }' "$here/series")
+	suites=$(awk -v s="$series" '$1 == s && $2 == "suites" {
+			$1 = $2 = ""
+			print
+		}' "$here/series")
 	keys=/usr/share/keyrings/debian-archive-keyring.gpg
 	signed=
 	if [ -r "$keys" ]; then

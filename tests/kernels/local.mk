@@ -30,6 +30,7 @@ EXTRA_DIST += %D%/matrix
 EXTRA_DIST += %D%/modules
 EXTRA_DIST += %D%/report.awk
 EXTRA_DIST += %D%/series
+EXTRA_DIST += %D%/tools
 
 .PHONY: check-kernels
 check-kernels: $(KERNEL_TESTS) %D%/init

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Packs the programs of a build tree, and the libraries they need, into an
-# initramfs for the kernel matrix.
+# Packs the programs of a build tree, the system's programs that the file
+# `tools' names, and the libraries of both into an initramfs for the kernel
+# matrix.
 #
 # usage: pack.sh BUILD-TREE OUT INIT PROGRAM...
 #
@@ -11,6 +12,8 @@
 # LIBTOOL (default: the build tree's) finds what a libtool wrapper stands for.
 set -eu
 
+PATH=$PATH:/usr/sbin:/sbin # mkswap, for users too
+here=$(cd "$(dirname "$0")" && pwd)
 tree=$1
 out=$2
 init=$3
@@ -53,15 +56,23 @@ add_library()
 	fi
 }
 
-rm -rf "$stage"
-mkdir -p "$stage/lib" "$stage/ferry"
-cp "$init" "$stage/init"
-for program in "$@"; do
-	add_stripped "$(real "$tree/$program")" "$stage/ferry/$program"
-	echo "$program ${FERRY_PROGRAM_SECONDS:-120}" >> "$stage/ferry/programs"
-	for library in $(libraries "$tree/$program"); do
+add_program()
+{
+	add_stripped "$(real "$1")" "$2"
+	for library in $(libraries "$1"); do
 		add_library "$library"
 	done
+}
+
+rm -rf "$stage"
+mkdir -p "$stage/bin" "$stage/lib" "$stage/ferry"
+cp "$init" "$stage/init"
+for program in "$@"; do
+	add_program "$tree/$program" "$stage/ferry/$program"
+	echo "$program ${FERRY_PROGRAM_SECONDS:-120}" >> "$stage/ferry/programs"
+done
+grep -v '^#' "$here/tools" | while read -r name; do
+	add_program "$(command -v "$name")" "$stage/bin/$name"
 done
 # Loaded by name and not linked: thread cancellation needs it.
 unwinder=$(${CC:-cc} -print-file-name=libgcc_s.so.1)
