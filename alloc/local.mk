@@ -1,3 +1,7 @@
 # Arenas and page compaction. May use uffd/.
 noinst_LTLIBRARIES += %D%/liballoc.la
 %C%_liballoc_la_SOURCES =
+%C%_liballoc_la_SOURCES += %D%/alloc-internal.h
+%C%_liballoc_la_SOURCES += %D%/arena.c
+%C%_liballoc_la_SOURCES += %D%/lookup.c
+%C%_liballoc_la_SOURCES += %D%/pages.c

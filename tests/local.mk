@@ -14,6 +14,7 @@ CHECK_UFFD += %D%/check_uffd_inject
 CHECK_UFFD += %D%/check_uffd_harness
 
 CHECK_ALLOC =
+CHECK_ALLOC += %D%/check_alloc_arena
 
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_version
@@ -45,4 +46,5 @@ RUNTIME_TEST_LIBS = %D%/libharness.la runtime/libruntime.la \
 # The installed library alone, through its exported names.
 SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 
+%C%_check_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)

@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Arenas: reserving address space, growing it in place, committing pages and
+ * giving them back.
+ *
+ * What is assumed of the kernel
+ *  - MAP_NORESERVE memory costs nothing until it is touched, except under
+ *    vm.overcommit_memory=2, where the whole reservation is accounted.
+ *  - The reservation is mapped readable and writable at once and its rights
+ *    never change: MOVE wants both sides in one mapping each, with equal
+ *    rights, and every mprotect() of a part would split it.
+ *  - MAP_FIXED_NOREPLACE (4.17) never lands on memory that is in use; older
+ *    kernels take it for a hint, hence the look at where it landed.
+ */
+#include "alloc/alloc-internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "uffd/uapi.h"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#define MADV_DONTNEED_LOCKED_ 24 /* 5.18: also where mlock() holds pages */
+
+static size_t round_up(size_t n, size_t to)
+{
+	return (n + to - 1) & ~(to - 1);
+}
+
+/* --- address space -------------------------------------------------------- */
+
+static int map_at(void *addr, size_t len, int more_flags, char **ret_base)
+{
+	void *mem = NULL;
+	int r;
+
+	r = ferry__sys->mmap(addr, len, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+				     more_flags,
+			     -1, 0, &mem);
+	if (r < 0)
+		return r;
+	*ret_base = mem;
+	return 0;
+}
+
+/* Maps @len and a granule more, and cuts the ends off. */
+static int map_trimmed(size_t len, char **ret_base)
+{
+	char *raw = NULL, *base;
+	size_t head;
+	int r;
+
+	r = map_at(NULL, len + FERRY__GRANULE, 0, &raw);
+	if (r < 0)
+		return r;
+	base = (char *)round_up((uintptr_t)raw, FERRY__GRANULE);
+	head = (size_t)(base - raw);
+	if (head) {
+		r = ferry__sys->munmap(raw, head);
+		if (r < 0)
+			goto err_unmap;
+	}
+	r = ferry__sys->munmap(base + len, FERRY__GRANULE - head);
+	if (r < 0)
+		goto err_unmap;
+	*ret_base = base;
+	return 0;
+
+err_unmap:
+	ferry__sys->munmap(raw, len + FERRY__GRANULE);
+	return r;
+}
+
+/* Recent kernels align big anonymous mappings by themselves: try that. */
+static int map_aligned(size_t len, char **ret_base)
+{
+	char *base = NULL;
+	int r;
+
+	r = map_at(NULL, len, 0, &base);
+	if (r < 0)
+		return r;
+	if ((uintptr_t)base % FERRY__GRANULE == 0) {
+		*ret_base = base;
+		return 0;
+	}
+	r = ferry__sys->munmap(base, len);
+	if (r < 0)
+		return r;
+	return map_trimmed(len, ret_base);
+}
+
+static int map_behind(char *end, size_t len)
+{
+	char *got = NULL;
+	int r;
+
+	r = map_at(end, len, MAP_FIXED_NOREPLACE, &got);
+	if (r == -EEXIST)
+		return -ENOMEM;
+	if (r < 0)
+		return r;
+	if (got == end)
+		return 0;
+	ferry__sys->munmap(got, len);
+	return -ENOMEM;
+}
+
+static int advise_thp(char *addr, size_t len, enum ferry_thp thp)
+{
+	int r;
+
+	if (thp == FERRY_THP_SYSTEM)
+		return 0;
+	r = ferry__sys->madvise(addr, len,
+				thp == FERRY_THP_ALWAYS ? MADV_HUGEPAGE
+							: MADV_NOHUGEPAGE);
+	/* A kernel without huge pages never makes any. */
+	return r == -EINVAL ? (thp == FERRY_THP_NEVER ? 0 : -EOPNOTSUPP) : r;
+}
+
+/* Gives a fresh part of the arena what the arena as a whole was given. */
+static int advise_part(const struct ferry_arena *arena, char *addr, size_t len)
+{
+	int r;
+
+	r = advise_thp(addr, len, arena->thp);
+	if (r < 0)
+		return r;
+	return arena->no_fork ? ferry__sys->madvise(addr, len, MADV_DONTFORK)
+			      : 0;
+}
+
+/* --- life ----------------------------------------------------------------- */
+
+static int check_params(const struct ferry_arena_params *p)
+{
+	if (!p->reserve || p->thp < 0 || p->thp > FERRY_THP_NEVER)
+		return -EINVAL;
+	if (p->reserve > SIZE_MAX / 4)
+		return -ENOMEM;
+	if (p->service || p->node.mode != FERRY_NODE_DEFAULT)
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+static int arena_alloc(const struct ferry_arena_params *p,
+		       struct ferry_arena **ret_arena)
+{
+	struct ferry_arena *arena;
+	void *mem;
+	int r;
+
+	r = ferry__meta_alloc(sizeof(*arena), &mem);
+	if (r < 0)
+		return r;
+	arena = mem;
+	arena->reserved = round_up(p->reserve, FERRY__GRANULE);
+	arena->thp = p->thp;
+	arena->no_fork = p->no_fork;
+	if (p->name)
+		snprintf(arena->name, sizeof(arena->name), "%s", p->name);
+	pthread_mutex_init(&arena->lock, NULL);
+	pthread_cond_init(&arena->settled, NULL);
+	r = ferry__pages_init(&arena->pages,
+			      arena->reserved / ferry__page_size);
+	if (r < 0) {
+		ferry__arena_free(arena);
+		return r;
+	}
+	*ret_arena = arena;
+	return 0;
+}
+
+void ferry__arena_free(struct ferry_arena *arena)
+{
+	ferry__pages_fini(&arena->pages);
+	pthread_cond_destroy(&arena->settled);
+	pthread_mutex_destroy(&arena->lock);
+	ferry__meta_free(arena, sizeof(*arena));
+}
+
+int ferry_arena_create(const struct ferry_arena_params *params,
+		       struct ferry_arena **ret_arena)
+{
+	struct ferry_arena_params p;
+	struct ferry_arena *arena;
+	int r;
+
+	if (!params)
+		return -EINVAL;
+	r = ferry__params_copy(&p, sizeof(p), params,
+			       offsetof(struct ferry_arena_params, thp));
+	if (r == 0)
+		r = check_params(&p);
+	if (r < 0)
+		return r;
+	r = arena_alloc(&p, &arena);
+	if (r < 0)
+		return r;
+	r = map_aligned(arena->reserved, &arena->base);
+	if (r < 0)
+		goto err_free;
+	r = advise_part(arena, arena->base, arena->reserved);
+	if (r < 0)
+		goto err_unmap;
+	arena->magic = FERRY__ARENA_MAGIC;
+	r = ferry__lookup_insert(arena, arena->base, arena->reserved);
+	if (r < 0)
+		goto err_unmap;
+	ferry__lookup_register(arena);
+	*ret_arena = arena;
+	return 0;
+
+err_unmap:
+	ferry__sys->munmap(arena->base, arena->reserved);
+err_free:
+	ferry__arena_free(arena);
+	return r;
+}
+
+void ferry_arena_destroy(struct ferry_arena *arena)
+{
+	if (!arena)
+		return;
+	ferry__check(arena->magic == FERRY__ARENA_MAGIC);
+	ferry__lookup_unregister(arena);
+	ferry__lookup_remove(arena, arena->base, arena->reserved);
+	arena->magic = 0;
+	if (!arena->gone)
+		ferry__sys->munmap(arena->base, arena->reserved);
+	ferry__lookup_retire(arena);
+}
+
+void *ferry_arena_base(const struct ferry_arena *arena)
+{
+	return arena->base;
+}
+
+size_t ferry_arena_reserved(const struct ferry_arena *arena)
+{
+	/* A1 pairs with the release in grow_locked(): the memory is there. */
+	return __atomic_load_n(&arena->reserved, __ATOMIC_ACQUIRE);
+}
+
+static int grow_locked(struct ferry_arena *arena, size_t more)
+{
+	char *end = arena->base + arena->reserved;
+	size_t reserved = arena->reserved + more;
+	int r;
+
+	r = map_behind(end, more);
+	if (r < 0)
+		return r;
+	r = advise_part(arena, end, more);
+	if (r < 0)
+		goto err_unmap;
+	r = ferry__pages_grow(&arena->pages, reserved / ferry__page_size);
+	if (r < 0)
+		goto err_unmap;
+	r = ferry__lookup_insert(arena, end, more);
+	if (r < 0)
+		goto err_shrink;
+	arena->grows++;
+	__atomic_store_n(&arena->reserved, reserved, __ATOMIC_RELEASE); /* A1 */
+	return 0;
+
+err_shrink:
+	ferry__pages_grow(&arena->pages, arena->reserved / ferry__page_size);
+err_unmap:
+	ferry__sys->munmap(end, more);
+	return r;
+}
+
+int ferry_arena_grow(struct ferry_arena *arena, size_t more)
+{
+	int r;
+
+	if (!more)
+		return -EINVAL;
+	if (more > SIZE_MAX / 4)
+		return -ENOMEM;
+	pthread_mutex_lock(&arena->lock);
+	r = grow_locked(arena, round_up(more, FERRY__GRANULE));
+	pthread_mutex_unlock(&arena->lock);
+	return r;
+}
+
+/* --- commit and decommit -------------------------------------------------- */
+
+int ferry__arena_range(const struct ferry_arena *arena, size_t offset,
+		       size_t len)
+{
+	size_t reserved = ferry_arena_reserved(arena);
+
+	if (!len || (offset | len) & (ferry__page_size - 1))
+		return -EINVAL;
+	if (offset > reserved || len > reserved - offset)
+		return -EINVAL;
+	return 0;
+}
+
+/* A range in pages, as the functions below pass it on. */
+struct span {
+	size_t first;
+	size_t n;
+};
+
+static struct span span_of(size_t offset, size_t len)
+{
+	return (struct span){ offset / ferry__page_size,
+			      len / ferry__page_size };
+}
+
+static bool holds(struct ferry_arena *arena, struct span s, unsigned int codes)
+{
+	return ferry__pages_find(&arena->pages, s.first, s.first + s.n, codes,
+				 true) < s.first + s.n;
+}
+
+/* Waits until nobody else commits or drops pages of the range. */
+static void settle_wait(struct ferry_arena *arena, struct span s)
+{
+	while (holds(arena, s, FERRY__CODES_UNSETTLED))
+		pthread_cond_wait(&arena->settled, &arena->lock);
+}
+
+/*
+ * Takes the pages of code @from out of the range by marking them @mark,
+ * unless a page of it is in @refuse. A claim without the lock can come in
+ * between, hence the second look. Arena lock.
+ */
+static int mark_pages(struct ferry_arena *arena, struct span s,
+		      unsigned int from, unsigned int mark, unsigned int refuse)
+{
+	if (holds(arena, s, refuse))
+		return -EBUSY;
+	ferry__pages_replace(&arena->pages, s.first, s.n, from, mark);
+	if (!holds(arena, s, refuse))
+		return 0;
+	ferry__pages_replace(&arena->pages, s.first, s.n, mark, from);
+	return -EBUSY;
+}
+
+static void unmark_pages(struct ferry_arena *arena, struct span s,
+			 unsigned int mark, unsigned int to)
+{
+	ferry__pages_replace(&arena->pages, s.first, s.n, mark, to);
+	pthread_cond_broadcast(&arena->settled);
+}
+
+static int dontneed(char *addr, size_t len)
+{
+	int r = ferry__sys->madvise(addr, len, MADV_DONTNEED);
+
+	if (r == -EINVAL)
+		r = ferry__sys->madvise(addr, len, MADV_DONTNEED_LOCKED_);
+	return r;
+}
+
+/* Drops the memory of those pages of the range that are marked @code. */
+static int drop_marked(struct ferry_arena *arena, struct span s,
+		       unsigned int code)
+{
+	size_t page, stop = s.first, end = s.first + s.n;
+	int r;
+
+	for (;;) {
+		page = ferry__pages_find(&arena->pages, stop, end,
+					 FERRY__CODE(code), true);
+		if (page >= end)
+			return 0;
+		stop = ferry__pages_find(&arena->pages, page, end,
+					 FERRY__CODE(code), false);
+		r = dontneed(arena->base + page * ferry__page_size,
+			     (stop - page) * ferry__page_size);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* Writes no byte and changes none, but makes each page present. */
+static void touch(char *addr, size_t len)
+{
+	size_t i;
+
+	/* relaxed: the value read and written back is the same */
+	for (i = 0; i < len; i += ferry__page_size)
+		__atomic_fetch_or(addr + i, 0, __ATOMIC_RELAXED);
+}
+
+static int populate_range(char *addr, size_t len)
+{
+	int r;
+
+	do {
+		r = ferry__sys->madvise(addr, len, FERRY__MADV_POPULATE_WRITE);
+	} while (r == -EINTR || r == -EAGAIN);
+	if (r != -EINVAL)
+		return r;
+	touch(addr, len); /* before 5.14 */
+	return 0;
+}
+
+static int commit_locked(struct ferry_arena *arena, struct span s,
+			 bool populate)
+{
+	int r;
+
+	settle_wait(arena, s);
+	r = ferry__pages_ensure(&arena->pages, s.first, s.n);
+	if (r < 0)
+		return r;
+	r = mark_pages(arena, s, FERRY_PAGE_ABSENT, FERRY__PAGE_COMMITTING,
+		       FERRY__CODE(FERRY_PAGE_TRANSIT) |
+			       FERRY__CODE(FERRY_PAGE_OUT));
+	if (r < 0)
+		return r;
+	if (populate) {
+		pthread_mutex_unlock(&arena->lock);
+		r = populate_range(arena->base + s.first * ferry__page_size,
+				   s.n * ferry__page_size);
+		if (r < 0)
+			drop_marked(arena, s, FERRY__PAGE_COMMITTING);
+		pthread_mutex_lock(&arena->lock);
+	}
+	unmark_pages(arena, s, FERRY__PAGE_COMMITTING,
+		     r < 0 ? FERRY_PAGE_ABSENT : FERRY_PAGE_LIVE);
+	if (r == 0)
+		arena->commits++;
+	return r;
+}
+
+int ferry_arena_commit(struct ferry_arena *arena, size_t offset, size_t len,
+		       bool populate)
+{
+	int r;
+
+	r = ferry__arena_range(arena, offset, len);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&arena->lock);
+	r = commit_locked(arena, span_of(offset, len), populate);
+	pthread_mutex_unlock(&arena->lock);
+	return r;
+}
+
+static int decommit_locked(struct ferry_arena *arena, struct span s)
+{
+	int r;
+
+	settle_wait(arena, s);
+	r = mark_pages(arena, s, FERRY_PAGE_LIVE, FERRY__PAGE_DROPPING,
+		       FERRY__CODE(FERRY_PAGE_PINNED) |
+			       FERRY__CODE(FERRY_PAGE_TRANSIT) |
+			       FERRY__CODE(FERRY_PAGE_OUT));
+	if (r < 0)
+		return r;
+	pthread_mutex_unlock(&arena->lock);
+	r = drop_marked(arena, s, FERRY__PAGE_DROPPING);
+	pthread_mutex_lock(&arena->lock);
+	unmark_pages(arena, s, FERRY__PAGE_DROPPING,
+		     r < 0 ? FERRY_PAGE_LIVE : FERRY_PAGE_ABSENT);
+	if (r == 0)
+		arena->decommits++;
+	return r;
+}
+
+int ferry_arena_decommit(struct ferry_arena *arena, size_t offset, size_t len)
+{
+	int r;
+
+	r = ferry__arena_range(arena, offset, len);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&arena->lock);
+	r = decommit_locked(arena, span_of(offset, len));
+	pthread_mutex_unlock(&arena->lock);
+	return r;
+}
+
+/* --- pins and states ------------------------------------------------------ */
+
+int ferry_arena_pin(struct ferry_arena *arena, size_t offset, size_t len)
+{
+	struct span s = span_of(offset, len);
+	int r;
+
+	r = ferry__arena_range(arena, offset, len);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&arena->lock);
+	settle_wait(arena, s);
+	r = ferry__pages_pin(&arena->pages, s.first, s.n);
+	pthread_mutex_unlock(&arena->lock);
+	return r;
+}
+
+int ferry_arena_unpin(struct ferry_arena *arena, size_t offset, size_t len)
+{
+	struct span s = span_of(offset, len);
+	int r;
+
+	r = ferry__arena_range(arena, offset, len);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&arena->lock);
+	r = ferry__pages_unpin(&arena->pages, s.first, s.n);
+	pthread_mutex_unlock(&arena->lock);
+	return r;
+}
+
+enum ferry_page_state ferry_arena_page_state(const struct ferry_arena *arena,
+					     size_t offset)
+{
+	unsigned int code;
+
+	code = ferry__pages_get(&arena->pages, offset / ferry__page_size);
+	if (code >= FERRY_PAGE_STATES)
+		return FERRY_PAGE_TRANSIT;
+	return (enum ferry_page_state)code;
+}
+
+bool ferry_arena_next_run(const struct ferry_arena *arena, size_t offset,
+			  enum ferry_page_state state, size_t *ret_offset,
+			  size_t *ret_len)
+{
+	unsigned int codes = FERRY__CODE(state);
+	size_t end = ferry_arena_reserved(arena) / ferry__page_size;
+	size_t first, stop;
+
+	if (state == FERRY_PAGE_TRANSIT)
+		codes = FERRY__CODES_TRANSIT;
+	first = offset / ferry__page_size;
+	if (first >= end)
+		return false;
+	first = ferry__pages_find(&arena->pages, first, end, codes, true);
+	if (first >= end)
+		return false;
+	stop = ferry__pages_find(&arena->pages, first + 1, end, codes, false);
+	*ret_offset = first * ferry__page_size;
+	*ret_len = (stop - first) * ferry__page_size;
+	return true;
+}
+
+/* --- claims --------------------------------------------------------------- */
+
+size_t ferry__arena_claim(struct ferry_arena *arena, size_t offset, size_t len)
+{
+	struct span s = span_of(offset, len);
+
+	return ferry__pages_claim(&arena->pages, s.first, s.n, FERRY_PAGE_LIVE,
+				  FERRY_PAGE_TRANSIT) *
+	       ferry__page_size;
+}
+
+int ferry__arena_claim_absent(struct ferry_arena *arena, size_t offset,
+			      size_t len)
+{
+	struct span s = span_of(offset, len);
+	int r;
+
+	r = ferry__arena_range(arena, offset, len);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&arena->lock);
+	settle_wait(arena, s);
+	r = ferry__pages_ensure(&arena->pages, s.first, s.n);
+	if (r < 0)
+		goto out;
+	r = -EBUSY;
+	if (ferry__pages_find(&arena->pages, s.first, s.first + s.n,
+			      FERRY__CODE(FERRY_PAGE_ABSENT),
+			      false) < s.first + s.n)
+		goto out;
+	ferry__pages_replace(&arena->pages, s.first, s.n, FERRY_PAGE_ABSENT,
+			     FERRY_PAGE_TRANSIT);
+	r = dontneed(arena->base + offset, len);
+	if (r < 0)
+		ferry__pages_replace(&arena->pages, s.first, s.n,
+				     FERRY_PAGE_TRANSIT, FERRY_PAGE_ABSENT);
+out:
+	pthread_mutex_unlock(&arena->lock);
+	return r;
+}
+
+void ferry__arena_settle(struct ferry_arena *arena, size_t offset, size_t len,
+			 enum ferry_page_state to)
+{
+	struct span s = span_of(offset, len);
+
+	ferry__check(ferry__pages_claim(&arena->pages, s.first, s.n,
+					FERRY_PAGE_TRANSIT, to) == s.n);
+}
+
+int ferry__arena_drop(struct ferry_arena *arena, size_t offset, size_t len)
+{
+	int r = dontneed(arena->base + offset, len);
+
+	if (r < 0)
+		return r;
+	ferry__arena_settle(arena, offset, len, FERRY_PAGE_ABSENT);
+	return 0;
+}

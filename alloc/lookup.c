@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From an address to its arena: a two-level table over the granules of the
+ * address space, read without a lock under liburcu.
+ *
+ *	address 47                 34 33              21 20        0
+ *	        +--------------------+-----------------+-----------+
+ *	        |  root: 16384 words |  leaf: 8192     |  granule  |
+ *	        +--------------------+-----------------+-----------+
+ *
+ * A root word is 0, a leaf, or - for an arena that covers all of its 16 GiB -
+ * the arena itself, tagged. A leaf word is an arena or NULL. Leaves are made
+ * on demand and never freed: only arenas need the grace period.
+ *
+ * Orders of memory
+ *  L1	store-release of a root or leaf word in fill() and leaf_get() pairs
+ *	with the load-acquire in ferry_lookup(): who finds an arena sees it
+ *	complete.
+ *  L2	clearing a word is relaxed: readers learn nothing from it; that they
+ *	are done with the arena is what synchronize_rcu() waits for.
+ */
+#include "alloc/alloc-internal.h"
+
+#include <errno.h>
+#include <urcu/urcu-bp.h>
+
+#define LEAF_BITS    13
+#define ROOT_BITS    14
+#define GRANULE_BITS 21
+#define LEAF_SPAN    (FERRY__GRANULE << LEAF_BITS)
+#define TAG	     ((uintptr_t)1)
+
+_Static_assert(FERRY__GRANULE == (size_t)1 << GRANULE_BITS, "granule");
+
+struct leaf {
+	struct ferry_arena *arena[1u << LEAF_BITS];
+};
+
+/* Words: 0, a struct leaf *, or a struct ferry_arena * with TAG. */
+static uintptr_t root[1u << ROOT_BITS]; /* writers: table lock */
+
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER; /* rank 10 */
+static CDS_LIST_HEAD(arenas);				     /* registry lock */
+
+static pthread_mutex_t table = PTHREAD_MUTEX_INITIALIZER; /* rank 30 */
+static struct ferry_arena *dead;			  /* table lock */
+static unsigned int dead_len;				  /* table lock */
+
+/* Arenas freed after one grace period: each costs every CPU an interrupt. */
+#define DEAD_BATCH 32
+
+static struct ferry_arena **leaf_word(uintptr_t r, uintptr_t addr)
+{
+	return &((struct leaf *)r)
+			->arena[addr >> GRANULE_BITS & ((1u << LEAF_BITS) - 1)];
+}
+
+void ferry_lookup_begin(void)
+{
+	urcu_bp_read_lock();
+}
+
+void ferry_lookup_end(void)
+{
+	urcu_bp_read_unlock();
+}
+
+struct ferry_arena *ferry_lookup(const void *addr)
+{
+	uintptr_t a = (uintptr_t)addr, r;
+
+	if (a >> (GRANULE_BITS + LEAF_BITS + ROOT_BITS))
+		return NULL;
+	r = __atomic_load_n(&root[a >> (GRANULE_BITS + LEAF_BITS)],
+			    __ATOMIC_ACQUIRE); /* L1 */
+	if (!r)
+		return NULL;
+	if (r & TAG)
+		return (struct ferry_arena *)(r & ~TAG);
+	return __atomic_load_n(leaf_word(r, a), __ATOMIC_ACQUIRE); /* L1 */
+}
+
+/* Does [@a, @end) cover the whole span of a root word, from @a on? */
+static bool whole_span(uintptr_t a, uintptr_t end, uintptr_t r)
+{
+	return a % LEAF_SPAN == 0 && end - a >= LEAF_SPAN && (!r || r & TAG);
+}
+
+static uintptr_t *root_word(uintptr_t a)
+{
+	return &root[a >> (GRANULE_BITS + LEAF_BITS)];
+}
+
+/* Makes the leaves that [@a, @end) needs. Table lock. */
+static int make_leaves(uintptr_t a, uintptr_t end)
+{
+	void *mem;
+	int r;
+
+	for (; a < end; a = (a / LEAF_SPAN + 1) * LEAF_SPAN) {
+		if (*root_word(a) || whole_span(a, end, 0))
+			continue;
+		r = ferry__meta_alloc(sizeof(struct leaf), &mem);
+		if (r < 0)
+			return r;
+		__atomic_store_n(root_word(a), (uintptr_t)mem,
+				 __ATOMIC_RELEASE); /* L1 */
+	}
+	return 0;
+}
+
+/* Writes @arena, or NULL, into every word of [@a, @end). Table lock. */
+static void fill(uintptr_t a, uintptr_t end, struct ferry_arena *arena)
+{
+	uintptr_t *word;
+
+	while (a < end) {
+		word = root_word(a);
+		if (whole_span(a, end, *word)) {
+			__atomic_store_n(word,
+					 arena ? (uintptr_t)arena | TAG : 0,
+					 __ATOMIC_RELEASE); /* L1, L2 */
+			a += LEAF_SPAN;
+			continue;
+		}
+		__atomic_store_n(leaf_word(*word, a), arena,
+				 __ATOMIC_RELEASE); /* L1, L2 */
+		a += FERRY__GRANULE;
+	}
+}
+
+int ferry__lookup_insert(struct ferry_arena *arena, char *base, size_t len)
+{
+	uintptr_t a = (uintptr_t)base, end = a + len;
+	int r = -ENOMEM;
+
+	pthread_mutex_lock(&table);
+	if ((end - 1) >> (GRANULE_BITS + LEAF_BITS + ROOT_BITS))
+		goto out;
+	r = make_leaves(a, end);
+	if (r == 0)
+		fill(a, end, arena);
+out:
+	pthread_mutex_unlock(&table);
+	return r;
+}
+
+void ferry__lookup_remove(struct ferry_arena *arena, char *base, size_t len)
+{
+	uintptr_t a = (uintptr_t)base;
+
+	ferry__debug_check(ferry_lookup(base) == arena);
+	pthread_mutex_lock(&table);
+	fill(a, a + len, NULL);
+	pthread_mutex_unlock(&table);
+}
+
+void ferry__lookup_register(struct ferry_arena *arena)
+{
+	pthread_mutex_lock(&registry);
+	cds_list_add(&arena->registered, &arenas);
+	pthread_mutex_unlock(&registry);
+}
+
+void ferry__lookup_unregister(struct ferry_arena *arena)
+{
+	pthread_mutex_lock(&registry);
+	cds_list_del(&arena->registered);
+	pthread_mutex_unlock(&registry);
+}
+
+/* Takes the waiting arenas when there are enough of them. */
+static struct ferry_arena *dead_push(struct ferry_arena *arena)
+{
+	struct ferry_arena *batch = NULL;
+
+	pthread_mutex_lock(&table);
+	arena->next_dead = dead;
+	dead = arena;
+	if (++dead_len >= DEAD_BATCH) {
+		batch = dead;
+		dead = NULL;
+		dead_len = 0;
+	}
+	pthread_mutex_unlock(&table);
+	return batch;
+}
+
+void ferry__lookup_retire(struct ferry_arena *arena)
+{
+	struct ferry_arena *batch = dead_push(arena), *next;
+
+	if (!batch)
+		return;
+	urcu_bp_synchronize_rcu();
+	for (; batch; batch = next) {
+		next = batch->next_dead;
+		ferry__arena_free(batch);
+	}
+}
