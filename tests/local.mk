@@ -12,6 +12,7 @@ CHECK_UFFD =
 CHECK_UFFD += %D%/check_uffd_sys
 CHECK_UFFD += %D%/check_uffd_inject
 CHECK_UFFD += %D%/check_uffd_harness
+CHECK_UFFD += %D%/check_uffd_eligible
 
 CHECK_ALLOC =
 CHECK_ALLOC += %D%/check_alloc_arena
