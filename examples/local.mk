@@ -1,7 +1,14 @@
 # Small programs a newcomer copies from. They see only what an installed user
-# sees: hence their own flags, without the tree's private headers.
+# sees: their flags leave out the tree's private headers. `make check' runs
+# them all, and `make installcheck' builds them against what is installed.
+#
+# To add one, three lines:
+#	EXAMPLES += %D%/NAME
+#	%C%_NAME_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
+#	%C%_NAME_LDADD = $(LIBS_OF_EXAMPLES)
+EXAMPLES =
 FLAGS_OF_EXAMPLES = -I$(top_srcdir)/include
 LIBS_OF_EXAMPLES = runtime/libferry.la $(PTHREAD_LIBS)
-EXAMPLES =
 
 noinst_PROGRAMS += $(EXAMPLES)
+TESTS += $(EXAMPLES)

@@ -5,8 +5,9 @@ TEST_EXTENSIONS = .sh
 LOG_DRIVER = $(SHELL) $(top_srcdir)/%D%/driver.sh
 SH_LOG_DRIVER = $(LOG_DRIVER)
 AM_TESTS_ENVIRONMENT = FERRY_SRCDIR='$(abs_top_srcdir)'; export FERRY_SRCDIR; \
-	FERRY_BUILDDIR='$(abs_top_builddir)'; export FERRY_BUILDDIR;
-dist_check_SCRIPTS += %D%/driver.sh
+	FERRY_BUILDDIR='$(abs_top_builddir)'; export FERRY_BUILDDIR; \
+	NM='$(NM)'; export NM; MANDOC='$(MANDOC)'; export MANDOC;
+dist_noinst_SCRIPTS += %D%/driver.sh
 
 CHECK_UFFD =
 CHECK_UFFD += %D%/check_uffd_sys
@@ -37,6 +38,11 @@ check_PROGRAMS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
 TESTS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
 endif
 
+# Checks of what is built, by scripts.
+dist_noinst_SCRIPTS += %D%/exports.sh
+dist_noinst_SCRIPTS += %D%/manpages.sh
+dist_noinst_SCRIPTS += %D%/installcheck.sh
+
 # What a test of each layer links. The first is the default, so that a test
 # of uffd/ is one line above; the others say which they mean.
 LDADD = %D%/libharness.la uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
@@ -49,3 +55,10 @@ SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 
 %C%_check_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
+
+.PHONY: installcheck-examples
+installcheck-local: installcheck-examples
+installcheck-examples:
+	CC='$(CC)' bindir='$(bindir)' pkgconfigdir='$(pkgconfigdir)' \
+	  DESTDIR='$(DESTDIR)' $(SHELL) $(srcdir)/%D%/installcheck.sh \
+	  $(EXAMPLES:%=$(srcdir)/%.c)
