@@ -15,6 +15,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -111,6 +113,11 @@ static int linux_madvise(void *addr, size_t len, int advice)
 	return edge(madvise(addr, len, advice));
 }
 
+static int linux_pidfd_open(int pid)
+{
+	return edge(syscall(SYS_pidfd_open, pid, 0));
+}
+
 static ssize_t linux_process_madvise(int pidfd, const struct iovec *iov,
 				     size_t n, int advice)
 {
@@ -121,6 +128,11 @@ static ssize_t linux_process_madvise(int pidfd, const struct iovec *iov,
 static int linux_mincore(void *addr, size_t len, unsigned char *vec)
 {
 	return edge(mincore(addr, len, vec));
+}
+
+static int linux_msync(void *addr, size_t len, int flags)
+{
+	return edge(msync(addr, len, flags));
 }
 
 static int linux_membarrier(int command, unsigned int flags)
@@ -147,6 +159,39 @@ static int linux_gettid(void)
 static int linux_getpid(void)
 {
 	return (int)getpid();
+}
+
+static int linux_try_in_child(int (*fn)(void))
+{
+	int status, r;
+	long pid;
+
+	/*
+	 * No exit signal, so that neither a SIGCHLD handler nor a wait for
+	 * any child of the host's meets it; hence __WALL. All arguments are
+	 * zero, so their order, which differs by architecture, does not matter.
+	 */
+	pid = syscall(SYS_clone, 0l, 0l, 0l, 0l, 0l);
+	if (!pid)
+		_exit(fn());
+	if (pid < 0)
+		return -errno;
+	do
+		r = edge(waitpid((pid_t)pid, &status, __WALL));
+	while (r == -EINTR);
+	if (r < 0)
+		return r;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int linux_release(char *buf, size_t size)
+{
+	struct utsname name;
+	int r = edge(uname(&name));
+
+	if (!r)
+		snprintf(buf, size, "%s", name.release);
+	return r;
 }
 
 static uint64_t linux_now_ns(void)
@@ -182,13 +227,17 @@ const struct ferry__sys ferry__sys_linux = {
 	.mremap = linux_mremap,
 	.mprotect = linux_mprotect,
 	.madvise = linux_madvise,
+	.pidfd_open = linux_pidfd_open,
 	.process_madvise = linux_process_madvise,
 	.mincore = linux_mincore,
+	.msync = linux_msync,
 	.membarrier = linux_membarrier,
 	.sigaction = linux_sigaction,
 	.sched_yield = linux_sched_yield,
 	.gettid = linux_gettid,
 	.getpid = linux_getpid,
+	.try_in_child = linux_try_in_child,
+	.release = linux_release,
 	.now_ns = linux_now_ns,
 	.sleep_ns = linux_sleep_ns,
 };

@@ -43,10 +43,12 @@ struct ferry__sys {
 		      void *new_addr, void **ret_addr);
 	int (*mprotect)(void *addr, size_t len, int prot);
 	int (*madvise)(void *addr, size_t len, int advice);
+	int (*pidfd_open)(int pid);
 	/* Any advice on many ranges of this process (6.13). */
 	ssize_t (*process_madvise)(int pidfd, const struct iovec *iov, size_t n,
 				   int advice);
 	int (*mincore)(void *addr, size_t len, unsigned char *vec);
+	int (*msync)(void *addr, size_t len, int flags);
 	int (*membarrier)(int command, unsigned int flags);
 
 	/* Threads and signals. */
@@ -55,6 +57,14 @@ struct ferry__sys {
 	int (*sched_yield)(void);
 	int (*gettid)(void);
 	int (*getpid)(void);
+	/*
+	 * Runs @fn in a forked child that the host does not notice (no
+	 * SIGCHLD, no atfork handlers). Returns its exit status, 128 and the
+	 * number of the signal that killed it, or a negative errno.
+	 */
+	int (*try_in_child)(int (*fn)(void));
+	/* The kernel's release, as uname -r prints it; cut to @size. */
+	int (*release)(char *buf, size_t size);
 
 	/* Clock: CLOCK_MONOTONIC in nanoseconds; sleeping may end early. */
 	uint64_t (*now_ns)(void);

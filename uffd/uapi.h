@@ -270,5 +270,10 @@ struct ferry__procmap_query {
 #define FERRY__MADV_COLLAPSE	   25
 #define FERRY__MADV_GUARD_INSTALL  102
 #define FERRY__MADV_GUARD_REMOVE   103
+/* Drops pages of locked mappings, too (5.18). */
+#define FERRY__MADV_DONTNEED_LOCKED 24
+
+/* Flag of mremap(2): the old mapping stays, empty (5.7). */
+#define FERRY__MREMAP_DONTUNMAP 4
 
 #endif
