@@ -11,6 +11,7 @@ dist_noinst_SCRIPTS += %D%/driver.sh
 
 CHECK_UFFD =
 CHECK_UFFD += %D%/check_uffd_sys
+CHECK_UFFD += %D%/check_uffd_move
 CHECK_UFFD += %D%/check_uffd_inject
 CHECK_UFFD += %D%/check_uffd_harness
 CHECK_UFFD += %D%/check_uffd_eligible
@@ -30,6 +31,8 @@ check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_SOURCES += %D%/inject.c
 %C%_libharness_la_SOURCES += %D%/inject.h
 %C%_libharness_la_SOURCES += %D%/random.c
+%C%_libharness_la_SOURCES += %D%/memory.c
+%C%_libharness_la_SOURCES += %D%/memory.h
 %C%_libharness_la_SOURCES += %D%/random.h
 %C%_libharness_la_SOURCES += %D%/system.c
 %C%_libharness_la_SOURCES += %D%/system.h

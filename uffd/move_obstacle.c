@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What ferry_move() does at a page that the kernel refused.
+ */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "uffd/mover.h"
+#include "uffd/pagemap.h"
+#include "uffd/uapi.h"
+
+/* --- EEXIST, true and false ---------------------------------------------- */
+
+enum sighting {
+	SIGHTING_MOVED,	  /* destination has a page, source has none */
+	SIGHTING_PRESENT, /* both have one */
+	SIGHTING_GONE,	  /* the destination is empty again */
+};
+
+static enum sighting sight(uint64_t dst, uint64_t src)
+{
+	if (!ferry__pagemap_occupied(dst))
+		return SIGHTING_GONE;
+	return ferry__pagemap_occupied(src) ? SIGHTING_PRESENT : SIGHTING_MOVED;
+}
+
+/*
+ * Looks at both sides from the position on: what is there, and for how many
+ * bytes is it the same? Returns 0 or a negative errno.
+ */
+static int look(const struct ferry__mover *m, enum sighting *ret_what,
+		size_t *ret_len)
+{
+	uint64_t dst[FERRY__WORDS], src[FERRY__WORDS];
+	size_t want = ferry__mover_left(m) / ferry__page_size;
+	int n, k, i;
+
+	n = ferry__pagemap_read(m->uffd->pagemap, m->dst + m->pos, want, dst);
+	if (n < 0)
+		return n;
+	k = ferry__pagemap_read(m->uffd->pagemap, m->src + m->pos, (size_t)n,
+				src);
+	if (k < 0)
+		return k;
+	*ret_what = sight(dst[0], src[0]);
+	for (i = 1; i < k; i++)
+		if (sight(dst[i], src[i]) != *ret_what)
+			break;
+	*ret_len = (size_t)i * ferry__page_size;
+	return 0;
+}
+
+/* The kernel did not wake who waits for pages that it forgot to count. */
+static void wake(const struct ferry__mover *m, size_t len)
+{
+	struct ferry__uffdio_range range = { m->dst + m->pos, len };
+
+	if (!ferry__mover_wants(m, FERRY_MOVE_NO_WAKE))
+		ferry__sys->ioctl(m->uffd->fd, FERRY__UFFDIO_WAKE, &range);
+}
+
+static void book_false_exist(struct ferry__mover *m, size_t len)
+{
+	wake(m, len);
+	m->result->false_exist += len / ferry__page_size;
+	m->result->method = FERRY_METHOD_MOVE;
+	ferry__mover_book(m, &m->result->moved, len);
+}
+
+static int present(struct ferry__mover *m, size_t len)
+{
+	if (!ferry__mover_wants(m, FERRY_MOVE_PASS_PRESENT))
+		return ferry__mover_stop(m, -EEXIST, FERRY_REASON_PRESENT);
+	ferry__mover_book(m, &m->result->present, len);
+	return 0;
+}
+
+/*
+ * EEXIST: 6.18 to 7.1 answer so for pages that this very call has moved, when
+ * the kernel had to try them twice. The source tells: a page that did not
+ * move is still there. Where the source may have holes, an empty one proves
+ * nothing unless nobody else fills the destination (FERRY_MOVE_SOLE).
+ */
+static int at_present(struct ferry__mover *m)
+{
+	bool emptiness_proves = ferry__mover_wants(m, FERRY_MOVE_SOLE) ||
+				!ferry__mover_wants(m, FERRY_MOVE_HOLES);
+	enum sighting what;
+	size_t len;
+
+	if (look(m, &what, &len))
+		return present(m, ferry__page_size);
+	if (what == SIGHTING_MOVED && emptiness_proves) {
+		book_false_exist(m, len);
+		return 0;
+	}
+	if (what != SIGHTING_GONE)
+		return present(m, len);
+	/* Moved on by somebody since: ask again, but not for ever. */
+	if (ferry__mover_wait(m))
+		return 0;
+	return ferry__mover_stop(m, -EEXIST, FERRY_REASON_PRESENT);
+}
+
+/* --- EBUSY --------------------------------------------------------------- */
+
+/* What the policy applies to: the huge page at the position, or one page. */
+static size_t busy_unit(const struct ferry__mover *m)
+{
+	uintptr_t at = m->src + m->pos, start, end;
+	size_t huge = ferry__huge_size();
+
+	if (!huge || at & (huge - 1) || ferry__mover_left(m) < huge ||
+	    ferry__mover_wants(m, FERRY_MOVE_SPLIT_BUSY))
+		return ferry__page_size;
+	if (ferry__pagemap_find(m->uffd->pagemap, at, at + huge,
+				FERRY__PAGE_IS_HUGE, &start, &end) > 0 &&
+	    start == at && end == at + huge)
+		return huge;
+	return ferry__page_size;
+}
+
+static int still_busy(struct ferry__mover *m)
+{
+	m->result->busy_retries++;
+	if (ferry__mover_wait(m))
+		return 0;
+	return ferry__mover_stop(m, -EBUSY, FERRY_REASON_BUSY);
+}
+
+/* Bytes at the position that are pages in memory, at most @max. */
+static size_t present_run(const struct ferry__mover *m, size_t max)
+{
+	uint64_t words[FERRY__WORDS];
+	int i, n;
+
+	if (max > ferry__mover_left(m))
+		max = ferry__mover_left(m);
+	n = ferry__pagemap_read(m->uffd->pagemap, m->src + m->pos,
+				max / ferry__page_size, words);
+	for (i = 0; i < n; i++)
+		if (!(words[i] & FERRY__PM_PRESENT))
+			break;
+	return i > 0 ? (size_t)i * ferry__page_size : ferry__page_size;
+}
+
+/*
+ * Writes pages back to themselves. After a fork all pages are shared: the
+ * window doubles with each page in a row that is found busy, over pages that
+ * are there (a hole must not be filled).
+ */
+static int make_exclusive(struct ferry__mover *m, size_t unit)
+{
+	size_t len = unit;
+	int r;
+
+	if (m->exclusive_window > unit)
+		len = present_run(m, m->exclusive_window);
+	r = ferry__sys->madvise((void *)(m->src + m->pos), len,
+				FERRY__MADV_POPULATE_WRITE);
+	if (r)
+		return r;
+	m->result->made_exclusive += len / ferry__page_size;
+	m->exclusive_window = 2 * len;
+	return 0;
+}
+
+static int at_busy_exclusive(struct ferry__mover *m)
+{
+	int r;
+
+	/* Once helps; more than that only against forks going on. */
+	if (m->tries_here++ && !ferry__mover_wait(m))
+		return ferry__mover_stop(m, -EBUSY, FERRY_REASON_BUSY);
+	r = make_exclusive(m, busy_unit(m));
+	if (r == -ENOMEM)
+		return ferry__mover_stop(m, r, FERRY_REASON_NO_MEMORY);
+	m->result->busy_retries++;
+	return 0;
+}
+
+static int at_busy(struct ferry__mover *m)
+{
+	switch (m->params->busy) {
+	case FERRY_BUSY_RETRY:
+		return still_busy(m);
+	case FERRY_BUSY_EXCLUSIVE:
+		return at_busy_exclusive(m);
+	case FERRY_BUSY_COPY:
+		return ferry__mover_copy(m, busy_unit(m));
+	case FERRY_BUSY_SKIP:
+		ferry__mover_book(m, &m->result->skipped, busy_unit(m));
+		return 0;
+	default:
+		return ferry__mover_stop(m, -EBUSY, FERRY_REASON_BUSY);
+	}
+}
+
+/* --- all of them --------------------------------------------------------- */
+
+static int at_changing(struct ferry__mover *m)
+{
+	m->result->idle_retries++;
+	if (ferry__mover_wait(m))
+		return 0;
+	return ferry__mover_stop(m, -EAGAIN, FERRY_REASON_CHANGING);
+}
+
+int ferry__mover_obstacle(struct ferry__mover *m, int error)
+{
+	switch (error) {
+	case -EAGAIN:
+		return at_changing(m);
+	case -EEXIST:
+		return at_present(m);
+	case -EBUSY:
+		return at_busy(m);
+	case -EFAULT:
+		return ferry__mover_stop(m, error, FERRY_REASON_GUARD);
+	case -ENOMEM:
+		return ferry__mover_stop(m, error, FERRY_REASON_NO_MEMORY);
+	case -EINVAL:
+	case -ENOENT:
+		return ferry__mover_stop(m, error,
+					 ferry__mover_explain(m, error));
+	case -EINTR:
+		return ferry__mover_stop(m, error, FERRY_REASON_CANCELLED);
+	default:
+		return ferry__mover_stop(m, error, FERRY_REASON_NOT_SUPPORTED);
+	}
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A move under way, shared by the files of ferry_move():
+ *
+ *	move.c		checks, the loop around the ioctl, progress
+ *	move_obstacle.c	what to do at a page that the kernel refused
+ *	move_huge.c	huge pages: kept whole, and the huge zero page
+ *	move_emulate.c	the same without UFFDIO_MOVE
+ *	move_explain.c	a refusal of the mappings, in words
+ *
+ * All of it runs on the caller's stack, allocates nothing and takes no lock.
+ */
+#ifndef FERRY_UFFD_MOVER_H
+#define FERRY_UFFD_MOVER_H
+
+#include <ferry/move.h>
+
+#include "uffd/handle.h"
+
+struct ferry__mover {
+	struct ferry_uffd *uffd;
+	const struct ferry_move_params *params;
+	struct ferry_move_result *result;
+	/* The range in work, and bytes of it dealt with. */
+	uintptr_t dst, src;
+	size_t len, pos;
+	/* Waiting of the whole call, whatever for. */
+	struct ferry__backoff backoff;
+	/* Pages made exclusive at one go; grows while pages are busy. */
+	size_t exclusive_window;
+	/* Tries at this one position since something last moved. */
+	unsigned int tries_here;
+};
+
+static inline bool ferry__mover_wants(const struct ferry__mover *m,
+				      uint32_t flag)
+{
+	return m->params->flags & flag;
+}
+
+static inline size_t ferry__mover_left(const struct ferry__mover *m)
+{
+	return m->len - m->pos;
+}
+
+/* Books @bytes from the position on as dealt with, under @counter. */
+static inline void ferry__mover_book(struct ferry__mover *m, size_t *counter,
+				     size_t bytes)
+{
+	*counter += bytes;
+	m->result->done += bytes;
+	m->pos += bytes;
+	m->tries_here = 0;
+}
+
+/* Stops the move: notes the reason, passes @error on. */
+static inline int ferry__mover_stop(struct ferry__mover *m, int error,
+				    enum ferry_reason reason)
+{
+	m->result->reason = reason;
+	return error;
+}
+
+/* Waits a little, if time is left. */
+static inline bool ferry__mover_wait(struct ferry__mover *m)
+{
+	bool waited = ferry__backoff_wait(&m->backoff);
+
+	m->result->waited_ns = m->backoff.waited_ns;
+	return waited;
+}
+
+/*
+ * The kernel refused the page at the position with @error and moved nothing.
+ * Returns 0 when the move can go on (perhaps after this page), else the
+ * error to stop with, the reason set.
+ */
+int ferry__mover_obstacle(struct ferry__mover *m, int error);
+
+/* One step without UFFDIO_MOVE; same results. */
+int ferry__mover_emulate(struct ferry__mover *m);
+
+/* Copies @len bytes from the position on and drops the source. */
+int ferry__mover_copy(struct ferry__mover *m, size_t len);
+
+/* How many bytes from the position on one ioctl may be given. */
+int ferry__mover_huge_piece(struct ferry__mover *m, size_t *ret_len);
+
+/* Why did the kernel refuse with @error (EINVAL or ENOENT) just here? */
+enum ferry_reason ferry__mover_explain(const struct ferry__mover *m, int error);
+
+#endif
