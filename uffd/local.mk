@@ -22,3 +22,5 @@ noinst_LTLIBRARIES += %D%/libuffd.la
 %C%_libuffd_la_SOURCES += %D%/move_explain.c
 %C%_libuffd_la_SOURCES += %D%/move_huge.c
 %C%_libuffd_la_SOURCES += %D%/move_emulate.c
+%C%_libuffd_la_SOURCES += %D%/signal.c
+%C%_libuffd_la_SOURCES += %D%/signal.h

@@ -146,6 +146,12 @@ static int linux_sigaction(int sig, const struct sigaction *act,
 	return edge(sigaction(sig, act, old));
 }
 
+static int linux_sigqueue_self(int sig, siginfo_t *info)
+{
+	return edge(syscall(SYS_rt_tgsigqueueinfo, getpid(),
+			    syscall(SYS_gettid), sig, info));
+}
+
 static int linux_sched_yield(void)
 {
 	return edge(sched_yield());
@@ -233,6 +239,7 @@ const struct ferry__sys ferry__sys_linux = {
 	.msync = linux_msync,
 	.membarrier = linux_membarrier,
 	.sigaction = linux_sigaction,
+	.sigqueue_self = linux_sigqueue_self,
 	.sched_yield = linux_sched_yield,
 	.gettid = linux_gettid,
 	.getpid = linux_getpid,

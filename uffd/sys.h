@@ -54,6 +54,8 @@ struct ferry__sys {
 	/* Threads and signals. */
 	int (*sigaction)(int sig, const struct sigaction *act,
 			 struct sigaction *old);
+	/* Queues a signal to the calling thread, with any si_code. */
+	int (*sigqueue_self)(int sig, siginfo_t *info);
 	int (*sched_yield)(void);
 	int (*gettid)(void);
 	int (*getpid)(void);
