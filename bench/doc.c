@@ -94,7 +94,7 @@ struct bench_table *bench_targets_table(const struct bench_doc *doc,
 	if (from >= doc->ntargets)
 		return NULL;
 	t = bench_table_new("Targets", "what", "wanted", "measured", "min..max",
-			    "<verdict", NULL);
+			    "verdict", NULL);
 	for (size_t i = from; i < doc->ntargets; i++) {
 		const struct bench_target *g = &doc->targets[i];
 

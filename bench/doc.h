@@ -19,7 +19,6 @@ struct bench_plot;
 struct bench_table {
 	char *caption;
 	char **head;
-	bool *left; /* beside head: set flush left */
 	size_t ncols;
 	char **cells;
 	size_t ncells;
@@ -80,8 +79,7 @@ struct bench_table *bench_targets_table(const struct bench_doc *doc,
 
 /*
  * A new table. @caption says what it shows and in which unit; the column
- * names end with NULL. The first column is set flush left, the others right
- * unless their name begins with '<' (which is not shown).
+ * names end with NULL. The first column is set flush left, the others right.
  */
 __attribute__((sentinel)) struct bench_table *
 bench_table_new(const char *caption, ...);

@@ -28,11 +28,3 @@ bin_PROGRAMS += %D%/ferry-bench
 	$(XXHASH_LIBS) $(PTHREAD_LIBS) -lm
 %C%_ferry_bench_SOURCES =
 %C%_ferry_bench_SOURCES += %D%/main.c
-%C%_ferry_bench_SOURCES += %D%/features.c
-%C%_ferry_bench_SOURCES += %D%/move.c
-%C%_ferry_bench_SOURCES += %D%/move_bed.c
-%C%_ferry_bench_SOURCES += %D%/move_bed.h
-%C%_ferry_bench_SOURCES += %D%/move_team.c
-%C%_ferry_bench_SOURCES += %D%/move_team.h
-%C%_ferry_bench_SOURCES += %D%/raw.c
-%C%_ferry_bench_SOURCES += %D%/raw.h

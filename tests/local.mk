@@ -12,6 +12,7 @@ dist_noinst_SCRIPTS += %D%/driver.sh
 CHECK_UFFD =
 CHECK_UFFD += %D%/check_uffd_sys
 CHECK_UFFD += %D%/check_uffd_move
+CHECK_UFFD += %D%/check_uffd_fault
 CHECK_UFFD += %D%/check_uffd_inject
 CHECK_UFFD += %D%/check_uffd_harness
 CHECK_UFFD += %D%/check_uffd_eligible

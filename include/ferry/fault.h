@@ -46,8 +46,17 @@ enum ferry_supply_kind {
 	FERRY_SUPPLY_NONE,     /* not to be had: SIGBUS to the program */
 };
 
+/*
+ * MOVE: a page that is absent at the source is a zero page. Without it, the
+ * fault on such a page is asked about again for some 20 ms, because another
+ * thread may have taken the page on meanwhile, and then refused: absent is
+ * not zero to a supplier whose pages also lie elsewhere.
+ */
+#define FERRY_SUPPLY_HOLES (1u << 0)
+
 struct ferry_supply {
 	enum ferry_supply_kind kind;
+	uint32_t flags; /* FERRY_SUPPLY_* */
 	size_t offset; /* in the range; preset to the window */
 	size_t len;    /* preset to the window; must cover the faulting page */
 	void *src;

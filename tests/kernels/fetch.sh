@@ -75,19 +75,18 @@ write_sources()
 	done
 }
 
-use_system()
+find_package()
 {
 	apt=system_apt
-	package=$(newest $apt)
-}
-
-use_private()
-{
+	package=$(newest system_apt)
+	if [ -n "$package" ]; then
+		return
+	fi
 	mkdir -p "$private/lists/partial" "$private/cache/archives/partial"
 	write_sources > "$private/sources.list"
 	private_apt apt-get update > "$private/update.log" 2>&1 || true
 	apt=private_apt
-	package=$(newest $apt)
+	package=$(newest private_apt)
 }
 
 download()
@@ -121,17 +120,12 @@ unpack()
 if [ -s "$folder/release" ]; then
 	exit 0
 fi
-use_system
-# Lists that were fetched long ago name packages that are gone.
-if [ -z "$package" ] || ! download; then
-	use_private
-	if [ -z "$package" ]; then
-		unavailable "apt offers no linux-image-$series*-cloud-amd64" \
-			"(see $private/update.log)"
-	fi
-	if ! download; then
-		unavailable "$package cannot be downloaded:" \
-			"$(tail -n 1 "$folder/download.log")"
-	fi
+find_package
+if [ -z "$package" ]; then
+	unavailable "apt offers no linux-image-$series*-cloud-amd64"
+fi
+if ! download; then
+	unavailable "$package cannot be downloaded:" \
+		"$(tail -n 1 "$folder/download.log")"
 fi
 unpack
