@@ -1,1 +1,31 @@
-# Man pages, one per line, section by suffix.
+# Man pages, one per line. A page for several names is installed under each
+# of them: the names are those of its NAME section.
+dist_man_MANS =
+dist_man_MANS += %D%/ferry-bench.1
+dist_man_MANS += %D%/ferry.7
+dist_man_MANS += %D%/ferry_arena_create.3
+dist_man_MANS += %D%/ferry_arena_stats.3
+dist_man_MANS += %D%/ferry_compact_plan.3
+dist_man_MANS += %D%/ferry_dirty_open.3
+dist_man_MANS += %D%/ferry_fault_service_create.3
+dist_man_MANS += %D%/ferry_features_get.3
+dist_man_MANS += %D%/ferry_lookup.3
+dist_man_MANS += %D%/ferry_move.3
+dist_man_MANS += %D%/ferry_range_eligible.3
+dist_man_MANS += %D%/ferry_uffd_open.3
+dist_man_MANS += %D%/ferry_uffd_register.3
+dist_man_MANS += %D%/ferry_version.3
+
+dist_noinst_SCRIPTS += %D%/aliases.sh
+
+install-data-hook:
+	$(SHELL) $(srcdir)/%D%/aliases.sh $(srcdir)/%D% | \
+	while read -r alias page; do \
+	  dir="$(DESTDIR)$(mandir)/man$${page##*.}"; \
+	  rm -f "$$dir/$$alias" && $(LN_S) "$$page" "$$dir/$$alias" || exit 1; \
+	done
+uninstall-hook:
+	$(SHELL) $(srcdir)/%D%/aliases.sh $(srcdir)/%D% | \
+	while read -r alias page; do \
+	  rm -f "$(DESTDIR)$(mandir)/man$${page##*.}/$$alias"; \
+	done
