@@ -133,10 +133,11 @@ START_TEST(locked_memory_is_refused)
 {
 	char *p = map_private(PAGE);
 
-	if (mlock(p, PAGE))
+	/* By number: AddressSanitizer's mlock() locks nothing. */
+	if (syscall(SYS_mlock, p, PAGE))
 		SKIP("mlock", "mlock: %s", strerror(errno));
 	ck_assert_int_eq(verdict(p, PAGE), FERRY_REASON_LOCKED);
-	munlock(p, PAGE);
+	syscall(SYS_munlock, p, PAGE);
 	ck_assert_int_eq(verdict(p, PAGE), FERRY_REASON_NONE);
 }
 END_TEST
