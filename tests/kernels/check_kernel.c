@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Is a guest of the kernel matrix the machine that its boot asked for? */
 #include <errno.h>
-#include <fcntl.h>
-#include <numa.h>
-#include <numaif.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tests/harness.h"
+#include "tests/memory.h"
+#include "tests/nodes.h"
 #include "uffd/uapi.h"
 
 /* CPUs of each node, joined by "+"; boot.sh sets it, see the file matrix. */
@@ -29,18 +27,6 @@ static const char *asked_nodes(void)
 	return text;
 }
 
-static unsigned int cpus_of(int node)
-{
-	struct bitmask *cpus = numa_allocate_cpumask();
-	unsigned int n;
-
-	ck_assert_ptr_nonnull(cpus);
-	ck_assert_int_eq(numa_node_to_cpus(node, cpus), 0);
-	n = numa_bitmask_weight(cpus);
-	numa_free_cpumask(cpus);
-	return n;
-}
-
 START_TEST(nodes_have_the_cpus_that_the_boot_asked_for)
 {
 	const char *text = asked_nodes();
@@ -52,7 +38,7 @@ START_TEST(nodes_have_the_cpus_that_the_boot_asked_for)
 		return;
 	ck_assert_int_ge(numa_available(), 0);
 	for (c = text; *c; c = *end ? end + 1 : end, node++)
-		ck_assert_uint_eq(cpus_of(node), strtoul(c, &end, 10));
+		ck_assert_uint_eq(node_cpus(node), strtoul(c, &end, 10));
 	ck_assert_int_eq(numa_num_configured_nodes(), node);
 }
 END_TEST
@@ -72,33 +58,21 @@ START_TEST(every_node_has_memory_of_its_own)
 }
 END_TEST
 
-static void *map_pages(size_t len)
-{
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	ck_assert_ptr_ne(p, MAP_FAILED);
-	return p;
-}
-
 START_TEST(bound_page_lies_on_its_node)
 {
-	size_t len = (size_t)sysconf(_SC_PAGESIZE);
+	size_t len = page_size();
 	const char *text = asked_nodes();
-	int node, status, count;
+	int node, count;
+	char *p;
 
 	if (!text)
 		return;
 	count = numa_num_configured_nodes();
 	for (node = 0; node < count; node++) {
-		void *p = map_pages(len);
-
+		p = map_anon(len);
 		numa_tonode_memory(p, len, node);
 		memset(p, 1, len);
-		ck_assert_int_eq(move_pages(0, 1, &p, NULL, &status, 0), 0);
-		ck_assert_msg(status == node, "%s: asked for %d, lies on %d",
-			      text, node, status);
-		munmap(p, len);
+		ck_assert_uint_eq(pages_on(p, len, node), 1);
 	}
 }
 END_TEST
@@ -118,7 +92,7 @@ static int open_uffd(uint64_t *ret_features)
 
 static void *map_registered(int fd, size_t len)
 {
-	void *p = map_pages(len);
+	void *p = map_anon(len);
 	struct ferry__uffdio_register reg = {
 		.range = { .start = (uintptr_t)p, .len = len },
 		.mode = FERRY__REGISTER_MISSING,
@@ -130,11 +104,11 @@ static void *map_registered(int fd, size_t len)
 
 START_TEST(move_does_what_its_feature_bit_says)
 {
-	size_t len = (size_t)sysconf(_SC_PAGESIZE);
+	size_t len = page_size();
 	struct ferry__uffdio_move move = { .len = len };
 	uint64_t features;
 	int fd = open_uffd(&features);
-	char *src = map_pages(len);
+	char *src = map_anon(len);
 	char *dst = map_registered(fd, len);
 
 	memset(src, 0x5a, len);
@@ -151,8 +125,6 @@ START_TEST(move_does_what_its_feature_bit_says)
 		ck_assert_int_eq(errno, EINVAL);
 		ck_assert_int_eq(src[len - 1], 0x5a);
 	}
-	munmap(src, len);
-	munmap(dst, len);
 	close(fd);
 }
 END_TEST
