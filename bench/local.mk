@@ -28,3 +28,5 @@ bin_PROGRAMS += %D%/ferry-bench
 	$(XXHASH_LIBS) $(PTHREAD_LIBS) -lm
 %C%_ferry_bench_SOURCES =
 %C%_ferry_bench_SOURCES += %D%/main.c
+
+EXTRA_DIST += %D%/DESIGN.md

@@ -7,8 +7,18 @@
 #	%C%_NAME_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
 #	%C%_NAME_LDADD = $(LIBS_OF_EXAMPLES)
 EXAMPLES =
+EXAMPLES += %D%/eligible
+EXAMPLES += %D%/lazy
+EXAMPLES += %D%/move
 FLAGS_OF_EXAMPLES = -I$(top_srcdir)/include
 LIBS_OF_EXAMPLES = runtime/libferry.la $(PTHREAD_LIBS)
+
+%C%_eligible_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
+%C%_eligible_LDADD = $(LIBS_OF_EXAMPLES)
+%C%_lazy_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
+%C%_lazy_LDADD = $(LIBS_OF_EXAMPLES)
+%C%_move_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
+%C%_move_LDADD = $(LIBS_OF_EXAMPLES)
 
 noinst_PROGRAMS += $(EXAMPLES)
 TESTS += $(EXAMPLES)
