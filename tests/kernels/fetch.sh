@@ -75,18 +75,19 @@ write_sources()
 	done
 }
 
-find_package()
+use_system()
 {
 	apt=system_apt
-	package=$(newest system_apt)
-	if [ -n "$package" ]; then
-		return
-	fi
+	package=$(newest $apt)
+}
+
+use_private()
+{
 	mkdir -p "$private/lists/partial" "$private/cache/archives/partial"
 	write_sources > "$private/sources.list"
 	private_apt apt-get update > "$private/update.log" 2>&1 || true
 	apt=private_apt
-	package=$(newest private_apt)
+	package=$(newest $apt)
 }
 
 download()
@@ -120,12 +121,17 @@ unpack()
 if [ -s "$folder/release" ]; then
 	exit 0
 fi
-find_package
-if [ -z "$package" ]; then
-	unavailable "apt offers no linux-image-$series*-cloud-amd64"
-fi
-if ! download; then
-	unavailable "$package cannot be downloaded:" \
-		"$(tail -n 1 "$folder/download.log")"
+use_system
+# Lists that were fetched long ago name packages that are gone.
+if [ -z "$package" ] || ! download; then
+	use_private
+	if [ -z "$package" ]; then
+		unavailable "apt offers no linux-image-$series*-cloud-amd64" \
+			"(see $private/update.log)"
+	fi
+	if ! download; then
+		unavailable "$package cannot be downloaded:" \
+			"$(tail -n 1 "$folder/download.log")"
+	fi
 fi
 unpack
