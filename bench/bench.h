@@ -36,6 +36,7 @@ struct bench_cmd {
 	const char *summary;  /* one line for the help */
 	const char *operands; /* NULL: takes none; else for the usage line */
 	const struct bench_option *options; /* its own, or NULL */
+	bool composite; /* runs others, which show their own targets */
 	/*
 	 * Returns 0 or a negative errno after saying what failed. What the
 	 * kernel does not have is said (bench_say) and is no failure.
@@ -43,12 +44,16 @@ struct bench_cmd {
 	int (*run)(struct bench *b);
 };
 
-/* All subcommands, ending with name == NULL (main.c). */
-extern const struct bench_cmd bench_commands[];
+/* All subcommands, ending with NULL (main.c). */
+extern const struct bench_cmd *const bench_commands[];
 
 const struct bench_cmd *bench_find_command(const char *name);
 
 extern const struct bench_cmd bench_cmd_features;
+extern const struct bench_cmd bench_cmd_move;
+extern const struct bench_cmd bench_cmd_fault;
+extern const struct bench_cmd bench_cmd_dirty;
+extern const struct bench_cmd bench_cmd_lookup;
 extern const struct bench_cmd bench_cmd_tour;
 
 /* Run @cmd as part of another one, with its own options left at default. */
@@ -77,8 +82,9 @@ __attribute__((format(printf, 4, 5))) json_t *
 bench_result(struct bench *b, const struct bench_stat *st, const char *unit,
 	     const char *name_fmt, ...);
 
-/* Add a number to a result; a NULL @result is passed over. */
+/* Add a number or a string to a result; a NULL @result is passed over. */
 void bench_field(json_t *result, const char *key, double v);
+void bench_field_text(json_t *result, const char *key, const char *text);
 
 /*
  * Record a figure to reach, and the measured value as a result of that name
@@ -107,7 +113,7 @@ struct bench_case {
 	int (*run)(void *arg, double *ret_v);
 	void *arg;
 	struct bench_samples samples; /* one for each round */
-	int error;                    /* why it was dropped, or 0 */
+	int error;		      /* why it was dropped, or 0 */
 };
 
 /*
@@ -151,10 +157,13 @@ void bench_warm_memory(size_t len);
 /* Make every page of the range present; contents stay. */
 void bench_populate(void *addr, size_t len);
 
+/* Bytes of the range that lie in huge pages, from /proc/self/smaps. */
+size_t bench_huge_bytes(const void *addr, size_t len);
+
 /* A number over each page of @len bytes, never 0: contents to verify. */
 void bench_fill(void *addr, size_t len, uint64_t seed);
 
-/* Whether bench_fill() of that seed is what is there. */
-bool bench_filled(const void *addr, size_t len, uint64_t seed);
+/* Whether the page at @addr + @at holds what bench_fill(@addr) put there. */
+bool bench_page_filled(const void *addr, size_t at, uint64_t seed);
 
 #endif

@@ -57,6 +57,12 @@ void bench_doc_table(struct bench_doc *doc, struct bench_table *t)
 		bench_table_print(t, doc->out);
 }
 
+void bench_doc_targets(struct bench_doc *doc, struct bench_table *t)
+{
+	bench_doc_table(doc, t);
+	doc->blocks[doc->nblocks - 1].kind = BENCH_TARGETS;
+}
+
 void bench_doc_plot(struct bench_doc *doc, struct bench_plot *p)
 {
 	add_block(doc, BENCH_PLOT)->plot = p;
@@ -94,7 +100,7 @@ struct bench_table *bench_targets_table(const struct bench_doc *doc,
 	if (from >= doc->ntargets)
 		return NULL;
 	t = bench_table_new("Targets", "what", "wanted", "measured", "min..max",
-			    "verdict", NULL);
+			    "<verdict", NULL);
 	for (size_t i = from; i < doc->ntargets; i++) {
 		const struct bench_target *g = &doc->targets[i];
 

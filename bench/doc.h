@@ -19,6 +19,7 @@ struct bench_plot;
 struct bench_table {
 	char *caption;
 	char **head;
+	bool *left; /* beside head: set flush left */
 	size_t ncols;
 	char **cells;
 	size_t ncells;
@@ -28,6 +29,7 @@ enum bench_block_kind {
 	BENCH_SECTION, /* text is a title */
 	BENCH_SAY,     /* text is a paragraph */
 	BENCH_TABLE,
+	BENCH_TARGETS, /* a table of targets, which a report gathers */
 	BENCH_PLOT,
 };
 
@@ -64,6 +66,7 @@ void bench_doc_fini(struct bench_doc *doc);
 void bench_doc_section(struct bench_doc *doc, const char *title);
 void bench_doc_say(struct bench_doc *doc, const char *text);
 void bench_doc_table(struct bench_doc *doc, struct bench_table *t);
+void bench_doc_targets(struct bench_doc *doc, struct bench_table *t);
 void bench_doc_plot(struct bench_doc *doc, struct bench_plot *p);
 void bench_doc_target(struct bench_doc *doc, const struct bench_target *t);
 
@@ -79,7 +82,8 @@ struct bench_table *bench_targets_table(const struct bench_doc *doc,
 
 /*
  * A new table. @caption says what it shows and in which unit; the column
- * names end with NULL. The first column is set flush left, the others right.
+ * names end with NULL. The first column is set flush left, the others right
+ * unless their name begins with '<' (which is not shown).
  */
 __attribute__((sentinel)) struct bench_table *
 bench_table_new(const char *caption, ...);

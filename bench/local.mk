@@ -15,6 +15,8 @@ noinst_LTLIBRARIES += %D%/libbench.la
 %C%_libbench_la_SOURCES += %D%/plot.c
 %C%_libbench_la_SOURCES += %D%/plot.h
 %C%_libbench_la_SOURCES += %D%/pool.c
+%C%_libbench_la_SOURCES += %D%/report.c
+%C%_libbench_la_SOURCES += %D%/report.h
 %C%_libbench_la_SOURCES += %D%/rounds.c
 %C%_libbench_la_SOURCES += %D%/stats.c
 %C%_libbench_la_SOURCES += %D%/stats.h
@@ -22,11 +24,37 @@ noinst_LTLIBRARIES += %D%/libbench.la
 %C%_libbench_la_SOURCES += %D%/util.c
 %C%_libbench_la_SOURCES += %D%/util.h
 
+# The commit that results belong to; "unknown" outside a checkout. Looked up
+# by every make, written only when it has changed.
+BUILT_SOURCES += %D%/commit.h
+CLEANFILES += %D%/commit.h
+.PHONY: bench-commit
+bench-commit:
+%D%/commit.h: bench-commit
+	@$(MKDIR_P) %D%; \
+	commit=$$(git -C $(srcdir) describe --always --dirty --abbrev=10 \
+	  2>/dev/null || echo unknown); \
+	echo "#define FERRY_BENCH_COMMIT \"$$commit\"" >$@.new; \
+	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
 bin_PROGRAMS += %D%/ferry-bench
 %C%_ferry_bench_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(XXHASH_CFLAGS)
 %C%_ferry_bench_LDADD = %D%/libbench.la runtime/libferry.la $(JANSSON_LIBS) \
 	$(XXHASH_LIBS) $(PTHREAD_LIBS) -lm
 %C%_ferry_bench_SOURCES =
 %C%_ferry_bench_SOURCES += %D%/main.c
+%C%_ferry_bench_SOURCES += %D%/fault.c
+%C%_ferry_bench_SOURCES += %D%/features.c
+%C%_ferry_bench_SOURCES += %D%/hand.c
+%C%_ferry_bench_SOURCES += %D%/hand.h
+%C%_ferry_bench_SOURCES += %D%/lookup.c
+%C%_ferry_bench_SOURCES += %D%/move.c
+%C%_ferry_bench_SOURCES += %D%/move_bed.c
+%C%_ferry_bench_SOURCES += %D%/move_bed.h
+%C%_ferry_bench_SOURCES += %D%/move_team.c
+%C%_ferry_bench_SOURCES += %D%/move_team.h
+%C%_ferry_bench_SOURCES += %D%/raw.c
+%C%_ferry_bench_SOURCES += %D%/raw.h
+%C%_ferry_bench_SOURCES += %D%/tour.c
 
 EXTRA_DIST += %D%/DESIGN.md

@@ -8,12 +8,9 @@
 
 #include <ferry/ferry.h>
 
+#include "bench/commit.h"
 #include "machine.h"
 #include "util.h"
-
-#ifndef FERRY_BENCH_COMMIT
-#define FERRY_BENCH_COMMIT "unknown"
-#endif
 
 /* The first line of the file, without its newline; "" if there is none. */
 static void read_line(const char *path, char *buf, size_t size)

@@ -13,11 +13,11 @@ struct bench_machine {
 	size_t page_size;
 	char arch[66];
 	char kernel[256];
-	char thp[32];             /* the setting in force, or "" */
+	char thp[32];		  /* the setting in force, or "" */
 	char virtual_machine[64]; /* "" on bare metal, as far as is known */
 	const char *ferry;
 	const char *commit; /* of the source tree, or "unknown" */
-	char date[32];      /* UTC, ISO 8601 */
+	char date[32];	    /* UTC, ISO 8601 */
 };
 
 void bench_machine_get(struct bench_machine *ret);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* main.c: ferry-bench: find the subcommand, run it, write what was asked. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,15 +11,20 @@
 
 #define EXIT_USAGE 2
 
-const struct bench_cmd bench_commands[] = {
-	{ 0 },
+const struct bench_cmd *const bench_commands[] = {
+	&bench_cmd_features,
+	&bench_cmd_move,
+	&bench_cmd_fault,
+	&bench_cmd_lookup,
+	&bench_cmd_tour,
+	NULL,
 };
 
 const struct bench_cmd *bench_find_command(const char *name)
 {
-	for (const struct bench_cmd *c = bench_commands; c->name; c++)
-		if (!strcmp(c->name, name))
-			return c;
+	for (size_t i = 0; bench_commands[i]; i++)
+		if (!strcmp(bench_commands[i]->name, name))
+			return bench_commands[i];
 	return NULL;
 }
 
@@ -48,8 +54,10 @@ static int run_shown(struct bench *b)
 	bench_progress_end();
 	bench_pool_drain();
 	targets = bench_targets_table(&b->doc, from);
-	if (targets)
-		bench_show(b, targets);
+	if (targets && !b->cmd->composite)
+		bench_doc_targets(&b->doc, targets);
+	else
+		bench_table_free(targets);
 	return rc;
 }
 
@@ -75,8 +83,9 @@ int bench_run_command(struct bench *b, const struct bench_cmd *cmd,
 static void usage(FILE *f)
 {
 	fputs("usage: ferry-bench SUBCOMMAND [OPTION]...\n\n", f);
-	for (const struct bench_cmd *c = bench_commands; c->name; c++)
-		fprintf(f, "  %-10s %s\n", c->name, c->summary);
+	for (size_t i = 0; bench_commands[i]; i++)
+		fprintf(f, "  %-10s %s\n", bench_commands[i]->name,
+			bench_commands[i]->summary);
 	fputs("\nOptions of every subcommand (--help of each shows its own)\n",
 	      f);
 	bench_options_help(NULL, f);
@@ -90,33 +99,51 @@ static void command_help(const struct bench_cmd *c)
 	bench_options_help(c->options, stdout);
 }
 
-static int usage_error(const char *what)
+static int usage_error(const char *what, const char *command)
 {
-	fprintf(stderr, "ferry-bench: %s\nTry 'ferry-bench --help'.\n", what);
+	fprintf(stderr, "ferry-bench: %s\nTry 'ferry-bench %s%s--help'.\n",
+		what, command, command[0] ? " " : "");
 	return EXIT_USAGE;
+}
+
+static int complain(const char *path, int rc)
+{
+	if (rc < 0)
+		fprintf(stderr, "ferry-bench: %s: %s\n", path, strerror(-rc));
+	return rc;
+}
+
+/* Find out before measuring, not after, that a file cannot be written. */
+static int check_files(const struct bench *b)
+{
+	const char *json = b->opt.json;
+	FILE *f;
+
+	if (b->opt.plot_dir &&
+	    complain(b->opt.plot_dir, bench_make_dirs(b->opt.plot_dir)) < 0)
+		return -EIO;
+	if (!json || !strcmp(json, "-"))
+		return 0;
+	f = fopen(json, "ae");
+	if (!f)
+		return complain(json, -errno);
+	fclose(f);
+	return 0;
 }
 
 static int write_files(struct bench *b)
 {
 	int rc = 0;
 
-	if (b->opt.json) {
-		rc = bench_write_json(b, b->opt.json);
-		if (rc < 0)
-			fprintf(stderr, "ferry-bench: %s: %s\n", b->opt.json,
-				strerror(-rc));
-	}
+	if (b->opt.json)
+		rc = complain(b->opt.json, bench_write_json(b, b->opt.json));
 	if (!b->opt.plot_dir)
 		return rc;
 	if (!bench_plot_possible()) {
 		fputs("ferry-bench: no plots: gnuplot cannot be run\n", stderr);
 		return rc;
 	}
-	rc = bench_write_plots(b, b->opt.plot_dir);
-	if (rc < 0)
-		fprintf(stderr, "ferry-bench: %s: %s\n", b->opt.plot_dir,
-			strerror(-rc));
-	return rc;
+	return complain(b->opt.plot_dir, bench_write_plots(b, b->opt.plot_dir));
 }
 
 static void say_machine(struct bench *b)
@@ -133,6 +160,8 @@ static int run(struct bench *b)
 	int rc;
 
 	b->doc.out = json_to_stdout ? stderr : stdout;
+	if (check_files(b) < 0)
+		return EXIT_FAILURE;
 	setvbuf(b->doc.out, NULL, _IOLBF, 0);
 	b->results = json_array();
 	bench_machine_get(&b->machine);
@@ -153,7 +182,7 @@ static int start(const struct bench_cmd *cmd, int argc, char **argv)
 
 	if (bench_options_parse(cmd->options, cmd->operands != NULL, argc, argv,
 				&b.opt, err, sizeof(err)) < 0) {
-		status = usage_error(err);
+		status = usage_error(err, cmd->name);
 	} else if (b.opt.help) {
 		command_help(cmd);
 		status = EXIT_SUCCESS;
@@ -170,7 +199,7 @@ int main(int argc, char **argv)
 	char text[128];
 
 	if (argc < 2)
-		return usage_error("which subcommand?");
+		return usage_error("which subcommand?", "");
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
 		usage(stdout);
 		return EXIT_SUCCESS;
@@ -183,5 +212,5 @@ int main(int argc, char **argv)
 	if (cmd)
 		return start(cmd, argc - 1, argv + 1);
 	snprintf(text, sizeof(text), "unknown subcommand '%s'", argv[1]);
-	return usage_error(text);
+	return usage_error(text, "");
 }

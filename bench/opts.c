@@ -115,12 +115,12 @@ static struct option *long_options(const struct bench_option *own, size_t nown)
 	struct option *v = bench_alloc((NCOMMON + nown + 1) * sizeof(*v));
 
 	for (size_t i = 0; i < NCOMMON + nown; i++) {
-		const struct bench_option *o =
-			i < NCOMMON ? &common[i] : &own[i - NCOMMON];
+		const struct bench_option *o = i < NCOMMON ? &common[i]
+							   : &own[i - NCOMMON];
 
 		v[i].name = o->name;
-		v[i].has_arg =
-			o->kind == BENCH_FLAG ? no_argument : required_argument;
+		v[i].has_arg = o->kind == BENCH_FLAG ? no_argument
+						     : required_argument;
 		v[i].val = 256 + (int)i; /* above every character */
 	}
 	return v;

@@ -76,6 +76,12 @@ void bench_field(json_t *result, const char *key, double v)
 		bench_die("cannot record the field %s", key);
 }
 
+void bench_field_text(json_t *result, const char *key, const char *text)
+{
+	if (result && json_object_set_new(result, key, json_string(text)) < 0)
+		bench_die("cannot record the field %s", key);
+}
+
 void bench_target(struct bench *b, const struct bench_target *t)
 {
 	const char *unit = strcmp(t->unit, "x") ? t->unit : "ratio";

@@ -10,16 +10,16 @@
 #include "plot.h"
 #include "util.h"
 
-#define WIDTH       600
+#define WIDTH	    600
 #define LINE_HEIGHT 340
 
 /*
  * Colours of middling lightness, legible on white and on near-black. INK is
  * replaced by the colour of the surrounding text after drawing.
  */
-#define INK     "#111111"
+#define INK	"#111111"
 #define INK_SVG "rgb( 17,  17,  17)"
-#define PALE    "#888888"
+#define PALE	"#888888"
 
 static const char *const palette[] = {
 	"#e8590c", "#3b82d6", "#2f9e44", "#a855c7",
@@ -265,11 +265,11 @@ static void put_head(const struct bench_plot *p, const char *path, int height,
 {
 	fprintf(f,
 		"set terminal svg size %d,%d dynamic noenhanced"
-		" font 'sans-serif,15' linewidth 1\n"
+		" font 'sans-serif,16' linewidth 1\n"
 		"set output ",
 		WIDTH, height);
 	put_quoted(path, f);
-	fputs("\nset encoding utf8\nset key off\n"
+	fputs("\nset encoding utf8\nset key off\nset errorbars 0\n"
 	      "set tics nomirror out scale 0.4 textcolor rgb '" INK "'\n"
 	      "set style line 9 lc rgb '" PALE "' lw 0.6 dt 3\n",
 	      f);
@@ -301,13 +301,17 @@ static void put_lines(const struct bench_plot *p, FILE *f)
 	put_x_ticks(p, f);
 	put_end_labels(p, &e, f);
 	put_data(p, f);
-	for (size_t i = 0; i < p->nseries; i++) {
+	/* Backwards: the first series is what it is about, and lies on top. */
+	for (size_t i = p->nseries; i-- > 0;) {
+		const char *rgb = colour(&p->series[i]);
+
 		if (!p->series[i].n)
 			continue;
 		fprintf(f,
-			"%s$s%zu using 1:2:3:4 with yerrorlines"
-			" lc rgb '%s' lw 2 pt 7 ps 0.5",
-			sep, i, colour(&p->series[i]));
+			"%s$s%zu using 1:2:3:4 with yerrorbars lc rgb '%s'"
+			" lw 0.8 ps 0, $s%zu using 1:2 with linespoints"
+			" lc rgb '%s' lw 2.2 pt 7 ps 0.5",
+			sep, i, rgb, i, rgb);
 		sep = ", ";
 	}
 	fputc('\n', f);

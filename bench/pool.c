@@ -116,6 +116,38 @@ void bench_warm_memory(size_t len)
 	bench_unmap(p, len);
 }
 
+/* The overlap of [@lo, @hi) with the range, in bytes. */
+static size_t overlap(uintptr_t lo, uintptr_t hi, uintptr_t at, size_t len)
+{
+	lo = lo > at ? lo : at;
+	hi = hi < at + len ? hi : at + len;
+	return hi > lo ? hi - lo : 0;
+}
+
+size_t bench_huge_bytes(const void *addr, size_t len)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	unsigned long lo = 0, hi = 0, from, to, kib;
+	size_t within, sum = 0;
+	char line[512];
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2) {
+			lo = from;
+			hi = to;
+			continue;
+		}
+		if (sscanf(line, "AnonHugePages: %lu kB", &kib) != 1)
+			continue;
+		within = overlap(lo, hi, (uintptr_t)addr, len);
+		sum += within < kib << 10 ? within : kib << 10;
+	}
+	fclose(f);
+	return sum;
+}
+
 static uint64_t page_number(uint64_t seed, size_t i)
 {
 	struct bench_rng rng = { seed + i };
@@ -129,11 +161,8 @@ void bench_fill(void *addr, size_t len, uint64_t seed)
 		*(uint64_t *)((char *)addr + i) = page_number(seed, i);
 }
 
-bool bench_filled(const void *addr, size_t len, uint64_t seed)
+bool bench_page_filled(const void *addr, size_t at, uint64_t seed)
 {
-	for (size_t i = 0; i < len; i += page_size())
-		if (*(const uint64_t *)((const char *)addr + i) !=
-		    page_number(seed, i))
-			return false;
-	return true;
+	return *(const uint64_t *)((const char *)addr + at) ==
+	       page_number(seed, at);
 }

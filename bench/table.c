@@ -17,8 +17,12 @@ struct bench_table *bench_table_new(const char *caption, ...)
 	t->caption = bench_strdup(caption);
 	va_start(ap, caption);
 	while ((name = va_arg(ap, const char *))) {
-		t->head = bench_grow(t->head, t->ncols + 1, sizeof(*t->head));
-		t->head[t->ncols++] = bench_strdup(name);
+		size_t i = t->ncols++;
+
+		t->head = bench_grow(t->head, t->ncols, sizeof(*t->head));
+		t->left = bench_grow(t->left, t->ncols, sizeof(*t->left));
+		t->head[i] = bench_strdup(name + (*name == '<'));
+		t->left[i] = i == 0 || *name == '<';
 	}
 	va_end(ap);
 	return t;
@@ -33,6 +37,7 @@ void bench_table_free(struct bench_table *t)
 	for (size_t i = 0; i < t->ncells; i++)
 		free(t->cells[i]);
 	free(t->head);
+	free(t->left);
 	free(t->cells);
 	free(t->caption);
 	free(t);
@@ -110,18 +115,17 @@ static void print_blanks(size_t n, FILE *f)
 		fputc(' ', f);
 }
 
-static void print_row(char *const *cells, size_t ncols, const size_t *width,
-		      FILE *f)
+static void print_row(const struct bench_table *t, char *const *cells,
+		      const size_t *width, FILE *f)
 {
-	fprintf(f, "  %s", cells[0]);
-	for (size_t i = 1; i < ncols; i++) {
-		/* The gap before this cell, and what the first one left. */
-		size_t gap = 2 + width[i] - columns(cells[i]);
+	size_t owed = 0; /* blanks before the next text, none at the end */
 
-		if (i == 1)
-			gap += width[0] - columns(cells[0]);
-		print_blanks(gap, f);
+	for (size_t i = 0; i < t->ncols; i++) {
+		size_t blank = width[i] - columns(cells[i]);
+
+		print_blanks(owed + 2 + (t->left[i] ? 0 : blank), f);
 		fputs(cells[i], f);
+		owed = t->left[i] ? blank : 0;
 	}
 	fputc('\n', f);
 }
@@ -134,13 +138,13 @@ void bench_table_print(const struct bench_table *t, FILE *f)
 	for (size_t i = 0; i < t->ncols; i++)
 		line += width[i];
 	fprintf(f, "%s\n", t->caption);
-	print_row(t->head, t->ncols, width, f);
+	print_row(t, t->head, width, f);
 	fputs("  ", f);
 	while (line--)
 		fputc('-', f);
 	fputc('\n', f);
 	for (size_t i = 0; i + t->ncols <= t->ncells; i += t->ncols)
-		print_row(&t->cells[i], t->ncols, width, f);
+		print_row(t, &t->cells[i], width, f);
 	fputc('\n', f);
 	free(width);
 }
