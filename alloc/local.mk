@@ -5,3 +5,5 @@ noinst_LTLIBRARIES += %D%/liballoc.la
 %C%_liballoc_la_SOURCES += %D%/arena.c
 %C%_liballoc_la_SOURCES += %D%/lookup.c
 %C%_liballoc_la_SOURCES += %D%/pages.c
+%C%_liballoc_la_SOURCES += %D%/compact-internal.h
+%C%_liballoc_la_SOURCES += %D%/compact_layout.c

@@ -20,6 +20,7 @@ CHECK_UFFD += %D%/check_uffd_eligible
 
 CHECK_ALLOC =
 CHECK_ALLOC += %D%/check_alloc_arena
+CHECK_ALLOC += %D%/check_alloc_compact_layout
 
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_version
@@ -61,6 +62,7 @@ RUNTIME_TEST_LIBS = %D%/libharness.la runtime/libruntime.la \
 SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 
 %C%_check_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_compact_layout_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
 
 .PHONY: installcheck-examples
