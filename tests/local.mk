@@ -20,6 +20,7 @@ CHECK_UFFD += %D%/check_uffd_eligible
 
 CHECK_ALLOC =
 CHECK_ALLOC += %D%/check_alloc_arena
+CHECK_ALLOC += %D%/check_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_compact_layout
 
 CHECK_RUNTIME =
@@ -62,6 +63,9 @@ RUNTIME_TEST_LIBS = %D%/libharness.la runtime/libruntime.la \
 SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 
 %C%_check_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_compact_SOURCES = %D%/check_alloc_compact.c %D%/compact_heap.c \
+	%D%/compact_heap.h
+%C%_check_alloc_compact_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_compact_layout_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
 

@@ -27,26 +27,40 @@ struct ferry_compact;
 struct ferry_compact_params {
 	size_t size;
 	uint32_t flags;
-	struct ferry_arena *const *sources;
+	struct ferry_arena *const *sources; /* read by the plan only */
 	size_t sources_len;
 	/*
-	 * Destination: must have a service-free reservation big enough, all
-	 * ABSENT. NULL: made by the compaction, and handed over with
-	 * ferry_compact_destination().
+	 * Where to: an arena without a service that is ABSENT from its start
+	 * for as many bytes as are live. NULL: made by the compaction; the
+	 * caller's from the start on (ferry_compact_destination()).
 	 */
 	struct ferry_arena *destination;
-	enum ferry_fault_mode mode; /* how faults in transit are served */
-	size_t around;		    /* pages moved around a fault; default 64 */
+	enum ferry_fault_mode mode; /* of faults in transit; default SIGBUS */
+	size_t around;	     /* pages moved around a fault; default 64 */
 	/*
-	 * Source pages that are busy. REPORT (the default) means here: make
-	 * exclusive, and copy what is still busy, because an address that
-	 * was promised must be kept. SKIP: they stay at the source and are
-	 * listed as left; a thread that touches the new address of such a
-	 * page gets SIGBUS.
+	 * Pages that are busy (shared by fork or KSM, pinned for a device):
+	 *  REPORT	the default: make it exclusive, and copy it if it is
+	 *		busy still, because an address that was promised must
+	 *		be kept. What FERRY_BUSY_COPY says of device access
+	 *		holds: pin such pages (ferry_arena_pin()).
+	 *  RETRY	try until the deadline, then leave it
+	 *  EXCLUSIVE	make it exclusive, else leave it
+	 *  COPY	copy it at once
+	 *  SKIP	leave it
+	 * A page that is left stays at its old address and is listed; a
+	 * thread that touches its new address meanwhile gets SIGBUS.
 	 */
 	enum ferry_busy busy;
-	uint64_t deadline_ns; /* for busy pages; as in move.h */
+	uint64_t deadline_ns; /* for busy pages, of each batch; as in move.h */
 	enum ferry_thp thp;   /* of a destination made here */
+	/*
+	 * How long a background step may keep a faulting thread waiting while
+	 * it goes on in its own order, in nanoseconds; default 500,000. Where
+	 * runs are short each move interrupts every processor that runs the
+	 * program, and threads that wait are not interrupted: alloc/DESIGN.md,
+	 * "One mover". 1 serves them at once.
+	 */
+	uint64_t slice_ns;
 };
 
 /* Where the work stands; readable at any time from any thread. */
@@ -77,16 +91,28 @@ struct ferry_compact_result {
 };
 
 /*
- * Plans: takes the live runs of the sources (their pages become TRANSIT when
- * it starts) and lays them out: whole huge pages first, each on a huge-page
- * boundary, then the runs, densely, in address order. Changes nothing.
- * Returns 0; -EINVAL; -ENOSPC destination too small; -ENOMEM;
- * -EBUSY a source is being compacted already.
+ * Plans: takes the LIVE pages of the sources (they become TRANSIT, so that
+ * nobody commits, decommits or pins them from here on; they may be used as
+ * before) and lays them out: whole huge pages first, each on a huge-page
+ * boundary, then whole 2 MiB blocks of small pages, then the other runs, each
+ * kind in address order and without a gap. PINNED pages, and pages in TRANSIT
+ * for somebody else, stay. Moves nothing.
+ *
+ * @ret_reason: may be NULL; written always.
+ * The sources and the destination must outlive the compaction.
+ * Returns 0; -EINVAL a parameter, a source named twice; -ENOSPC destination
+ * too small; -EBUSY destination not ABSENT; -ENOMEM; -E2BIG; errors of
+ * ferry_fault_service_create(). On failure the pages are LIVE again.
+ * Any thread.
  */
 FERRY_EXPORT int ferry_compact_plan(const struct ferry_compact_params *params,
 				    enum ferry_reason *ret_reason,
 				    struct ferry_compact **ret_compact);
 
+/*
+ * The destination; the caller's to destroy from the start on, also if it was
+ * made by the compaction. NULL when the plan was dropped.
+ */
 FERRY_EXPORT struct ferry_arena *
 ferry_compact_destination(const struct ferry_compact *compact);
 
@@ -106,44 +132,82 @@ struct ferry_relocation {
 	size_t len;
 };
 
-/* Runs of the map, ascending by @from; false when @index is beyond it. */
+/*
+ * The run of the map that holds the old address @from (cut to begin there),
+ * or the first one beyond it; false when there is none. All runs ascend:
+ * begin with NULL, go on with (char *)ret.from + ret.len.
+ * As ferry_compact_map().
+ */
 FERRY_EXPORT bool ferry_compact_relocation(const struct ferry_compact *compact,
-					   size_t index,
+					   const void *from,
 					   struct ferry_relocation *ret);
 
 /*
  * The change-over: on return new addresses are valid and old ones are not.
  * The caller guarantees that no thread uses old addresses of planned pages
  * after this call began, and that nothing used new ones before it returned.
- * Constant time, nothing is moved.
- * Returns 0; -EALREADY; errors of ferry_fault_attach().
+ * Takes microseconds, whatever the size: nothing is moved.
+ *
+ * From here until finish a touch of an old address whose page has moved
+ * raises SIGBUS instead of reading as zero, unless the source belongs to
+ * another fault service. So does a touch by the kernel fail with EFAULT; for
+ * the same reason pages of a source that are not committed yet should not be
+ * committed with populate meanwhile.
+ *
+ * fork(2) in between: the child has no fault service. Pages that have moved
+ * are there at their new addresses, the others at their old ones, and which
+ * is which can no longer be asked; new addresses of pages still in transit
+ * read as zero. A child that goes on to use the memory must be forked before
+ * the start or after the finish; one that calls exec may be forked any time.
+ * In the parent a fork shares the pages, which makes them busy.
+ *
+ * Returns 0; -EALREADY started, finished or dropped; -EINVAL; errors of
+ * ferry_fault_attach() (nothing changed).
  */
 FERRY_EXPORT int ferry_compact_start(struct ferry_compact *compact);
 
 /*
- * Moves up to @bytes more (0: all that remain). Several threads may call it
- * at once. @ret_left: bytes that remain. Returns 0, or the errno that
- * stopped it: the state stays usable, faults go on being served, and
- * calling again tries again. @cancel as in move.h.
+ * Moves about @bytes more (0: all that remain; then it also waits for pages
+ * that other threads are moving). Several threads may call it at once; where
+ * runs are short one works and the others wait.
+ *
+ * @cancel: polled between system calls; NULL: never. @ret_left: bytes that
+ * remain; may be NULL; written unless -EINVAL.
+ * Returns 0; -ECANCELED; -ENOMEM, -EAGAIN (mappings kept changing) or another
+ * errno that concerns the whole process: the state stays usable, faults go
+ * on being served, and calling again tries again. Errors of single pages do
+ * not stop it: such pages are left. -EINVAL before the start.
+ *
+ * Signals but SIGBUS and SIGSEGV, and cancellation, are held back in the
+ * calling thread: a handler that touched a page which its own thread is just
+ * moving would wait for itself. Not signal-safe.
  */
 FERRY_EXPORT int ferry_compact_step(struct ferry_compact *compact, size_t bytes,
 				    const volatile bool *cancel,
 				    size_t *ret_left);
 
 /*
- * Ends it: waits for faults in flight, gives emptied source pages back,
- * marks pages LIVE at the destination. Pages that could not be moved
- * are copied if the busy policy allows, else they stay and are listed
- * (ferry_compact_left). Called before the start it drops the plan.
- * @ret: may be NULL; its size must be set.
+ * Ends it: moves what remains, tries pages that were left once more, waits
+ * for faults in flight, marks pages LIVE at the destination and ABSENT at the
+ * sources, and gives the emptied parts of these back to the system. Pages
+ * that could not be moved are LIVE at their old address, map to NULL and are
+ * listed by ferry_compact_left(); their new address is ABSENT. Before the
+ * start it drops the plan: all is as before, and a destination that was made
+ * by the compaction is gone.
+ *
+ * No step, and no other finish, may be under way. @ret: may be NULL; its size
+ * must be set; written always.
  * Returns 0; -EUCLEAN when pages were left (phase PARTIAL).
  */
 FERRY_EXPORT int ferry_compact_finish(struct ferry_compact *compact,
 				      struct ferry_compact_result *ret);
 
-/* After finish: the index-th run that stayed at its old address. */
+/*
+ * After finish: the runs that stayed at their old address, gone through as
+ * those of ferry_compact_relocation().
+ */
 FERRY_EXPORT bool ferry_compact_left(const struct ferry_compact *compact,
-				     size_t index, struct ferry_range *ret);
+				     const void *from, struct ferry_range *ret);
 
 /* Counters so far; any time, any thread. */
 FERRY_EXPORT int ferry_compact_progress(const struct ferry_compact *compact,
