@@ -14,11 +14,14 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "uffd/uapi.h"
 
 size_t ferry__page_size;
 
@@ -140,6 +143,17 @@ static int linux_membarrier(int command, unsigned int flags)
 	return edge(syscall(SYS_membarrier, command, flags, 0));
 }
 
+static int linux_name_memory(void *addr, size_t len, const char *name)
+{
+	return edge(prctl(FERRY__PR_SET_VMA, FERRY__PR_SET_VMA_ANON_NAME, addr,
+			  len, name));
+}
+
+static int linux_set_home_node(void *addr, size_t len, int node)
+{
+	return edge(syscall(FERRY__SYS_SET_HOME_NODE, addr, len, node, 0));
+}
+
 static int linux_sigaction(int sig, const struct sigaction *act,
 			   struct sigaction *old)
 {
@@ -238,6 +252,8 @@ const struct ferry__sys ferry__sys_linux = {
 	.mincore = linux_mincore,
 	.msync = linux_msync,
 	.membarrier = linux_membarrier,
+	.name_memory = linux_name_memory,
+	.set_home_node = linux_set_home_node,
 	.sigaction = linux_sigaction,
 	.sigqueue_self = linux_sigqueue_self,
 	.sched_yield = linux_sched_yield,

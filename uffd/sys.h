@@ -50,6 +50,10 @@ struct ferry__sys {
 	int (*mincore)(void *addr, size_t len, unsigned char *vec);
 	int (*msync)(void *addr, size_t len, int flags);
 	int (*membarrier)(int command, unsigned int flags);
+	/* Names anonymous memory (5.17); @name NULL takes the name away. */
+	int (*name_memory)(void *addr, size_t len, const char *name);
+	/* Node that BIND and PREFERRED_MANY of a range begin with (5.17). */
+	int (*set_home_node)(void *addr, size_t len, int node);
 
 	/* Threads and signals. */
 	int (*sigaction)(int sig, const struct sigaction *act,
