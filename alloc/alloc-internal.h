@@ -120,20 +120,60 @@ void ferry__meta_free(void *mem, size_t bytes);
 
 #define FERRY__ARENA_MAGIC 0x4152454e41464552ull
 
+/* A node policy in use; never changed, freed with its arena. */
+struct ferry__placement {
+	struct ferry__placement *next;
+	size_t bytes; /* of this allocation */
+	enum ferry_node_mode mode;
+	int home_node;	   /* plus one; 0: none */
+	unsigned int bits; /* in nodes */
+	unsigned long nodes[];
+};
+
+/* What the kernel was told of a piece of the arena; equal neighbours are one
+ * piece, as they are one mapping. */
+struct ferry__stretch {
+	size_t offset; /* it ends where the next begins */
+	enum ferry_thp thp;
+	const struct ferry__placement *place; /* NULL: default */
+};
+
+/* A part of the arena that is attached to its service by itself: the first
+ * reservation, or what one grow added. */
+struct ferry__part {
+	struct ferry__part *next;
+	char *base;
+	size_t len;
+};
+
 struct ferry_arena {
 	uint64_t magic; /* set last, wiped first */
 	char *base;
-	size_t reserved; /* bytes; grows (P1), written under lock */
+	size_t reserved; /* bytes; grows (A1), written under lock */
 	struct ferry__pages pages;
 
 	pthread_mutex_t lock;	/* rank 20 */
-	pthread_cond_t settled; /* no page COMMITTING or DROPPING any more */
+	pthread_cond_t settled; /* unsettled came down */
+	unsigned int unsettled; /* commits and decommits at work; lock */
 
-	enum ferry_thp thp;
+	/* Policies; lock. No pieces: all of it is as @whole says. */
+	struct ferry__stretch whole;
+	struct ferry__stretch *pieces;
+	size_t pieces_len, pieces_bytes;
+	unsigned int pieces_max;
+	struct ferry__placement *places; /* all in use */
+
+	struct ferry_fault_service *service; /* or NULL */
+	ferry_supply_fn supply;
+	void *supply_arg;
+	struct ferry__part *parts; /* lock */
+
 	bool no_fork;
-	bool gone; /* in a child of fork: the memory is not there */
-	char name[80];
-	uint64_t commits, decommits, grows; /* under lock */
+	bool gone;	  /* in a child of fork: the memory is not there */
+	char name[80];	  /* "" for none */
+	uint64_t commits; /* these three: lock */
+	uint64_t decommits;
+	uint64_t grows;
 
 	struct cds_list_head registered; /* registry lock */
 	struct ferry_arena *next_dead;	 /* lookup.c: waiting to be freed */
@@ -142,7 +182,11 @@ struct ferry_arena {
 /* Frees what ferry_arena_destroy() left for readers. */
 void ferry__arena_free(struct ferry_arena *arena);
 
-/* -EINVAL unless [@offset, @offset + @len) is whole pages of the arena. */
+/* Gives the memory of a range back; also where mlock() holds it. */
+int ferry__dontneed(char *addr, size_t len);
+
+/* -EINVAL unless [@offset, @offset + @len) is whole pages of the arena;
+ * -ECHILD in a child of fork that did not inherit it. */
 int ferry__arena_range(const struct ferry_arena *arena, size_t offset,
 		       size_t len);
 
@@ -171,6 +215,106 @@ int ferry__arena_claim_absent(struct ferry_arena *arena, size_t offset,
 void ferry__arena_settle(struct ferry_arena *arena, size_t offset, size_t len,
 			 enum ferry_page_state to);
 int ferry__arena_drop(struct ferry_arena *arena, size_t offset, size_t len);
+
+/* --- policies of ranges (policy.c, node.c) -------------------------------- */
+
+/*
+ * Gives the fresh memory [@addr, @addr + @len) the policy of the arena as a
+ * whole, no_fork and the name. Returns 0; -EOPNOTSUPP; -ENOMEM.
+ */
+int ferry__policy_apply(const struct ferry_arena *arena, char *addr,
+			size_t len);
+
+/* Notes that the arena grew: the new memory has the policy of the whole. */
+void ferry__policy_grow(struct ferry_arena *arena, size_t old_reserved);
+
+void ferry__policy_fini(struct ferry_arena *arena);
+
+/*
+ * Where the mapping that holds @offset ends, in bytes: a move must not go
+ * across. Takes the arena's lock.
+ */
+size_t ferry__arena_piece_end(struct ferry_arena *arena, size_t offset);
+
+/*
+ * The pieces as they will be when [@offset, @offset + @len) gets @thp
+ * (unless NULL) or @place (if @set_place). Arena lock.
+ * Returns 0; -ENOSPC more than pieces_max; -ENOMEM.
+ */
+struct ferry__plan {
+	struct ferry__stretch *v;
+	size_t len;
+	size_t bytes; /* of the allocation */
+};
+
+int ferry__policy_plan(struct ferry_arena *arena, size_t offset, size_t len,
+		       const enum ferry_thp *thp, bool set_place,
+		       const struct ferry__placement *place,
+		       struct ferry__plan *ret_plan);
+void ferry__policy_adopt(struct ferry_arena *arena, struct ferry__plan *plan);
+void ferry__policy_drop(struct ferry__plan *plan);
+
+/*
+ * Finds or makes the placement for @policy; *@ret_place is NULL for the
+ * default. Arena lock, or an arena nobody else knows yet.
+ * Returns 0; -EINVAL; -EOPNOTSUPP; -ENOMEM.
+ */
+int ferry__node_intern(struct ferry_arena *arena,
+		       const struct ferry_node_policy *policy,
+		       const struct ferry__placement **ret_place);
+
+/* Tells the kernel. @place NULL: default. Returns 0 or -errno. */
+int ferry__node_apply(char *addr, size_t len,
+		      const struct ferry__placement *place, unsigned int flags);
+
+/*
+ * The node interface: libnuma, or what a test puts in its place. Entries
+ * return a negative errno on failure. Plain pointer: changed in tests only,
+ * before other threads run.
+ */
+struct ferry__numa {
+	bool (*available)(void);
+	int (*max_node)(void); /* highest node number there can be */
+	/* May this process have memory on @node, and does @node have any? */
+	bool (*usable)(int node);
+	int (*mbind)(void *addr, size_t len, int mode,
+		     const unsigned long *nodes, unsigned long bits,
+		     unsigned int flags);
+	/* @nodes NULL: only asks. Returns pages not moved. */
+	long (*move_pages)(unsigned long n, void **pages, const int *nodes,
+			   int *status, int flags);
+};
+
+extern const struct ferry__numa ferry__numa_libnuma;
+extern const struct ferry__numa *ferry__numa;
+
+/* --- arenas under a fault service (service.c) ----------------------------- */
+
+/*
+ * Attaches [@addr, @addr + @len), a new part of @arena, to its service, or
+ * detaches every part. Nothing happens without a service.
+ * Returns 0; errors of ferry_fault_attach(); -ENOMEM.
+ */
+int ferry__service_attach(struct ferry_arena *arena, char *addr, size_t len);
+void ferry__service_detach(struct ferry_arena *arena);
+
+/* Detaches the part that was attached last: a grow that failed. */
+void ferry__service_detach_last(struct ferry_arena *arena);
+
+/* Has the service bring every page of the range. Errors of
+ * ferry_fault_resolve(). */
+int ferry__service_populate(struct ferry_arena *arena, size_t offset,
+			    size_t len);
+
+/* --- fork (fork.c) -------------------------------------------------------- */
+
+/* Registers the fork handlers, once. Returns 0 or -ENOMEM. */
+int ferry__fork_init(void);
+
+/* Locks of lookup.c, in rank order around those of the arenas. */
+void ferry__lookup_fork_prepare(void (*each)(struct ferry_arena *arena));
+void ferry__lookup_fork_parent(void (*each)(struct ferry_arena *arena));
+void ferry__lookup_fork_child(void (*each)(struct ferry_arena *arena));
 
 /* --- address -> arena (lookup.c) ------------------------------------------ */
 

@@ -21,11 +21,6 @@
 
 #include "uffd/uapi.h"
 
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
-#define MADV_DONTNEED_LOCKED_ 24 /* 5.18: also where mlock() holds pages */
-
 static size_t round_up(size_t n, size_t to)
 {
 	return (n + to - 1) & ~(to - 1);
@@ -100,7 +95,7 @@ static int map_behind(char *end, size_t len)
 	char *got = NULL;
 	int r;
 
-	r = map_at(end, len, MAP_FIXED_NOREPLACE, &got);
+	r = map_at(end, len, FERRY__MAP_FIXED_NOREPLACE, &got);
 	if (r == -EEXIST)
 		return -ENOMEM;
 	if (r < 0)
@@ -111,64 +106,51 @@ static int map_behind(char *end, size_t len)
 	return -ENOMEM;
 }
 
-static int advise_thp(char *addr, size_t len, enum ferry_thp thp)
-{
-	int r;
-
-	if (thp == FERRY_THP_SYSTEM)
-		return 0;
-	r = ferry__sys->madvise(addr, len,
-				thp == FERRY_THP_ALWAYS ? MADV_HUGEPAGE
-							: MADV_NOHUGEPAGE);
-	/* A kernel without huge pages never makes any. */
-	return r == -EINVAL ? (thp == FERRY_THP_NEVER ? 0 : -EOPNOTSUPP) : r;
-}
-
-/* Gives a fresh part of the arena what the arena as a whole was given. */
-static int advise_part(const struct ferry_arena *arena, char *addr, size_t len)
-{
-	int r;
-
-	r = advise_thp(addr, len, arena->thp);
-	if (r < 0)
-		return r;
-	return arena->no_fork ? ferry__sys->madvise(addr, len, MADV_DONTFORK)
-			      : 0;
-}
-
 /* --- life ----------------------------------------------------------------- */
+
+#define PIECES_MAX 64
 
 static int check_params(const struct ferry_arena_params *p)
 {
 	if (!p->reserve || p->thp < 0 || p->thp > FERRY_THP_NEVER)
 		return -EINVAL;
-	if (p->reserve > SIZE_MAX / 4)
-		return -ENOMEM;
-	if (p->service || p->node.mode != FERRY_NODE_DEFAULT)
-		return -EOPNOTSUPP;
-	return 0;
+	if (!p->service != !p->supply)
+		return -EINVAL;
+	return p->reserve > SIZE_MAX / 4 ? -ENOMEM : 0;
+}
+
+static void set_fields(struct ferry_arena *arena,
+		       const struct ferry_arena_params *p)
+{
+	arena->reserved = round_up(p->reserve, FERRY__GRANULE);
+	arena->whole.thp = p->thp;
+	arena->pieces_max = p->pieces_max ? p->pieces_max : PIECES_MAX;
+	arena->no_fork = p->no_fork;
+	arena->service = p->service;
+	arena->supply = p->supply;
+	arena->supply_arg = p->supply_arg;
+	if (p->name)
+		snprintf(arena->name, sizeof(arena->name), "%s", p->name);
 }
 
 static int arena_alloc(const struct ferry_arena_params *p,
 		       struct ferry_arena **ret_arena)
 {
 	struct ferry_arena *arena;
-	void *mem;
+	void *mem = NULL;
 	int r;
 
 	r = ferry__meta_alloc(sizeof(*arena), &mem);
 	if (r < 0)
 		return r;
 	arena = mem;
-	arena->reserved = round_up(p->reserve, FERRY__GRANULE);
-	arena->thp = p->thp;
-	arena->no_fork = p->no_fork;
-	if (p->name)
-		snprintf(arena->name, sizeof(arena->name), "%s", p->name);
+	set_fields(arena, p);
 	pthread_mutex_init(&arena->lock, NULL);
 	pthread_cond_init(&arena->settled, NULL);
 	r = ferry__pages_init(&arena->pages,
 			      arena->reserved / ferry__page_size);
+	if (r == 0)
+		r = ferry__node_intern(arena, &p->node, &arena->whole.place);
 	if (r < 0) {
 		ferry__arena_free(arena);
 		return r;
@@ -179,38 +161,44 @@ static int arena_alloc(const struct ferry_arena_params *p,
 
 void ferry__arena_free(struct ferry_arena *arena)
 {
+	ferry__policy_fini(arena);
 	ferry__pages_fini(&arena->pages);
 	pthread_cond_destroy(&arena->settled);
 	pthread_mutex_destroy(&arena->lock);
 	ferry__meta_free(arena, sizeof(*arena));
 }
 
-int ferry_arena_create(const struct ferry_arena_params *params,
-		       struct ferry_arena **ret_arena)
+/* Policy, registration and look-up of fresh address space, or none of them. */
+static int part_add(struct ferry_arena *arena, char *addr, size_t len)
 {
-	struct ferry_arena_params p;
+	int r;
+
+	r = ferry__policy_apply(arena, addr, len);
+	if (r < 0)
+		return r;
+	r = ferry__service_attach(arena, addr, len);
+	if (r < 0)
+		return r;
+	r = ferry__lookup_insert(arena, addr, len);
+	if (r < 0)
+		ferry__service_detach_last(arena);
+	return r;
+}
+
+static int arena_create(const struct ferry_arena_params *p,
+			struct ferry_arena **ret_arena)
+{
 	struct ferry_arena *arena;
 	int r;
 
-	if (!params)
-		return -EINVAL;
-	r = ferry__params_copy(&p, sizeof(p), params,
-			       offsetof(struct ferry_arena_params, thp));
-	if (r == 0)
-		r = check_params(&p);
-	if (r < 0)
-		return r;
-	r = arena_alloc(&p, &arena);
+	r = arena_alloc(p, &arena);
 	if (r < 0)
 		return r;
 	r = map_aligned(arena->reserved, &arena->base);
 	if (r < 0)
 		goto err_free;
-	r = advise_part(arena, arena->base, arena->reserved);
-	if (r < 0)
-		goto err_unmap;
 	arena->magic = FERRY__ARENA_MAGIC;
-	r = ferry__lookup_insert(arena, arena->base, arena->reserved);
+	r = part_add(arena, arena->base, arena->reserved);
 	if (r < 0)
 		goto err_unmap;
 	ferry__lookup_register(arena);
@@ -224,16 +212,35 @@ err_free:
 	return r;
 }
 
+int ferry_arena_create(const struct ferry_arena_params *params,
+		       struct ferry_arena **ret_arena)
+{
+	struct ferry_arena_params p;
+	int r;
+
+	if (!params || !ret_arena)
+		return -EINVAL;
+	r = ferry__params_copy(&p, sizeof(p), params,
+			       offsetof(struct ferry_arena_params, thp));
+	if (r == 0)
+		r = check_params(&p);
+	if (r == 0)
+		r = ferry__fork_init();
+	return r < 0 ? r : arena_create(&p, ret_arena);
+}
+
 void ferry_arena_destroy(struct ferry_arena *arena)
 {
 	if (!arena)
 		return;
 	ferry__check(arena->magic == FERRY__ARENA_MAGIC);
 	ferry__lookup_unregister(arena);
-	ferry__lookup_remove(arena, arena->base, arena->reserved);
-	arena->magic = 0;
-	if (!arena->gone)
+	if (!arena->gone) {
+		ferry__lookup_remove(arena, arena->base, arena->reserved);
+		ferry__service_detach(arena);
 		ferry__sys->munmap(arena->base, arena->reserved);
+	}
+	arena->magic = 0;
 	ferry__lookup_retire(arena);
 }
 
@@ -257,15 +264,13 @@ static int grow_locked(struct ferry_arena *arena, size_t more)
 	r = map_behind(end, more);
 	if (r < 0)
 		return r;
-	r = advise_part(arena, end, more);
-	if (r < 0)
-		goto err_unmap;
 	r = ferry__pages_grow(&arena->pages, reserved / ferry__page_size);
 	if (r < 0)
 		goto err_unmap;
-	r = ferry__lookup_insert(arena, end, more);
+	r = part_add(arena, end, more);
 	if (r < 0)
 		goto err_shrink;
+	ferry__policy_grow(arena, arena->reserved);
 	arena->grows++;
 	__atomic_store_n(&arena->reserved, reserved, __ATOMIC_RELEASE); /* A1 */
 	return 0;
@@ -283,6 +288,8 @@ int ferry_arena_grow(struct ferry_arena *arena, size_t more)
 
 	if (!more)
 		return -EINVAL;
+	if (arena->gone)
+		return -ECHILD;
 	if (more > SIZE_MAX / 4)
 		return -ENOMEM;
 	pthread_mutex_lock(&arena->lock);
@@ -298,6 +305,8 @@ int ferry__arena_range(const struct ferry_arena *arena, size_t offset,
 {
 	size_t reserved = ferry_arena_reserved(arena);
 
+	if (arena->gone)
+		return -ECHILD;
 	if (!len || (offset | len) & (ferry__page_size - 1))
 		return -EINVAL;
 	if (offset > reserved || len > reserved - offset)
@@ -323,7 +332,7 @@ static bool holds(struct ferry_arena *arena, struct span s, unsigned int codes)
 				 true) < s.first + s.n;
 }
 
-/* Waits until nobody else commits or drops pages of the range. */
+/* Waits until nobody else commits or drops pages of the range. Lock. */
 static void settle_wait(struct ferry_arena *arena, struct span s)
 {
 	while (holds(arena, s, FERRY__CODES_UNSETTLED))
@@ -347,19 +356,28 @@ static int mark_pages(struct ferry_arena *arena, struct span s,
 	return -EBUSY;
 }
 
-static void unmark_pages(struct ferry_arena *arena, struct span s,
-			 unsigned int mark, unsigned int to)
+/* Lets others have the arena's lock while marked pages are worked on. */
+static void work_begin(struct ferry_arena *arena)
 {
+	arena->unsettled++;
+	pthread_mutex_unlock(&arena->lock);
+}
+
+static void work_end(struct ferry_arena *arena, struct span s,
+		     unsigned int mark, unsigned int to)
+{
+	pthread_mutex_lock(&arena->lock);
 	ferry__pages_replace(&arena->pages, s.first, s.n, mark, to);
+	arena->unsettled--;
 	pthread_cond_broadcast(&arena->settled);
 }
 
-static int dontneed(char *addr, size_t len)
+int ferry__dontneed(char *addr, size_t len)
 {
 	int r = ferry__sys->madvise(addr, len, MADV_DONTNEED);
 
 	if (r == -EINVAL)
-		r = ferry__sys->madvise(addr, len, MADV_DONTNEED_LOCKED_);
+		r = ferry__sys->madvise(addr, len, FERRY__MADV_DONTNEED_LOCKED);
 	return r;
 }
 
@@ -377,8 +395,8 @@ static int drop_marked(struct ferry_arena *arena, struct span s,
 			return 0;
 		stop = ferry__pages_find(&arena->pages, page, end,
 					 FERRY__CODE(code), false);
-		r = dontneed(arena->base + page * ferry__page_size,
-			     (stop - page) * ferry__page_size);
+		r = ferry__dontneed(arena->base + page * ferry__page_size,
+				    (stop - page) * ferry__page_size);
 		if (r < 0)
 			return r;
 	}
@@ -407,6 +425,16 @@ static int populate_range(char *addr, size_t len)
 	return 0;
 }
 
+static int populate_span(struct ferry_arena *arena, struct span s)
+{
+	size_t offset = s.first * ferry__page_size;
+	size_t len = s.n * ferry__page_size;
+
+	if (arena->service)
+		return ferry__service_populate(arena, offset, len);
+	return populate_range(arena->base + offset, len);
+}
+
 static int commit_locked(struct ferry_arena *arena, struct span s,
 			 bool populate)
 {
@@ -421,16 +449,17 @@ static int commit_locked(struct ferry_arena *arena, struct span s,
 			       FERRY__CODE(FERRY_PAGE_OUT));
 	if (r < 0)
 		return r;
-	if (populate) {
-		pthread_mutex_unlock(&arena->lock);
-		r = populate_range(arena->base + s.first * ferry__page_size,
-				   s.n * ferry__page_size);
-		if (r < 0)
-			drop_marked(arena, s, FERRY__PAGE_COMMITTING);
-		pthread_mutex_lock(&arena->lock);
-	}
-	unmark_pages(arena, s, FERRY__PAGE_COMMITTING,
-		     r < 0 ? FERRY_PAGE_ABSENT : FERRY_PAGE_LIVE);
+	work_begin(arena);
+	/* A fault nearby, under way during the last decommit, may have put
+	 * pages there: what is committed now begins with none. */
+	if (arena->service)
+		r = drop_marked(arena, s, FERRY__PAGE_COMMITTING);
+	if (r == 0 && populate)
+		r = populate_span(arena, s);
+	if (r < 0)
+		drop_marked(arena, s, FERRY__PAGE_COMMITTING);
+	work_end(arena, s, FERRY__PAGE_COMMITTING,
+		 r < 0 ? FERRY_PAGE_ABSENT : FERRY_PAGE_LIVE);
 	if (r == 0)
 		arena->commits++;
 	return r;
@@ -461,11 +490,10 @@ static int decommit_locked(struct ferry_arena *arena, struct span s)
 			       FERRY__CODE(FERRY_PAGE_OUT));
 	if (r < 0)
 		return r;
-	pthread_mutex_unlock(&arena->lock);
+	work_begin(arena);
 	r = drop_marked(arena, s, FERRY__PAGE_DROPPING);
-	pthread_mutex_lock(&arena->lock);
-	unmark_pages(arena, s, FERRY__PAGE_DROPPING,
-		     r < 0 ? FERRY_PAGE_LIVE : FERRY_PAGE_ABSENT);
+	work_end(arena, s, FERRY__PAGE_DROPPING,
+		 r < 0 ? FERRY_PAGE_LIVE : FERRY_PAGE_ABSENT);
 	if (r == 0)
 		arena->decommits++;
 	return r;
@@ -580,7 +608,7 @@ int ferry__arena_claim_absent(struct ferry_arena *arena, size_t offset,
 		goto out;
 	ferry__pages_replace(&arena->pages, s.first, s.n, FERRY_PAGE_ABSENT,
 			     FERRY_PAGE_TRANSIT);
-	r = dontneed(arena->base + offset, len);
+	r = ferry__dontneed(arena->base + offset, len);
 	if (r < 0)
 		ferry__pages_replace(&arena->pages, s.first, s.n,
 				     FERRY_PAGE_TRANSIT, FERRY_PAGE_ABSENT);
@@ -600,7 +628,7 @@ void ferry__arena_settle(struct ferry_arena *arena, size_t offset, size_t len,
 
 int ferry__arena_drop(struct ferry_arena *arena, size_t offset, size_t len)
 {
-	int r = dontneed(arena->base + offset, len);
+	int r = ferry__dontneed(arena->base + offset, len);
 
 	if (r < 0)
 		return r;

@@ -22,6 +22,8 @@ CHECK_ALLOC =
 CHECK_ALLOC += %D%/check_alloc_arena
 CHECK_ALLOC += %D%/check_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_compact_layout
+CHECK_ALLOC += %D%/check_alloc_pages
+CHECK_ALLOC += %D%/check_alloc_lookup
 
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_version
@@ -67,6 +69,8 @@ SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 	%D%/compact_heap.h
 %C%_check_alloc_compact_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_compact_layout_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
 
 .PHONY: installcheck-examples

@@ -65,6 +65,12 @@ struct ferry_arena_params {
 	bool no_fork;	  /* MADV_DONTFORK: keeps pages movable across fork */
 	const char *name; /* shown in /proc/PID/maps where the kernel can;
 			      copied */
+	/*
+	 * Most pieces that policies of ranges may cut the arena into, default
+	 * 64. Each piece is a mapping of the kernel's (vm.max_map_count), and
+	 * a move cannot go across two of them.
+	 */
+	unsigned int pieces_max;
 };
 
 /*
