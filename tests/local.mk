@@ -17,6 +17,7 @@ CHECK_UFFD += %D%/check_uffd_node
 CHECK_UFFD += %D%/check_uffd_inject
 CHECK_UFFD += %D%/check_uffd_harness
 CHECK_UFFD += %D%/check_uffd_eligible
+CHECK_UFFD += %D%/check_uffd_dirty
 
 CHECK_ALLOC =
 CHECK_ALLOC += %D%/check_alloc_arena
