@@ -4,6 +4,7 @@ TEST_SUITE_LOG = %D%/test-suite.log
 TEST_EXTENSIONS = .sh
 LOG_DRIVER = $(SHELL) $(top_srcdir)/%D%/driver.sh
 SH_LOG_DRIVER = $(LOG_DRIVER)
+LOG_COMPILER = $(SAN_RUN)
 AM_TESTS_ENVIRONMENT = FERRY_SRCDIR='$(abs_top_srcdir)'; export FERRY_SRCDIR; \
 	FERRY_BUILDDIR='$(abs_top_builddir)'; export FERRY_BUILDDIR; \
 	NM='$(NM)'; export NM; MANDOC='$(MANDOC)'; export MANDOC;
@@ -49,6 +50,8 @@ check_LTLIBRARIES += %D%/libharness.la
 check_PROGRAMS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
 TESTS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
 endif
+
+EXTRA_DIST += %D%/README.md
 
 # Checks of what is built, by scripts.
 dist_noinst_SCRIPTS += %D%/exports.sh
