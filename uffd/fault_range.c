@@ -79,15 +79,14 @@ void ferry__fault_free(void *p, size_t size)
 		ferry__sys->munmap(p, whole_pages(size));
 }
 
+/* Empty, with room for @n entries. */
 static struct table *table_new(size_t n)
 {
 	size_t size = sizeof(struct table) + n * sizeof(struct entry);
 	struct table *table = ferry__fault_alloc(size);
 
-	if (table) {
-		table->n = n;
+	if (table)
 		table->size = size;
-	}
 	return table;
 }
 
@@ -223,10 +222,23 @@ static void synchronize(void)
 	}
 }
 
+/* Invariant F1: sorted by address, none empty, and no two overlap. */
+__attribute__((unused)) static bool table_check(const struct table *table)
+{
+	size_t i;
+
+	for (i = 0; i < table->n; i++)
+		if (table->entries[i].start >= table->entries[i].end ||
+		    (i && table->entries[i - 1].end > table->entries[i].start))
+			return false;
+	return true;
+}
+
 static void publish(struct table *table)
 {
 	struct table *old = domain.table;
 
+	ferry__debug_check(table_check(table));
 	__atomic_store_n(&domain.table, table, __ATOMIC_SEQ_CST); /* T2, T3 */
 	synchronize();
 	table_free(old);
