@@ -2,6 +2,8 @@
 /* Fault services: their life, the ranges attached to them, their counts. */
 #include "uffd/fault.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -168,7 +170,7 @@ int ferry_fault_attach(struct ferry_fault_service *service, void *addr,
 {
 	enum ferry_reason reason = ferry__range_reason(addr, len);
 	struct ferry__fault_range *range;
-	int r = reason ? -EINVAL : 0;
+	int r = reason || !supply ? -EINVAL : 0;
 
 	if (!r && !is_ours(service)) {
 		reason = FERRY_REASON_FOREIGN_PROCESS;
@@ -288,11 +290,14 @@ int ferry_fault_resolve(struct ferry_fault_service *service, void *addr)
 {
 	struct ferry__backoff backoff = { .limit_ns = RESOLVE_NS };
 	uintptr_t page = (uintptr_t)addr & ~(ferry__page_size - 1);
-	int r;
+	int r, cancel, saved = errno;
 
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	do
 		r = resolve_once(service, page);
 	while (r == -EAGAIN && ferry__backoff_wait(&backoff));
+	pthread_setcancelstate(cancel, NULL);
+	errno = saved;
 	return r;
 }
 

@@ -168,6 +168,8 @@ static int move_page(struct job *job)
 		return 0;
 	case -ENOENT:
 		return result.reason == FERRY_REASON_HOLE ? hole(job) : r;
+	case -EINTR: /* the thread is about to be killed */
+		return -EAGAIN;
 	case -EINVAL:
 		return result.reason == FERRY_REASON_NOT_REGISTERED ? -ESTALE
 								    : r;

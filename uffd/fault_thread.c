@@ -89,26 +89,22 @@ static bool serve(const struct ferry__fault_visit *visit, uintptr_t page,
 }
 
 /* False: the page is to be woken later, when a pause was made. */
-static bool on_page(const struct ferry_fault_service *service, uintptr_t page,
-		    uint64_t flags)
+static bool on_page(uintptr_t page, uint64_t flags)
 {
 	struct ferry__fault_visit visit;
-	bool answered = true;
+	bool answered;
 
-	switch (ferry__fault_enter(page, &visit)) {
-	case FERRY__PLACE_LIVE:
-		answered = serve(&visit, page, flags);
-		ferry__fault_leave(&visit);
-		break;
-	case FERRY__PLACE_CHANGING:
-		/* Unregistering wakes it; one not yet live comes again. */
+	/*
+	 * Of no range, or of one that comes or goes: touching again will tell.
+	 * The pause is for memory that the host has registered with our handle
+	 * and does not attach: it comes again until somebody fills it.
+	 */
+	if (ferry__fault_enter(page, &visit) != FERRY__PLACE_LIVE) {
 		ferry__fault_add(&ferry__fault_stale, 1);
-		answered = false;
-		break;
-	default:
-		ferry__fault_add(&ferry__fault_stale, 1);
-		wake(service, page);
+		return false;
 	}
+	answered = serve(&visit, page, flags);
+	ferry__fault_leave(&visit);
 	return answered;
 }
 
@@ -131,7 +127,7 @@ static void on_messages(const struct ferry_fault_service *service,
 	for (i = 0; i < n; i++) {
 		if (msgs[i].event != FERRY__UFFD_EVENT_PAGEFAULT)
 			continue;
-		later[i] = !on_page(service, page_of(&msgs[i]),
+		later[i] = !on_page(page_of(&msgs[i]),
 				    msgs[i].arg.pagefault.flags);
 		if (later[i])
 			page = page_of(&msgs[i]);
@@ -145,19 +141,19 @@ static void on_messages(const struct ferry_fault_service *service,
 
 /* --- the thread ---------------------------------------------------------- */
 
-/* Reads and serves what there is. */
-static void drain_messages(const struct ferry_fault_service *service, int fd)
+/*
+ * Reads once: most often there is one message, and asking poll(2) next saves
+ * a read that would find nothing.
+ */
+static void read_messages(const struct ferry_fault_service *service, int fd)
 {
 	size_t batch = service->threads < BATCH ? BATCH / service->threads : 1;
 	struct ferry__uffd_msg msgs[BATCH];
 	ssize_t n;
 
-	for (;;) {
-		n = ferry__sys->read(fd, msgs, batch * sizeof(msgs[0]));
-		if (n < (ssize_t)sizeof(msgs[0]))
-			return;
+	n = ferry__sys->read(fd, msgs, batch * sizeof(msgs[0]));
+	if (n > 0)
 		on_messages(service, msgs, (size_t)n / sizeof(msgs[0]));
-	}
 }
 
 static void *run(void *arg)
@@ -172,7 +168,7 @@ static void *run(void *arg)
 	pthread_setname_np(pthread_self(), "ferry-fault");
 	while (!(fds[1].revents & POLLIN)) {
 		ferry__sys->poll(fds, 2, -1);
-		drain_messages(service, fds[0].fd);
+		read_messages(service, fds[0].fd);
 	}
 	return NULL;
 }

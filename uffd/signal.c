@@ -19,6 +19,8 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include <ferry/fault.h>
+
 #include "uffd/sys.h"
 
 /* What there is about one signal. */
@@ -150,9 +152,14 @@ static bool offer(int sig, siginfo_t *info, void *context)
 
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
-	int saved = errno;
+	int saved = errno, cancel;
+	bool taken;
 
-	if (!offer(sig, info, context))
+	/* Hooks read and sleep: that must not end the thread amid them. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	taken = offer(sig, info, context);
+	pthread_setcancelstate(cancel, NULL);
+	if (!taken)
 		ferry__signal_chain(sig, info, context);
 	errno = saved;
 }
@@ -224,7 +231,7 @@ int ferry__signal_add(int sig, struct ferry__signal_hook *hook)
 	return r;
 }
 
-static int uninstall_locked(int sig, struct slot *slot)
+static int restore_locked(int sig, struct slot *slot)
 {
 	struct sigaction now;
 	int r;
@@ -241,12 +248,14 @@ static int uninstall_locked(int sig, struct slot *slot)
 	return r;
 }
 
-int ferry__signal_uninstall(int sig)
+int ferry_signal_restore(int sig)
 {
 	int r;
 
+	if (sig != SIGBUS && sig != SIGSEGV)
+		return -EINVAL;
 	pthread_mutex_lock(&lock);
-	r = uninstall_locked(sig, &slots[sig]);
+	r = restore_locked(sig, &slots[sig]);
 	pthread_mutex_unlock(&lock);
 	return r;
 }

@@ -15,7 +15,8 @@
  * Looks at a signal. True: dealt with, the thread goes on where it was.
  * False: not mine. Runs in the signal handler with all asynchronous signals
  * blocked and SIGBUS and SIGSEGV not blocked: it may be entered again from
- * itself. errno is kept around it. @info and @context are never NULL.
+ * itself. errno is kept around it, and the thread cannot be cancelled in it.
+ * @info and @context are never NULL.
  */
 typedef bool ferry__signal_fn(int sig, siginfo_t *info, void *context);
 
@@ -33,20 +34,12 @@ struct ferry__signal_hook {
  * The handler stays for the life of the process: a thread may have been
  * preempted between its fault and the first instruction of the handler, and
  * nothing tells when the last such thread has arrived. It would be killed by
- * the default action that was put back meanwhile.
+ * the default action that was put back meanwhile. ferry_signal_restore() is
+ * for hosts that know better.
  *
  * Returns 0; errors of sigaction(2). Any thread; not signal-safe.
  */
 int ferry__signal_add(int sig, struct ferry__signal_hook *hook);
-
-/*
- * Puts back the action that was found, for a host that knows all its threads
- * to be clear of the memory served. Hooks stay, and ferry__signal_add()
- * installs the handler again.
- * Returns 0; -ENOENT not installed; -EBUSY another handler was installed
- * since, which may pass signals on to this one.
- */
-int ferry__signal_uninstall(int sig);
 
 /*
  * Passes a signal on as the kernel would have delivered it to the action
