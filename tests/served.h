@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A range under a fault service, for tests: source pages whose contents say
+ * which page they are, a destination without pages, and a supplier that
+ * answers as the test orders.
+ *
+ * Each function asserts its own success.
+ */
+#ifndef FERRY_TESTS_SERVED_H
+#define FERRY_TESTS_SERVED_H
+
+#include <ferry/fault.h>
+
+struct served {
+	struct ferry_fault_service *service;
+	char *src, *dst;
+	size_t page, len;
+	/* The answer of its supplier, for served_answer(). */
+	enum ferry_supply_kind kind;
+	uint32_t flags;
+	/* Called after the answer was filled in, to change it; or NULL. */
+	void (*change)(struct served *s, const struct ferry_fault *fault,
+		       struct ferry_supply *ret);
+	/* Written by the supplier: use served_asked() while others run. */
+	unsigned long asked;
+	struct ferry_fault last;
+};
+
+/* A service of @mode and @around with one range of @pages pages. */
+void served_start(struct served *s, enum ferry_fault_mode mode, size_t pages,
+		  size_t around);
+
+/* The same by parameters that the test has filled in. */
+void served_start_with(struct served *s,
+		       const struct ferry_fault_params *params, size_t pages);
+
+/* Another range of @pages pages under the service of @other. */
+void served_add(struct served *s, const struct served *other, size_t pages);
+
+/* Detaches the range; returns the counts then. */
+struct ferry_fault_stats served_detach(struct served *s);
+
+/* Detaches and destroys; returns the counts before. */
+struct ferry_fault_stats served_stop(struct served *s);
+
+struct ferry_fault_stats served_stats(const struct served *s);
+unsigned long served_asked(const struct served *s);
+
+/* The supplier; @arg is the struct served. */
+void served_supply(void *arg, const struct ferry_fault *fault,
+		   struct ferry_supply *ret);
+
+#endif
