@@ -104,7 +104,7 @@ struct bench_table *bench_targets_table(const struct bench_doc *doc,
 	for (size_t i = from; i < doc->ntargets; i++) {
 		const struct bench_target *g = &doc->targets[i];
 
-		bench_format(g->limit, limit, sizeof(limit));
+		snprintf(limit, sizeof(limit), "%g", g->limit);
 		bench_cell(t, "%s", g->text);
 		bench_cell(t, "%s %s %s",
 			   g->sense == BENCH_AT_MOST ? "<=" : ">=", limit,

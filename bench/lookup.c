@@ -147,13 +147,17 @@ enum { SHARED, SHARED_CHURN, EACH, EACH_CHURN, CASES };
 static const struct {
 	const char *name; /* of the result */
 	const char *text;
+	const char *plot;
 } case_texts[CASES] = {
-	[SHARED] = { "section=shared", "within a section, quiet" },
+	[SHARED] = { "section=shared", "within a section, quiet",
+		     "shared section" },
 	[SHARED_CHURN] = { "section=shared/churn=1",
-			   "within a section, arenas come and go" },
-	[EACH] = { "section=each", "a section for each, quiet" },
+			   "within a section, arenas come and go",
+			   "shared, arenas change" },
+	[EACH] = { "section=each", "a section for each, quiet", "own section" },
 	[EACH_CHURN] = { "section=each/churn=1",
-			 "a section for each, arenas come and go" },
+			 "a section for each, arenas come and go",
+			 "own, arenas change" },
 };
 
 static void show(struct bench *b, const struct bench_case *cases)
@@ -174,6 +178,21 @@ static void show(struct bench *b, const struct bench_case *cases)
 				  strerror(-cases[i].error));
 	}
 	bench_show(b, t);
+}
+
+static void plot(struct bench *b, const struct bench_case *cases)
+{
+	struct bench_plot *p = bench_plot_new("lookup", BENCH_DOTS,
+					      "One look-up among 1,000 arenas",
+					      "ns per look-up", "");
+
+	for (unsigned int i = 0; i < CASES; i++) {
+		struct bench_stat st = bench_samples_stat(&cases[i].samples);
+
+		bench_plot_series(p, case_texts[i].plot, i);
+		bench_plot_point(p, 0, &st);
+	}
+	bench_plot(b, p);
 }
 
 static void set_targets(struct bench *b, const struct bench_case *cases)
@@ -222,6 +241,7 @@ static int run(struct bench *b)
 	bench_rounds(b, cases, CASES, bench_pick(b, 7, 51, 201),
 		     bench_pick(b, 500, 4000, 15000));
 	show(b, cases);
+	plot(b, cases);
 	set_targets(b, cases);
 out:
 	bench_cases_fini(cases, CASES);

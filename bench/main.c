@@ -12,12 +12,8 @@
 #define EXIT_USAGE 2
 
 const struct bench_cmd *const bench_commands[] = {
-	&bench_cmd_features,
-	&bench_cmd_move,
-	&bench_cmd_fault,
-	&bench_cmd_lookup,
-	&bench_cmd_tour,
-	NULL,
+	&bench_cmd_features, &bench_cmd_move, &bench_cmd_fault,
+	&bench_cmd_lookup,   &bench_cmd_tour, NULL,
 };
 
 const struct bench_cmd *bench_find_command(const char *name)

@@ -9,7 +9,8 @@
 #include "util.h"
 
 static const struct bench_option common[] = {
-	{ "quick", BENCH_FLAG, NULL, "measure for under 20 seconds" },
+	{ "quick", BENCH_FLAG, NULL,
+	  "measure for under 20 seconds; twice: a few" },
 	{ "json", BENCH_TEXT, "FILE",
 	  "write the results as JSON (- is standard output)" },
 	{ "plot", BENCH_TEXT, "DIR", "write plots as SVG files, by gnuplot" },
@@ -71,7 +72,8 @@ static void set_common(struct bench_options *opt, size_t i, const char *arg)
 {
 	switch (i) {
 	case 0:
-		opt->effort = BENCH_QUICK;
+		opt->effort = opt->effort == BENCH_FULL ? BENCH_QUICK
+							: BENCH_TINY;
 		break;
 	case 1:
 		opt->json = arg;

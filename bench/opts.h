@@ -10,7 +10,7 @@
 
 /* How long a subcommand may take. */
 enum bench_effort {
-	BENCH_TINY,  /* a few seconds: one leg of `tour --quick' */
+	BENCH_TINY,  /* a few seconds: --quick --quick, a leg of tour --quick */
 	BENCH_QUICK, /* under 20 seconds: --quick, and each leg of the tour */
 	BENCH_FULL,  /* a minute or two */
 };

@@ -63,9 +63,7 @@ void bench_format(double v, char *buf, size_t size)
 	double a = fabs(v);
 	int digits = a >= 99.95 ? 0 : a >= 9.995 ? 1 : a >= 0.0995 ? 2 : 4;
 
-	if (v == floor(v) && a < 1e15)
-		digits = 0;
-	snprintf(buf, size, "%.*f", digits, v);
+	snprintf(buf, size, "%.*f", a > 0 ? digits : 0, v);
 }
 
 void bench_cell_stat(struct bench_table *t, const struct bench_stat *st)
@@ -118,14 +116,18 @@ static void print_blanks(size_t n, FILE *f)
 static void print_row(const struct bench_table *t, char *const *cells,
 		      const size_t *width, FILE *f)
 {
-	size_t owed = 0; /* blanks before the next text, none at the end */
+	size_t owed = 0; /* blanks before the next text; none at the end */
 
 	for (size_t i = 0; i < t->ncols; i++) {
 		size_t blank = width[i] - columns(cells[i]);
 
-		print_blanks(owed + 2 + (t->left[i] ? 0 : blank), f);
-		fputs(cells[i], f);
-		owed = t->left[i] ? blank : 0;
+		owed += 2 + (t->left[i] ? 0 : blank);
+		if (cells[i][0]) {
+			print_blanks(owed, f);
+			fputs(cells[i], f);
+			owed = 0;
+		}
+		owed += t->left[i] ? blank : 0;
 	}
 	fputc('\n', f);
 }

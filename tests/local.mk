@@ -30,6 +30,11 @@ CHECK_ALLOC += %D%/check_alloc_lookup
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_version
 
+CHECK_BENCH =
+CHECK_BENCH += %D%/check_bench_stats
+CHECK_BENCH += %D%/check_bench_opts
+CHECK_BENCH += %D%/check_bench_output
+
 if HAVE_CHECK
 check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_SOURCES =
@@ -51,12 +56,16 @@ check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_PROGRAMS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
 TESTS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
+check_PROGRAMS += $(CHECK_BENCH)
+TESTS += $(CHECK_BENCH)
 endif
 
 EXTRA_DIST += %D%/README.md
 
 # Checks of what is built, by scripts.
 dist_noinst_SCRIPTS += %D%/exports.sh
+dist_noinst_SCRIPTS += %D%/bench_run.sh
+TESTS += %D%/bench_run.sh
 dist_noinst_SCRIPTS += %D%/manpages.sh
 dist_noinst_SCRIPTS += %D%/installcheck.sh
 
@@ -70,6 +79,15 @@ RUNTIME_TEST_LIBS = %D%/libharness.la runtime/libruntime.la \
 # The installed library alone, through its exported names.
 SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 
+# The frame of ferry-bench, and what it stands on.
+BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
+	$(JANSSON_LIBS) $(CHECK_LIBS) -lm
+%C%_check_bench_stats_LDADD = $(BENCH_TEST_LIBS)
+%C%_check_bench_stats_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+%C%_check_bench_opts_LDADD = $(BENCH_TEST_LIBS)
+%C%_check_bench_opts_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+%C%_check_bench_output_LDADD = $(BENCH_TEST_LIBS)
+%C%_check_bench_output_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 %C%_check_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_compact_SOURCES = %D%/check_alloc_compact.c %D%/compact_heap.c \
 	%D%/compact_heap.h
