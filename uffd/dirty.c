@@ -15,7 +15,9 @@
 /* In the order in which FERRY_DIRTY_ANY tries them. */
 static const struct ferry__dirty_ops *const providers[FERRY_DIRTY_PROVIDERS] = {
 	[FERRY_DIRTY_WP_ASYNC] = &ferry__dirty_wp_async,
+	[FERRY_DIRTY_SOFT] = &ferry__dirty_soft,
 	[FERRY_DIRTY_WP_SYNC] = &ferry__dirty_wp_sync,
+	[FERRY_DIRTY_MPROTECT] = &ferry__dirty_mprotect,
 };
 
 const char *ferry_dirty_provider_name(enum ferry_dirty_provider provider)

@@ -20,6 +20,7 @@
 struct ferry__dirty_range {
 	uintptr_t start, end;
 	size_t mapped;
+	int prot; /* mprotect: access rights of a page not written */
 	struct ferry__dirty_bits {
 		size_t words;
 		uint64_t word[]; /* bit i: page i was written */
