@@ -353,19 +353,46 @@ static bool absent(int status)
 	return status == -ENOENT || status == -EFAULT;
 }
 
-static int migrate_batch(struct batch *b, int node, size_t *failed)
+static long ask_for(struct batch *b, int node)
 {
 	size_t i;
-	long r;
 
 	for (i = 0; i < b->n; i++)
 		b->node[i] = node;
-	r = ferry__numa->move_pages(b->n, b->addr, b->node, b->status,
-				    MPOL_MF_MOVE);
-	if (r < 0 && r != -ENOENT) /* every page absent: older kernels */
-		return (int)r;
-	for (i = 0; r >= 0 && i < b->n; i++)
-		*failed += b->status[i] != node && !absent(b->status[i]);
+	return ferry__numa->move_pages(b->n, b->addr, b->node, b->status,
+				       MPOL_MF_MOVE);
+}
+
+/* Leaves in the batch the pages that are there, but not on @node. */
+static void keep_misplaced(struct batch *b, int node)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < b->n; i++)
+		if (b->status[i] != node && !absent(b->status[i]))
+			b->addr[n++] = b->addr[i];
+	b->n = n;
+}
+
+/*
+ * A huge page is taken as a whole for the first of its small pages, and the
+ * second is then answered -EBUSY although it goes along. So what did not go
+ * is asked for once more: either it is there, or it cannot be moved now.
+ */
+static int migrate_batch(struct batch *b, int node, size_t *failed)
+{
+	int tries;
+	long r;
+
+	for (tries = 0; b->n && tries < 2; tries++) {
+		r = ask_for(b, node);
+		if (r == -ENOENT) /* every page absent: older kernels */
+			return 0;
+		if (r < 0)
+			return (int)r;
+		keep_misplaced(b, node);
+	}
+	*failed += b->n;
 	return 0;
 }
 
