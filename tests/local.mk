@@ -22,6 +22,7 @@ CHECK_UFFD += %D%/check_uffd_dirty
 
 CHECK_ALLOC =
 CHECK_ALLOC += %D%/check_alloc_arena
+CHECK_ALLOC += %D%/check_alloc_place
 CHECK_ALLOC += %D%/check_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_compact_layout
 CHECK_ALLOC += %D%/check_alloc_pages
@@ -89,6 +90,7 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_bench_output_LDADD = $(BENCH_TEST_LIBS)
 %C%_check_bench_output_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 %C%_check_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_place_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_compact_SOURCES = %D%/check_alloc_compact.c %D%/compact_heap.c \
 	%D%/compact_heap.h
 %C%_check_alloc_compact_LDADD = $(ALLOC_TEST_LIBS)
