@@ -4,6 +4,8 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -95,7 +97,8 @@ bool page_there(const char *addr)
 	return pagemap_word(addr) & (FERRY__PM_PRESENT | FERRY__PM_SWAP);
 }
 
-size_t huge_bytes(const char *addr, size_t len)
+/* What PAGEMAP_SCAN says of the range; false where the kernel has none. */
+static bool scan_huge(const char *addr, size_t len, size_t *ret_bytes)
 {
 	struct ferry__page_region vec[64];
 	struct ferry__pm_scan_arg arg = {
@@ -107,13 +110,48 @@ size_t huge_bytes(const char *addr, size_t len)
 		.category_mask = FERRY__PAGE_IS_HUGE,
 		.return_mask = FERRY__PAGE_IS_HUGE,
 	};
-	size_t bytes = 0;
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), i, n;
 
 	ck_assert_int_ge(fd, 0);
 	n = ioctl(fd, FERRY__PAGEMAP_SCAN, &arg);
 	close(fd);
+	*ret_bytes = 0;
 	for (i = 0; i < n; i++)
-		bytes += vec[i].end - vec[i].start;
+		*ret_bytes += vec[i].end - vec[i].start;
+	return n >= 0;
+}
+
+static size_t overlap(uintptr_t a, uintptr_t a_end, uintptr_t b,
+		      uintptr_t b_end)
+{
+	uintptr_t from = a > b ? a : b, to = a_end < b_end ? a_end : b_end;
+
+	return from < to ? to - from : 0;
+}
+
+/* What smaps says of the mappings in the range, which it takes as wholes. */
+static size_t smaps_huge(const char *addr, size_t len)
+{
+	uintptr_t start, end, base = (uintptr_t)addr;
+	size_t kib, inside = 0, bytes = 0;
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[512];
+
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &start, &end) ==
+		    2)
+			inside = overlap(start, end, base, base + len);
+		else if (sscanf(line, "AnonHugePages: %zu", &kib) == 1)
+			bytes += kib << 10 < inside ? kib << 10 : inside;
+	}
+	fclose(f);
 	return bytes;
+}
+
+size_t huge_bytes(const char *addr, size_t len)
+{
+	size_t bytes;
+
+	return scan_huge(addr, len, &bytes) ? bytes : smaps_huge(addr, len);
 }
