@@ -59,6 +59,7 @@ struct ferry_uffd {
 	 * hint that saves the next call a system call.
 	 */
 	bool move_denied;
+	size_t huge_size; /* of a huge page; 0: there are none */
 	/* Whole huge pages are to be looked at before they are moved. */
 	bool huge_zero_unsafe;
 	struct ferry__stripe stripes[FERRY__STRIPES];

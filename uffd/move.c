@@ -65,46 +65,58 @@ static bool good_params(const struct ferry_move_params *p)
 
 /* --- one ioctl ----------------------------------------------------------- */
 
-static uint64_t move_mode(const struct ferry__mover *m)
-{
-	return (ferry__mover_wants(m, FERRY_MOVE_NO_WAKE) ? FERRY__MOVE_DONTWAKE
-							  : 0) |
-	       (ferry__mover_wants(m, FERRY_MOVE_HOLES)
-			? FERRY__MOVE_ALLOW_SRC_HOLES
-			: 0);
-}
-
 /*
- * Asks for @len bytes from the position on. Returns what the kernel says;
- * @ret_moved: bytes that moved, whatever it says.
+ * Asks the kernel once. Returns 0 or a negative errno; @ret_moved: bytes that
+ * moved, whatever it says.
  */
-static int issue(struct ferry__mover *m, size_t len, size_t *ret_moved)
+static inline __attribute__((always_inline)) int
+ask(const struct ferry_uffd *uffd, uintptr_t dst, uintptr_t src, size_t len,
+    uint32_t flags, size_t *ret_moved)
 {
 	struct ferry__uffdio_move arg = {
-		.dst = m->dst + m->pos,
-		.src = m->src + m->pos,
+		.dst = dst,
+		.src = src,
 		.len = len,
-		.mode = move_mode(m),
+		.mode = (flags & FERRY_MOVE_NO_WAKE ? FERRY__MOVE_DONTWAKE
+						    : 0) |
+			(flags & FERRY_MOVE_HOLES ? FERRY__MOVE_ALLOW_SRC_HOLES
+						  : 0),
 		.move = 0,
 	};
-	int r = ferry__sys->ioctl(m->uffd->fd, FERRY__UFFDIO_MOVE, &arg);
+	int r = ferry__sys->ioctl(uffd->fd, FERRY__UFFDIO_MOVE, &arg);
+
+	if (r >= 0) {
+		*ret_moved = len;
+		return 0;
+	}
+	*ret_moved = 0;
+	if (r == -EAGAIN && arg.move > 0 && (uint64_t)arg.move < len)
+		*ret_moved = (size_t)arg.move;
+	return r;
+}
+
+/* The same for @len bytes from the position on, or what was said before. */
+static int issue(struct ferry__mover *m, size_t len, size_t *ret_moved)
+{
+	struct ferry__first *first = m->first;
 
 	m->result->calls++;
-	*ret_moved = 0;
-	if (r >= 0)
-		*ret_moved = len;
-	else if (r == -EAGAIN && arg.move > 0 && (uint64_t)arg.move < len)
-		*ret_moved = (size_t)arg.move;
-	return r < 0 ? r : 0;
+	m->first = NULL;
+	if (!first)
+		return ask(m->uffd, m->dst + m->pos, m->src + m->pos, len,
+			   m->params->flags, ret_moved);
+	*ret_moved = first->moved;
+	return first->error;
 }
 
 /* Pages that both sides could hold as one huge page, in the next @len. */
-static size_t whole_pieces(const struct ferry__mover *m, size_t len)
+static size_t whole_pieces(const struct ferry_uffd *uffd, uintptr_t dst,
+			   uintptr_t src, size_t len)
 {
-	size_t huge = ferry__huge_size();
-	uintptr_t start = m->src + m->pos, end = start + len;
+	size_t huge = uffd->huge_size;
+	uintptr_t start = src, end = src + len;
 
-	if (len < huge || !huge || (m->dst ^ m->src) & (huge - 1))
+	if (len < huge || !huge || (dst ^ src) & (huge - 1))
 		return 0;
 	start = (start + huge - 1) & ~(huge - 1);
 	return end > start ? (end - start) / huge : 0;
@@ -114,7 +126,8 @@ static void book_moved(struct ferry__mover *m, size_t bytes, size_t holes)
 {
 	struct ferry_move_result *res = m->result;
 
-	res->huge_whole += whole_pieces(m, bytes);
+	res->huge_whole +=
+		whole_pieces(m->uffd, m->dst + m->pos, m->src + m->pos, bytes);
 	if (holes < bytes)
 		res->method = FERRY_METHOD_MOVE;
 	ferry__mover_book(m, &res->holes, holes);
@@ -251,11 +264,13 @@ static int check_ranges(const struct ferry_move_range *ranges, size_t n,
 static int enter_and_move(struct ferry_uffd *uffd,
 			  const struct ferry_move_range *ranges, size_t n,
 			  const struct ferry_move_params *params,
+			  struct ferry__first *first,
 			  struct ferry_move_result *result)
 {
 	struct ferry__mover m = {
 		.uffd = uffd,
 		.params = params,
+		.first = first,
 		.result = result,
 		.backoff.limit_ns = params->deadline_ns ? params->deadline_ns
 							: PATIENCE_NS,
@@ -277,37 +292,47 @@ static int enter_and_move(struct ferry_uffd *uffd,
 	return r;
 }
 
+static const struct ferry_move_params defaults;
+
 static int movev(struct ferry_uffd *uffd, const struct ferry_move_range *ranges,
 		 size_t n, const struct ferry_move_params *params,
-		 struct ferry_move_result *result)
+		 struct ferry__first *first, struct ferry_move_result *result)
 {
-	static const struct ferry_move_params defaults;
-	struct ferry_move_params p;
-	int r;
+	struct ferry_move_params p = defaults;
+	int r = 0;
 
-	if (params) {
+	if (params)
 		r = ferry__params_copy(&p, sizeof(p), params, sizeof(p.size));
-		if (!r && !good_params(&p))
-			r = -EINVAL;
-		if (r) {
-			result->reason = FERRY_REASON_BAD_FLAGS;
-			return r;
-		}
+	if (!r && !good_params(&p))
+		r = -EINVAL;
+	if (r) {
+		result->reason = FERRY_REASON_BAD_FLAGS;
+		return r;
 	}
 	r = check_ranges(ranges, n, result);
-	if (r)
-		return r;
-	return enter_and_move(uffd, ranges, n, params ? &p : &defaults, result);
+	return r ? r : enter_and_move(uffd, ranges, n, &p, first, result);
 }
 
-/* Hands the result out in the size that the caller knows. */
-static int give_result(struct ferry_move_result *to,
-		       const struct ferry_move_result *from, int r)
+/*
+ * Hands the result out in the size that the caller knows. Kept out of line:
+ * its frame would be set up in ferry_move() for nothing.
+ */
+static __attribute__((noinline)) int
+movev_from(struct ferry_uffd *uffd, const struct ferry_move_range *ranges,
+	   size_t n, const struct ferry_move_params *params,
+	   struct ferry__first *first, struct ferry_move_result *result)
 {
-	size_t size = to->size;
+	struct ferry_move_result res = { 0 };
+	size_t size = result ? result->size : 0;
+	int r;
 
-	memcpy(to, from, size < sizeof(*from) ? size : sizeof(*from));
-	to->size = size;
+	if (result && size < sizeof(size))
+		return -EINVAL;
+	r = movev(uffd, ranges, n, params, first, &res);
+	if (!result)
+		return r;
+	memcpy(result, &res, size < sizeof(res) ? size : sizeof(res));
+	result->size = size;
 	return r;
 }
 
@@ -315,13 +340,67 @@ int ferry_movev(struct ferry_uffd *uffd, const struct ferry_move_range *ranges,
 		size_t n, const struct ferry_move_params *params,
 		struct ferry_move_result *result)
 {
-	struct ferry_move_result res = { 0 };
-	int r;
+	return movev_from(uffd, ranges, n, params, NULL, result);
+}
 
-	if (result && result->size < sizeof(result->size))
-		return -EINVAL;
-	r = movev(uffd, ranges, n, params, &res);
-	return result ? give_result(result, &res, r) : r;
+/* --- the quick way ------------------------------------------------------- */
+
+/*
+ * Most moves are one range, without wishes, and succeed at once. For these
+ * the work around the ioctl is kept to a few instructions; whatever is
+ * unusual takes the way above, with the kernel's first answer if there is one.
+ */
+
+static bool plain_params(const struct ferry_move_params *p)
+{
+	return p->size == sizeof(*p) && p->flags == 0 && !p->cancel &&
+	       (unsigned int)p->busy <= FERRY_BUSY_SKIP;
+}
+
+/* Can one ioctl be all, with nothing to look at before? */
+static bool plain_handle(const struct ferry_uffd *uffd)
+{
+	return uffd->features & FERRY_FEATURE_MOVE && !uffd->huge_zero_unsafe &&
+	       !__atomic_load_n(&uffd->move_denied, __ATOMIC_RELAXED);
+}
+
+/*
+ * Returns whether the kernel was asked; what it said is in @first. Inlined,
+ * as a return that follows a system call is dear: the processor has lost
+ * track of where it goes.
+ */
+static inline __attribute__((always_inline)) bool
+ask_quickly(struct ferry_uffd *uffd, const struct ferry_move_range *range,
+	    struct ferry__first *first)
+{
+	struct ferry__stripe *stripe;
+	bool plain;
+
+	if (ferry__uffd_enter(uffd, &stripe))
+		return false;
+	plain = plain_handle(uffd);
+	if (plain)
+		first->error = ask(uffd, (uintptr_t)range->dst,
+				   (uintptr_t)range->src, range->len, 0,
+				   &first->moved);
+	ferry__uffd_leave(stripe);
+	return plain;
+}
+
+static void write_whole(const struct ferry_uffd *uffd,
+			const struct ferry_move_range *range,
+			struct ferry_move_result *result)
+{
+	*result = (struct ferry_move_result){
+		.size = sizeof(*result),
+		.done = range->len,
+		.moved = range->len,
+		.method = FERRY_METHOD_MOVE,
+		.stop_offset = range->len,
+		.calls = 1,
+		.huge_whole = whole_pieces(uffd, (uintptr_t)range->dst,
+					   (uintptr_t)range->src, range->len),
+	};
 }
 
 int ferry_move(struct ferry_uffd *uffd, void *dst, void *src, size_t len,
@@ -329,6 +408,16 @@ int ferry_move(struct ferry_uffd *uffd, void *dst, void *src, size_t len,
 	       struct ferry_move_result *result)
 {
 	struct ferry_move_range range = { .dst = dst, .src = src, .len = len };
+	struct ferry__first first;
 
-	return ferry_movev(uffd, &range, 1, params, result);
+	if ((params && !plain_params(params)) ||
+	    (result && result->size != sizeof(*result)) ||
+	    check_range((uintptr_t)dst, (uintptr_t)src, len) ||
+	    !ask_quickly(uffd, &range, &first))
+		return movev_from(uffd, &range, 1, params, NULL, result);
+	if (first.error)
+		return movev_from(uffd, &range, 1, params, &first, result);
+	if (result)
+		write_whole(uffd, &range, result);
+	return 0;
 }

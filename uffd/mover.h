@@ -17,10 +17,18 @@
 
 #include "uffd/handle.h"
 
+/* What the kernel answered to the whole of the first range. */
+struct ferry__first {
+	int error;
+	size_t moved;
+};
+
 struct ferry__mover {
 	struct ferry_uffd *uffd;
 	const struct ferry_move_params *params;
 	struct ferry_move_result *result;
+	/* An answer that stands for the first ioctl, or NULL. */
+	struct ferry__first *first;
 	/* The range in work, and bytes of it dealt with. */
 	uintptr_t dst, src;
 	size_t len, pos;

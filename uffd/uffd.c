@@ -410,6 +410,7 @@ static int open_handle(const struct ferry_uffd_params *params,
 	if (r)
 		goto err_free;
 	check_filter(uffd);
+	uffd->huge_size = ferry__huge_size();
 	uffd->huge_zero_unsafe = ferry__huge_zero_unsafe();
 	uffd->pagemap = ferry__sys->open("/proc/self/pagemap", O_RDONLY);
 	/* H1: what stands above is visible to whoever finds OPEN. */
