@@ -138,6 +138,12 @@ int ferry__uffd_descriptor(enum ferry_uffd_way way, int flags,
  */
 int ferry__uffd_negotiate(int fd, uint64_t want, uint64_t *ret_offered);
 
+/*
+ * Is the page at @addr registered with this descriptor? About a microsecond;
+ * inside enter and leave. Signal-safe.
+ */
+bool ferry__uffd_registered(const struct ferry_uffd *uffd, uintptr_t addr);
+
 /* Does a move of one page work? 0, or the errno of the probe. */
 int ferry__probe_move(enum ferry_reason *ret_reason);
 

@@ -22,23 +22,28 @@
 #include <ferry/base.h>
 
 /* What is known of a mapping; the letters are those of VmFlags. */
-#define FERRY__VM_READ	     (1u << 0)
-#define FERRY__VM_WRITE	     (1u << 1)
-#define FERRY__VM_EXEC	     (1u << 2)
-#define FERRY__VM_SHARED     (1u << 3)
-#define FERRY__VM_LOCKED     (1u << 4)	/* lo */
-#define FERRY__VM_IO	     (1u << 5)	/* io */
-#define FERRY__VM_PFNMAP     (1u << 6)	/* pf */
-#define FERRY__VM_MIXEDMAP   (1u << 7)	/* mm */
-#define FERRY__VM_HUGETLB    (1u << 8)	/* ht */
-#define FERRY__VM_TAGGED     (1u << 9)	/* mt */
-#define FERRY__VM_SHADOW     (1u << 10) /* ss */
-#define FERRY__VM_UFFD	     (1u << 11) /* um, uw, ui */
-#define FERRY__VM_SYNC	     (1u << 12) /* sf: MAP_SYNC, only for DAX */
-#define FERRY__VM_GROWSDOWN  (1u << 13) /* gd */
-#define FERRY__VM_DONTFORK   (1u << 14) /* dc */
-#define FERRY__VM_HUGE	     (1u << 15) /* hg */
-#define FERRY__VM_NOHUGE     (1u << 16) /* nh */
+#define FERRY__VM_READ	       (1u << 0)
+#define FERRY__VM_WRITE	       (1u << 1)
+#define FERRY__VM_EXEC	       (1u << 2)
+#define FERRY__VM_SHARED       (1u << 3)
+#define FERRY__VM_LOCKED       (1u << 4)  /* lo */
+#define FERRY__VM_IO	       (1u << 5)  /* io */
+#define FERRY__VM_PFNMAP       (1u << 6)  /* pf */
+#define FERRY__VM_MIXEDMAP     (1u << 7)  /* mm */
+#define FERRY__VM_HUGETLB      (1u << 8)  /* ht */
+#define FERRY__VM_TAGGED       (1u << 9)  /* mt */
+#define FERRY__VM_SHADOW       (1u << 10) /* ss */
+#define FERRY__VM_UFFD_MISSING (1u << 11) /* um */
+#define FERRY__VM_SYNC	       (1u << 12) /* sf: MAP_SYNC, only for DAX */
+#define FERRY__VM_GROWSDOWN    (1u << 13) /* gd */
+#define FERRY__VM_DONTFORK     (1u << 14) /* dc */
+#define FERRY__VM_HUGE	       (1u << 15) /* hg */
+#define FERRY__VM_NOHUGE       (1u << 16) /* nh */
+#define FERRY__VM_UFFD_WP      (1u << 17) /* uw */
+#define FERRY__VM_UFFD_MINOR   (1u << 18) /* ui */
+/* Registered with some userfaultfd: one of the three. */
+#define FERRY__VM_UFFD                                                         \
+	(FERRY__VM_UFFD_MISSING | FERRY__VM_UFFD_WP | FERRY__VM_UFFD_MINOR)
 #define FERRY__VM_FLAGS_READ (1u << 31) /* a VmFlags line was there */
 
 struct ferry__mapping {

@@ -167,8 +167,7 @@ static int advance(struct ferry__mover *m, size_t len)
 /* A filter answers for the kernel: MOVE itself knows none of these. */
 static bool filter_denied(int error)
 {
-	return error == -EPERM || error == -ENOSYS || error == -EACCES ||
-	       error == -ENOTTY;
+	return error == -EPERM || error == -ENOSYS || error == -EACCES;
 }
 
 static bool can_move(const struct ferry__mover *m)
@@ -199,16 +198,18 @@ static int step(struct ferry__mover *m)
 	if (m->uffd->huge_zero_unsafe ||
 	    ferry__mover_wants(m, FERRY_MOVE_KEEP_HUGE)) {
 		r = ferry__mover_huge_piece(m, &len);
-		if (r || !len)
+		if (r)
 			return r;
 	}
 	r = advance(m, len);
+	if (!r)
+		return ferry__mover_huge_done(m);
 	if (filter_denied(r)) {
 		/* H3: only a hint. */
 		__atomic_store_n(&m->uffd->move_denied, true, __ATOMIC_RELAXED);
 		return 0;
 	}
-	return r ? ferry__mover_obstacle(m, r) : 0;
+	return ferry__mover_obstacle(m, r);
 }
 
 static int move_range(struct ferry__mover *m,
@@ -220,6 +221,7 @@ static int move_range(struct ferry__mover *m,
 	m->src = (uintptr_t)range->src;
 	m->len = range->len;
 	m->pos = 0;
+	m->mappings_checked = false;
 	while (!r && m->pos < m->len) {
 		if (m->params->cancel && *m->params->cancel)
 			return ferry__mover_stop(m, -ECANCELED,
@@ -275,10 +277,11 @@ static int enter_and_move(struct ferry_uffd *uffd,
 		.backoff.limit_ns = params->deadline_ns ? params->deadline_ns
 							: PATIENCE_NS,
 	};
-	struct ferry__stripe *stripe;
-	int r;
+	struct ferry__stripe *stripe = first ? first->stripe : NULL;
+	int r = 0;
 
-	r = ferry__uffd_enter(uffd, &stripe);
+	if (!stripe)
+		r = ferry__uffd_enter(uffd, &stripe);
 	if (r)
 		return ferry__mover_stop(&m, r,
 					 r == -ECHILD
@@ -351,10 +354,16 @@ int ferry_movev(struct ferry_uffd *uffd, const struct ferry_move_range *ranges,
  * unusual takes the way above, with the kernel's first answer if there is one.
  */
 
+/* Flags that matter only after a refusal, or are the ioctl's own. */
+#define PLAIN_FLAGS                                                            \
+	((uint32_t)(FERRY_MOVE_NO_WAKE | FERRY_MOVE_SOLE |                     \
+		    FERRY_MOVE_PASS_PRESENT | FERRY_MOVE_NATIVE |              \
+		    FERRY_MOVE_SPLIT_BUSY))
+
 static bool plain_params(const struct ferry_move_params *p)
 {
-	return p->size == sizeof(*p) && p->flags == 0 && !p->cancel &&
-	       (unsigned int)p->busy <= FERRY_BUSY_SKIP;
+	return p->size == sizeof(*p) && !(p->flags & ~PLAIN_FLAGS) &&
+	       !p->cancel && (unsigned int)p->busy <= FERRY_BUSY_SKIP;
 }
 
 /* Can one ioctl be all, with nothing to look at before? */
@@ -365,26 +374,26 @@ static bool plain_handle(const struct ferry_uffd *uffd)
 }
 
 /*
- * Returns whether the kernel was asked; what it said is in @first. Inlined,
+ * Returns whether the kernel was asked; what it said is in @first, and where
+ * it was not success, the handle stays entered. Inlined,
  * as a return that follows a system call is dear: the processor has lost
  * track of where it goes.
  */
 static inline __attribute__((always_inline)) bool
 ask_quickly(struct ferry_uffd *uffd, const struct ferry_move_range *range,
-	    struct ferry__first *first)
+	    uint32_t flags, struct ferry__first *first)
 {
-	struct ferry__stripe *stripe;
-	bool plain;
-
-	if (ferry__uffd_enter(uffd, &stripe))
+	if (ferry__uffd_enter(uffd, &first->stripe))
 		return false;
-	plain = plain_handle(uffd);
-	if (plain)
-		first->error = ask(uffd, (uintptr_t)range->dst,
-				   (uintptr_t)range->src, range->len, 0,
-				   &first->moved);
-	ferry__uffd_leave(stripe);
-	return plain;
+	if (!plain_handle(uffd)) {
+		ferry__uffd_leave(first->stripe);
+		return false;
+	}
+	first->error = ask(uffd, (uintptr_t)range->dst, (uintptr_t)range->src,
+			   range->len, flags, &first->moved);
+	if (!first->error)
+		ferry__uffd_leave(first->stripe);
+	return true;
 }
 
 static void write_whole(const struct ferry_uffd *uffd,
@@ -413,7 +422,7 @@ int ferry_move(struct ferry_uffd *uffd, void *dst, void *src, size_t len,
 	if ((params && !plain_params(params)) ||
 	    (result && result->size != sizeof(*result)) ||
 	    check_range((uintptr_t)dst, (uintptr_t)src, len) ||
-	    !ask_quickly(uffd, &range, &first))
+	    !ask_quickly(uffd, &range, params ? params->flags : 0, &first))
 		return movev_from(uffd, &range, 1, params, NULL, result);
 	if (first.error)
 		return movev_from(uffd, &range, 1, params, &first, result);

@@ -33,8 +33,15 @@ static int look(const struct ferry__mover *m, enum sighting *ret_what,
 {
 	uint64_t dst[FERRY__WORDS], src[FERRY__WORDS];
 	size_t want = ferry__mover_left(m) / ferry__page_size;
+	uintptr_t down = m->src - m->dst;
 	int n, k, i;
 
+	/*
+	 * Sliding down, the destination further on is the source itself: its
+	 * pages there say nothing.
+	 */
+	if (m->src > m->dst && down / ferry__page_size < want)
+		want = down / ferry__page_size;
 	n = ferry__pagemap_read(m->uffd->pagemap, m->dst + m->pos, want, dst);
 	if (n < 0)
 		return n;

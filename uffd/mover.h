@@ -17,8 +17,12 @@
 
 #include "uffd/handle.h"
 
-/* What the kernel answered to the whole of the first range. */
+/*
+ * What the kernel answered to the whole of the first range, and the entered
+ * handle: the call goes on from there.
+ */
 struct ferry__first {
+	struct ferry__stripe *stripe;
 	int error;
 	size_t moved;
 };
@@ -36,6 +40,10 @@ struct ferry__mover {
 	struct ferry__backoff backoff;
 	/* Pages made exclusive at one go; grows while pages are busy. */
 	size_t exclusive_window;
+	/* Emulation has looked at the mappings of this range. */
+	bool mappings_checked;
+	/* A huge page is on its way whole: see that it arrives so. */
+	bool huge_check;
 	/* Tries at this one position since something last moved. */
 	unsigned int tries_here;
 };
@@ -93,6 +101,9 @@ int ferry__mover_copy(struct ferry__mover *m, size_t len);
 
 /* How many bytes from the position on one ioctl may be given. */
 int ferry__mover_huge_piece(struct ferry__mover *m, size_t *ret_len);
+
+/* After that piece has moved: did a huge page arrive whole? */
+int ferry__mover_huge_done(struct ferry__mover *m);
 
 /* Why did the kernel refuse with @error (EINVAL or ENOENT) just here? */
 enum ferry_reason ferry__mover_explain(const struct ferry__mover *m, int error);

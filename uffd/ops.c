@@ -12,6 +12,7 @@
  *  - EAGAIN with nothing done means that mappings are changing: it passes.
  */
 #include "uffd/handle.h"
+#include "uffd/mapping.h"
 #include "uffd/uapi.h"
 
 #define PATIENCE_NS 1000000000u
@@ -85,17 +86,16 @@ static int issue_continue(const struct op *op, int64_t *ret_count)
 	return r;
 }
 
-/* Write-protection has no count: all or nothing. */
+/* Write-protection has no count: all of its piece or nothing. */
 static int issue_protect(const struct op *op, int64_t *ret_count)
 {
 	struct ferry__uffdio_writeprotect arg = {
 		.range = { op->dst + op->done, op->len - op->done },
 		.mode = mode_bits(op, FERRY__WP_DONTWAKE, FERRY__WP_WP),
 	};
-	int r = ferry__sys->ioctl(op->fd, FERRY__UFFDIO_WRITEPROTECT, &arg);
 
-	*ret_count = r < 0 ? 0 : (int64_t)arg.range.len;
-	return r;
+	*ret_count = 0;
+	return ferry__sys->ioctl(op->fd, FERRY__UFFDIO_WRITEPROTECT, &arg);
 }
 
 /* Issues until all is done, or the kernel says why not. */
@@ -108,18 +108,49 @@ static int drive(struct op *op)
 	while (op->done < op->len) {
 		r = op->issue(op, &count);
 		if (r >= 0)
-			return op->done = op->len, 0;
-		if (r == -EAGAIN && count > 0)
+			op->done = op->len;
+		else if (r != -EAGAIN)
+			return r;
+		else if (count > 0 && (uint64_t)count < op->len - op->done)
 			op->done += (size_t)count;
-		else if (r == -EINTR)
-			continue;
-		else if (r != -EAGAIN || !ferry__backoff_wait(&backoff))
+		else if (!ferry__backoff_wait(&backoff))
 			return r;
 	}
 	return 0;
 }
 
-/* Reads alike on every kernel: an unknown ioctl answers EINVAL. */
+/*
+ * Mapping by mapping, for kernels before 6.4, which want write-protection of
+ * one mapping at a time and answer ENOENT otherwise.
+ */
+static int drive_by_mapping(struct op *op)
+{
+	struct ferry__mapping mapping;
+	size_t len = op->len;
+	int r = 0;
+
+	for (op->done = 0; !r && op->done < len; op->len = len) {
+		r = ferry__mapping_query((void *)(op->dst + op->done),
+					 len - op->done, &mapping);
+		if (r || mapping.start > op->dst + op->done)
+			return -ENOENT;
+		if (mapping.end - op->dst < len)
+			op->len = mapping.end - op->dst;
+		else if (!op->done)
+			return -ENOENT; /* It was one mapping all along. */
+		r = drive(op);
+	}
+	return r;
+}
+
+static int drive_protect(struct op *op)
+{
+	int r = drive(op);
+
+	return r == -ENOENT ? drive_by_mapping(op) : r;
+}
+
+/* An ioctl unknown to the kernel answers EINVAL, which says too little. */
 static int unsupported(const struct ferry_uffd *uffd, uint64_t feature)
 {
 	return feature && !(uffd->features & feature) ? -EOPNOTSUPP : 0;
@@ -138,7 +169,7 @@ static int run(struct ferry_uffd *uffd, struct op *op, uint64_t feature)
 	r = unsupported(uffd, feature);
 	if (!r) {
 		op->fd = uffd->fd;
-		r = drive(op);
+		r = op->issue == issue_protect ? drive_protect(op) : drive(op);
 	}
 	ferry__uffd_leave(stripe);
 	return r;

@@ -50,6 +50,7 @@ static const char *const sentences[FERRY_REASON_MAX] = {
 	[FERRY_REASON_CHANGING] =
 		"the mappings kept changing until the deadline",
 	[FERRY_REASON_CANCELLED] = "the caller asked to stop",
+	[FERRY_REASON_HUGE_SPLIT] = "a huge page could not be kept whole",
 };
 
 const char *ferry_reason_string(enum ferry_reason reason)

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #include "uffd/handle.h"
+#include "uffd/mapping.h"
 #include "uffd/uapi.h"
 
 _Thread_local char ferry__thread_mark;
@@ -34,7 +35,7 @@ static struct block *blocks;
 
 /*
  * The page that says whose address space this is. Its second page cannot be
- * read: a source that UFFDIO_COPY trips over, see registered_here().
+ * read: a source that UFFDIO_COPY trips over, see ferry__uffd_registered().
  */
 static uint64_t *mark;
 
@@ -523,11 +524,10 @@ enum ferry_reason ferry__range_reason(const void *addr, size_t len)
 }
 
 /*
- * Is the page at @addr registered with this descriptor? A copy whose source
- * cannot be read tells without touching anything: ENOENT where the mapping
- * is not registered here, EFAULT where it is.
+ * A copy whose source cannot be read tells without touching anything: ENOENT
+ * where the mapping is not registered here, EFAULT where it is.
  */
-static bool registered_here(const struct ferry_uffd *uffd, uintptr_t addr)
+bool ferry__uffd_registered(const struct ferry_uffd *uffd, uintptr_t addr)
 {
 	struct ferry__uffdio_copy copy = {
 		.dst = addr,
@@ -550,18 +550,47 @@ static enum ferry_reason check_register(void *addr, size_t len,
 	return ferry__range_reason(addr, len);
 }
 
-static enum ferry_reason register_reason(int r)
+/* What keeps the memory there from being registered, if the kernel did. */
+static enum ferry_reason explain_register(int error, void *addr, size_t len)
 {
-	switch (r) {
+	struct ferry__mapping mapping;
+
+	switch (error) {
 	case -EBUSY:
 		return FERRY_REASON_OTHER_UFFD;
 	case -EPERM:
 		return FERRY_REASON_READ_ONLY;
 	case -ENOMEM:
 		return FERRY_REASON_NO_MEMORY;
-	default:
-		return FERRY_REASON_NOT_SUPPORTED;
 	}
+	if (ferry__mapping_query(addr, len, &mapping))
+		return FERRY_REASON_NOT_SUPPORTED;
+	return mapping.reason ? mapping.reason : FERRY_REASON_NOT_SUPPORTED;
+}
+
+static unsigned int registered_mode(const struct ferry__mapping *mapping)
+{
+	return (mapping->flags & FERRY__VM_UFFD_MISSING ? FERRY_REGISTER_MISSING
+							: 0) |
+	       (mapping->flags & FERRY__VM_UFFD_WP ? FERRY_REGISTER_WP : 0) |
+	       (mapping->flags & FERRY__VM_UFFD_MINOR ? FERRY_REGISTER_MINOR
+						      : 0);
+}
+
+/*
+ * Is the page at @addr registered here with this mode? The kernel would take
+ * it again without a word. Mappings are read only where it is registered, as
+ * that is the mistake.
+ */
+static bool registered_alike(const struct ferry_uffd *uffd, uintptr_t addr,
+			     unsigned int mode)
+{
+	struct ferry__mapping mapping;
+
+	return ferry__uffd_registered(uffd, addr) &&
+	       !ferry__mapping_query((void *)addr, ferry__page_size,
+				     &mapping) &&
+	       registered_mode(&mapping) == mode;
 }
 
 static int do_register(struct ferry_uffd *uffd, void *addr, size_t len,
@@ -578,13 +607,15 @@ static int do_register(struct ferry_uffd *uffd, void *addr, size_t len,
 		*reason = FERRY_REASON_UNMAPPED;
 		return -ENOMEM;
 	}
-	if (registered_here(uffd, reg.range.start)) {
+	if (registered_alike(uffd, reg.range.start, mode) ||
+	    registered_alike(uffd, reg.range.start + len - ferry__page_size,
+			     mode)) {
 		*reason = FERRY_REASON_PRESENT;
 		return -EEXIST;
 	}
 	r = ferry__sys->ioctl(uffd->fd, FERRY__UFFDIO_REGISTER, &reg);
 	if (r < 0)
-		*reason = register_reason(r);
+		*reason = explain_register(r, addr, len);
 	return r < 0 ? r : 0;
 }
 

@@ -162,7 +162,8 @@ FERRY_EXPORT enum ferry_uffd_way ferry_uffd_way(const struct ferry_uffd *uffd);
  * Registers [@addr, @addr + @len) for the fault kinds of @mode.
  *
  * Registering again with the same handle and the same mode is refused with
- * -EEXIST and changes nothing; with another mode it is changed to that mode.
+ * -EEXIST and changes nothing (told by the first and the last page of the
+ * range); with another mode it is changed to that mode.
  *
  * Returns 0 or
  *  -EINVAL	reason UNALIGNED, ZERO_LENGTH, OVERFLOW, BAD_FLAGS, or a kind
@@ -207,6 +208,7 @@ FERRY_EXPORT int ferry_uffd_wake(struct ferry_uffd *uffd, void *addr,
  *  -ENOMEM; -EFAULT source not readable, or page not in cache (continue)
  *  -EAGAIN	mappings kept changing
  *  -EOPNOTSUPP	not on this kernel or not for this kind of memory
+ *  -EINTR	a fatal signal is pending
  *  -EBADF, -ECHILD, -ESRCH
  * Any thread; signal-safe.
  */
