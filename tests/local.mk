@@ -11,14 +11,17 @@ AM_TESTS_ENVIRONMENT = FERRY_SRCDIR='$(abs_top_srcdir)'; export FERRY_SRCDIR; \
 dist_noinst_SCRIPTS += %D%/driver.sh
 
 CHECK_UFFD =
-CHECK_UFFD += %D%/check_uffd_sys
-CHECK_UFFD += %D%/check_uffd_move
-CHECK_UFFD += %D%/check_uffd_fault
-CHECK_UFFD += %D%/check_uffd_node
-CHECK_UFFD += %D%/check_uffd_inject
-CHECK_UFFD += %D%/check_uffd_harness
-CHECK_UFFD += %D%/check_uffd_eligible
 CHECK_UFFD += %D%/check_uffd_dirty
+CHECK_UFFD += %D%/check_uffd_eligible
+CHECK_UFFD += %D%/check_uffd_fault
+CHECK_UFFD += %D%/check_uffd_harness
+CHECK_UFFD += %D%/check_uffd_inject
+CHECK_UFFD += %D%/check_uffd_move
+CHECK_UFFD += %D%/check_uffd_move_emulated
+CHECK_UFFD += %D%/check_uffd_move_refuse
+CHECK_UFFD += %D%/check_uffd_move_refuse_emulated
+CHECK_UFFD += %D%/check_uffd_node
+CHECK_UFFD += %D%/check_uffd_sys
 
 CHECK_ALLOC =
 CHECK_ALLOC += %D%/check_alloc_arena
@@ -39,16 +42,18 @@ CHECK_BENCH += %D%/check_bench_output
 if HAVE_CHECK
 check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_SOURCES =
+%C%_libharness_la_SOURCES += %D%/feature.c
 %C%_libharness_la_SOURCES += %D%/harness.c
 %C%_libharness_la_SOURCES += %D%/harness.h
-%C%_libharness_la_SOURCES += %D%/feature.c
 %C%_libharness_la_SOURCES += %D%/inject.c
 %C%_libharness_la_SOURCES += %D%/inject.h
+%C%_libharness_la_SOURCES += %D%/memory.c
+%C%_libharness_la_SOURCES += %D%/memory.h
+%C%_libharness_la_SOURCES += %D%/moving.c
+%C%_libharness_la_SOURCES += %D%/moving.h
 %C%_libharness_la_SOURCES += %D%/nodes.c
 %C%_libharness_la_SOURCES += %D%/nodes.h
 %C%_libharness_la_SOURCES += %D%/random.c
-%C%_libharness_la_SOURCES += %D%/memory.c
-%C%_libharness_la_SOURCES += %D%/memory.h
 %C%_libharness_la_SOURCES += %D%/random.h
 %C%_libharness_la_SOURCES += %D%/served.c
 %C%_libharness_la_SOURCES += %D%/served.h
@@ -105,3 +110,9 @@ installcheck-examples:
 	CC='$(CC)' bindir='$(bindir)' pkgconfigdir='$(pkgconfigdir)' \
 	  DESTDIR='$(DESTDIR)' $(SHELL) $(srcdir)/%D%/installcheck.sh \
 	  $(EXAMPLES:%=$(srcdir)/%.c)
+
+# The same facts, with every move emulated.
+%C%_check_uffd_move_emulated_SOURCES = %D%/check_uffd_move.c
+%C%_check_uffd_move_emulated_CPPFLAGS = $(AM_CPPFLAGS) -DEMULATED
+%C%_check_uffd_move_refuse_emulated_SOURCES = %D%/check_uffd_move_refuse.c
+%C%_check_uffd_move_refuse_emulated_CPPFLAGS = $(AM_CPPFLAGS) -DEMULATED

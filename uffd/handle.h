@@ -139,10 +139,12 @@ int ferry__uffd_descriptor(enum ferry_uffd_way way, int flags,
 int ferry__uffd_negotiate(int fd, uint64_t want, uint64_t *ret_offered);
 
 /*
- * Is the page at @addr registered with this descriptor? About a microsecond;
- * inside enter and leave. Signal-safe.
+ * Is the page at @addr registered with this descriptor, and for what
+ * (FERRY_REGISTER_*)? A microsecond if it is not; else as long as
+ * ferry__mapping_query(). Inside enter and leave. Signal-safe.
  */
-bool ferry__uffd_registered(const struct ferry_uffd *uffd, uintptr_t addr);
+bool ferry__uffd_registered(const struct ferry_uffd *uffd, uintptr_t addr,
+			    unsigned int *ret_mode);
 
 /* Does a move of one page work? 0, or the errno of the probe. */
 int ferry__probe_move(enum ferry_reason *ret_reason);

@@ -147,13 +147,13 @@ static int advance(struct ferry__mover *m, size_t len)
 
 	if (holes)
 		holes = !ferry__pagemap_count(m->uffd->pagemap, from,
-					      from + len, &before);
+					      from + len, true, &before);
 	r = issue(m, len, &moved);
 	if (!moved)
 		return r;
 	if (holes && moved < len)
 		holes = !ferry__pagemap_count(m->uffd->pagemap, from + moved,
-					      from + len, &after);
+					      from + len, true, &after);
 	if (!holes || before - after > moved)
 		after = before - moved;
 	if (r)

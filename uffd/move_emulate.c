@@ -25,29 +25,37 @@
 #include "uffd/pagemap.h"
 #include "uffd/uapi.h"
 
-/* Bytes copied by one call, so that a wish to stop is noticed soon. */
-#define COPY_PIECE ((size_t)512 * ferry__page_size)
-
 /* --- mappings ------------------------------------------------------------ */
 
-/* Is there, anywhere in the two ranges, a mapping that MOVE would refuse? */
+/* Bytes that [@start, @end) and [@addr, @addr + @len) have in common. */
+static size_t common(uint64_t start, uint64_t end, uintptr_t addr, size_t len)
+{
+	if (start < addr)
+		start = addr;
+	if (end > addr + len)
+		end = addr + len;
+	return end > start ? end - start : 0;
+}
+
+/* Is there, anywhere in the two ranges, what MOVE would refuse? */
 static enum ferry_reason check_mappings(const struct ferry__mover *m, int fd)
 {
+	size_t dst, src, all_dst = 0, all_src = 0;
 	struct ferry__mapping mapping;
 	struct ferry__smaps maps;
 	char buf[1024];
-	bool touched;
 
 	ferry__smaps_init(&maps, fd, false, buf, sizeof(buf));
 	while (ferry__smaps_next(&maps, &mapping) > 0) {
-		touched = (mapping.start < m->dst + m->len &&
-			   mapping.end > m->dst) ||
-			  (mapping.start < m->src + m->len &&
-			   mapping.end > m->src);
-		if (touched && mapping.reason)
+		dst = common(mapping.start, mapping.end, m->dst, m->len);
+		src = common(mapping.start, mapping.end, m->src, m->len);
+		if ((dst || src) && mapping.reason)
 			return mapping.reason;
+		all_dst += dst;
+		all_src += src;
 	}
-	return FERRY_REASON_NONE;
+	return all_dst < m->len || all_src < m->len ? FERRY_REASON_UNMAPPED
+						    : FERRY_REASON_NONE;
 }
 
 /* Without /proc there is nothing to check by. */
@@ -63,14 +71,27 @@ static enum ferry_reason mappings_reason(const struct ferry__mover *m)
 	return reason;
 }
 
+/* Refuses as the kernel would; smaps knows kinds of memory that maps cannot. */
+static int refuse(struct ferry__mover *m, enum ferry_reason seen)
+{
+	bool there = ferry__mover_mapped(m->dst + m->pos) &&
+		     ferry__mover_mapped(m->src + m->pos);
+	enum ferry_reason reason = ferry__mover_explain(m, -EINVAL);
+
+	if (reason == FERRY_REASON_NOT_SUPPORTED)
+		reason = seen;
+	return ferry__mover_stop(m, there ? -EINVAL : -ENOENT, reason);
+}
+
 /* --- mremap -------------------------------------------------------------- */
 
+/* All pages in memory: no hole, no marker, nothing swapped out. */
 static bool full(const struct ferry__mover *m)
 {
 	size_t there;
 
 	return !ferry__pagemap_count(m->uffd->pagemap, m->src, m->src + m->len,
-				     &there) &&
+				     false, &there) &&
 	       there == m->len;
 }
 
@@ -79,7 +100,7 @@ static bool empty(const struct ferry__mover *m)
 	size_t there;
 
 	return !ferry__pagemap_count(m->uffd->pagemap, m->dst, m->dst + m->len,
-				     &there) &&
+				     true, &there) &&
 	       !there;
 }
 
@@ -87,37 +108,29 @@ static bool empty(const struct ferry__mover *m)
 static bool flags_agree(const struct ferry__mapping *dst,
 			const struct ferry__mapping *src)
 {
-	const uint32_t both = FERRY__VM_FLAGS_READ;
-
-	return dst->flags & src->flags & both &&
+	return dst->flags & src->flags & FERRY__VM_FLAGS_READ &&
 	       !(dst->flags & FERRY__VM_LOCKED) &&
 	       !((dst->flags ^ src->flags) & ~FERRY__VM_UFFD);
 }
 
-static bool replaceable(const struct ferry__mover *m,
-			struct ferry__mapping *ret_dst)
+static bool replaceable(const struct ferry__mover *m, unsigned int *ret_mode)
 {
-	struct ferry__mapping src;
+	struct ferry__mapping dst, src;
 
-	return !ferry__mapping_query((void *)m->dst, m->len, ret_dst) &&
-	       ret_dst->start == m->dst && ret_dst->end == m->dst + m->len &&
+	return !ferry__mapping_query((void *)m->dst, m->len, &dst) &&
+	       dst.start == m->dst && dst.end == m->dst + m->len &&
 	       !ferry__mapping_query((void *)m->src, m->len, &src) &&
 	       src.start <= m->src && src.end >= m->src + m->len &&
-	       flags_agree(ret_dst, &src) && full(m) && empty(m) &&
-	       ferry__uffd_registered(m->uffd, m->dst);
+	       flags_agree(&dst, &src) && full(m) && empty(m) &&
+	       ferry__uffd_registered(m->uffd, m->dst, ret_mode);
 }
 
 /* mremap leaves the new mapping unregistered, and waiters of the old one. */
-static int register_again(struct ferry__mover *m,
-			  const struct ferry__mapping *old)
+static int register_again(struct ferry__mover *m, unsigned int mode)
 {
 	struct ferry__uffdio_register reg = {
 		.range = { m->dst, m->len },
-		.mode = (old->flags & FERRY__VM_UFFD_MISSING
-				 ? FERRY__REGISTER_MISSING
-				 : 0) |
-			(old->flags & FERRY__VM_UFFD_WP ? FERRY__REGISTER_WP
-							: 0),
+		.mode = mode,
 	};
 	int r = ferry__sys->ioctl(m->uffd->fd, FERRY__UFFDIO_REGISTER, &reg);
 
@@ -132,16 +145,16 @@ static int register_again(struct ferry__mover *m,
  */
 static bool move_by_mremap(struct ferry__mover *m, int *ret_error)
 {
-	struct ferry__mapping dst;
+	unsigned int mode;
 	void *addr;
 
-	if (!replaceable(m, &dst) ||
+	if (!replaceable(m, &mode) ||
 	    ferry__sys->mremap((void *)m->src, m->len, m->len,
 			       MREMAP_MAYMOVE | MREMAP_FIXED |
 				       FERRY__MREMAP_DONTUNMAP,
 			       (void *)m->dst, &addr))
 		return false;
-	*ret_error = register_again(m, &dst);
+	*ret_error = register_again(m, mode);
 	m->result->method = FERRY_METHOD_MREMAP;
 	ferry__mover_book(m, &m->result->moved, m->len);
 	return true;
@@ -182,10 +195,11 @@ static int issue_copy(struct ferry__mover *m, size_t len, size_t *ret_copied)
 
 static int at_copy_obstacle(struct ferry__mover *m, int error)
 {
-	/* COPY says ENOENT where MOVE says EINVAL: not registered here. */
+	/* COPY says ENOENT where MOVE says EINVAL: not registered. */
 	if (error == -ENOENT)
-		return ferry__mover_stop(m, -EINVAL,
-					 ferry__mover_explain(m, -EINVAL));
+		return refuse(m, FERRY_REASON_NOT_REGISTERED);
+	if (error == -EPERM || error == -EACCES || error == -ENOSYS)
+		return ferry__mover_stop(m, -EOPNOTSUPP, FERRY_REASON_SECCOMP);
 	return ferry__mover_obstacle(m, error);
 }
 
@@ -205,38 +219,54 @@ int ferry__mover_copy(struct ferry__mover *m, size_t len)
 	return r ? ferry__mover_stop(m, r, FERRY_REASON_NOT_SUPPORTED) : 0;
 }
 
-/* The run of pages at the position that are all there, or all not. */
-static int source_run(const struct ferry__mover *m, bool *ret_there,
-		      size_t *ret_len)
-{
-	uint64_t words[FERRY__WORDS];
-	int i, n;
+enum sight {
+	SIGHT_PAGE, /* something at the source, nothing at the destination */
+	SIGHT_HOLE, /* nothing at either side */
+	SIGHT_OCCUPIED, /* something at the destination, page or marker */
+};
 
-	n = ferry__pagemap_read(m->uffd->pagemap, m->src + m->pos,
-				ferry__mover_left(m) / ferry__page_size, words);
-	if (n < 0)
-		return n;
-	*ret_there = ferry__pagemap_occupied(words[0]);
+/* The destination first, as the kernel does. */
+static enum sight sight(uint64_t dst, uint64_t src)
+{
+	if (ferry__pagemap_occupied(dst))
+		return SIGHT_OCCUPIED;
+	return ferry__pagemap_occupied(src) ? SIGHT_PAGE : SIGHT_HOLE;
+}
+
+/* What lies at the position, and for how many bytes it is the same. */
+static enum sight look(const struct ferry__mover *m, size_t *ret_len)
+{
+	uint64_t dst[FERRY__WORDS], src[FERRY__WORDS];
+	int i, n = ferry__mover_words(m, dst, src);
+	enum sight what;
+
+	if (n <= 0) {
+		/* Without pagemap: COPY itself tells what is there. */
+		*ret_len = ferry__page_size;
+		return SIGHT_PAGE;
+	}
+	what = sight(dst[0], src[0]);
 	for (i = 1; i < n; i++)
-		if (ferry__pagemap_occupied(words[i]) != *ret_there)
+		if (sight(dst[i], src[i]) != what)
 			break;
 	*ret_len = (size_t)i * ferry__page_size;
-	return 0;
+	return what;
 }
 
 static int copy_step(struct ferry__mover *m)
 {
-	size_t len = ferry__mover_left(m);
-	bool there = true;
+	size_t len;
 
-	if (len > COPY_PIECE)
-		len = COPY_PIECE;
-	source_run(m, &there, &len);
-	if (there)
+	switch (look(m, &len)) {
+	case SIGHT_PAGE:
 		return ferry__mover_copy(m, len);
+	case SIGHT_OCCUPIED:
+		return ferry__mover_present(m, len);
+	default:
+		break;
+	}
 	if (!ferry__mover_wants(m, FERRY_MOVE_HOLES))
-		return ferry__mover_stop(m, -ENOENT,
-					 ferry__mover_explain(m, -ENOENT));
+		return ferry__mover_stop(m, -ENOENT, FERRY_REASON_HOLE);
 	ferry__mover_book(m, &m->result->holes, len);
 	return 0;
 }
@@ -251,7 +281,7 @@ int ferry__mover_emulate(struct ferry__mover *m)
 	m->mappings_checked = true;
 	reason = mappings_reason(m);
 	if (reason)
-		return ferry__mover_stop(m, -EINVAL, reason);
+		return refuse(m, reason);
 	if (m->pos || !move_by_mremap(m, &r))
 		return copy_step(m);
 	return r ? ferry__mover_stop(m, r, FERRY_REASON_NOT_REGISTERED) : 0;

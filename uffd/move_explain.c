@@ -21,7 +21,7 @@ struct side {
 	bool split;
 };
 
-static bool mapped(uintptr_t addr)
+bool ferry__mover_mapped(uintptr_t addr)
 {
 	unsigned char in_core;
 
@@ -81,10 +81,12 @@ static bool unregistered(const struct ferry__mapping *m)
 static enum ferry_reason registration(const struct ferry__mover *m,
 				      const struct side *dst)
 {
+	unsigned int mode;
+
 	if (unregistered(&dst->first) ||
 	    (dst->split && unregistered(&dst->second)))
 		return FERRY_REASON_NOT_REGISTERED;
-	if (ferry__uffd_registered(m->uffd, dst->start))
+	if (ferry__uffd_registered(m->uffd, dst->start, &mode))
 		return FERRY_REASON_NONE;
 	return dst->first.flags & FERRY__VM_UFFD ? FERRY_REASON_OTHER_UFFD
 						 : FERRY_REASON_NOT_REGISTERED;
@@ -116,7 +118,7 @@ enum ferry_reason ferry__mover_explain(const struct ferry__mover *m, int error)
 	struct side dst, src;
 	int r;
 
-	if (!mapped(dst_at) || !mapped(src_at))
+	if (!ferry__mover_mapped(dst_at) || !ferry__mover_mapped(src_at))
 		return FERRY_REASON_UNMAPPED;
 	if (error == -ENOENT)
 		return FERRY_REASON_HOLE;

@@ -24,17 +24,12 @@ static enum sighting sight(uint64_t dst, uint64_t src)
 	return ferry__pagemap_occupied(src) ? SIGHTING_PRESENT : SIGHTING_MOVED;
 }
 
-/*
- * Looks at both sides from the position on: what is there, and for how many
- * bytes is it the same? Returns 0 or a negative errno.
- */
-static int look(const struct ferry__mover *m, enum sighting *ret_what,
-		size_t *ret_len)
+int ferry__mover_words(const struct ferry__mover *m, uint64_t *dst,
+		       uint64_t *src)
 {
-	uint64_t dst[FERRY__WORDS], src[FERRY__WORDS];
 	size_t want = ferry__mover_left(m) / ferry__page_size;
 	uintptr_t down = m->src - m->dst;
-	int n, k, i;
+	int n;
 
 	/*
 	 * Sliding down, the destination further on is the source itself: its
@@ -43,14 +38,26 @@ static int look(const struct ferry__mover *m, enum sighting *ret_what,
 	if (m->src > m->dst && down / ferry__page_size < want)
 		want = down / ferry__page_size;
 	n = ferry__pagemap_read(m->uffd->pagemap, m->dst + m->pos, want, dst);
+	if (n <= 0)
+		return n;
+	return ferry__pagemap_read(m->uffd->pagemap, m->src + m->pos, (size_t)n,
+				   src);
+}
+
+/*
+ * Looks at both sides from the position on: what is there, and for how many
+ * bytes is it the same? Returns 0 or a negative errno.
+ */
+static int look(const struct ferry__mover *m, enum sighting *ret_what,
+		size_t *ret_len)
+{
+	uint64_t dst[FERRY__WORDS], src[FERRY__WORDS];
+	int i, n = ferry__mover_words(m, dst, src);
+
 	if (n < 0)
 		return n;
-	k = ferry__pagemap_read(m->uffd->pagemap, m->src + m->pos, (size_t)n,
-				src);
-	if (k < 0)
-		return k;
 	*ret_what = sight(dst[0], src[0]);
-	for (i = 1; i < k; i++)
+	for (i = 1; i < n; i++)
 		if (sight(dst[i], src[i]) != *ret_what)
 			break;
 	*ret_len = (size_t)i * ferry__page_size;
@@ -74,7 +81,7 @@ static void book_false_exist(struct ferry__mover *m, size_t len)
 	ferry__mover_book(m, &m->result->moved, len);
 }
 
-static int present(struct ferry__mover *m, size_t len)
+int ferry__mover_present(struct ferry__mover *m, size_t len)
 {
 	if (!ferry__mover_wants(m, FERRY_MOVE_PASS_PRESENT))
 		return ferry__mover_stop(m, -EEXIST, FERRY_REASON_PRESENT);
@@ -96,13 +103,13 @@ static int at_present(struct ferry__mover *m)
 	size_t len;
 
 	if (look(m, &what, &len))
-		return present(m, ferry__page_size);
+		return ferry__mover_present(m, ferry__page_size);
 	if (what == SIGHTING_MOVED && emptiness_proves) {
 		book_false_exist(m, len);
 		return 0;
 	}
 	if (what != SIGHTING_GONE)
-		return present(m, len);
+		return ferry__mover_present(m, len);
 	/* Moved on by somebody since: ask again, but not for ever. */
 	if (ferry__mover_wait(m))
 		return 0;

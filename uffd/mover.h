@@ -93,6 +93,16 @@ static inline bool ferry__mover_wait(struct ferry__mover *m)
  */
 int ferry__mover_obstacle(struct ferry__mover *m, int error);
 
+/* The destination holds pages, @len bytes from the position on. As above. */
+int ferry__mover_present(struct ferry__mover *m, size_t len);
+
+/*
+ * Words of /proc/self/pagemap for both sides from the position on, room for
+ * FERRY__WORDS each. Returns how many tell something, or a negative errno.
+ */
+int ferry__mover_words(const struct ferry__mover *m, uint64_t *dst,
+		       uint64_t *src);
+
 /* One step without UFFDIO_MOVE; same results. */
 int ferry__mover_emulate(struct ferry__mover *m);
 
@@ -104,6 +114,9 @@ int ferry__mover_huge_piece(struct ferry__mover *m, size_t *ret_len);
 
 /* After that piece has moved: did a huge page arrive whole? */
 int ferry__mover_huge_done(struct ferry__mover *m);
+
+/* Is anything mapped at the page? Touches nothing. */
+bool ferry__mover_mapped(uintptr_t addr);
 
 /* Why did the kernel refuse with @error (EINVAL or ENOENT) just here? */
 enum ferry_reason ferry__mover_explain(const struct ferry__mover *m, int error);

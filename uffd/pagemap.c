@@ -37,8 +37,9 @@ bool ferry__pagemap_occupied(uint64_t word)
 }
 
 static int count_words(int pagemap, uintptr_t start, uintptr_t end,
-		       size_t *ret_bytes)
+		       bool swapped, size_t *ret_bytes)
 {
+	uint64_t mask = FERRY__PM_PRESENT | (swapped ? FERRY__PM_SWAP : 0);
 	uint64_t words[FERRY__WORDS];
 	size_t bytes = 0;
 	int i, n;
@@ -50,7 +51,7 @@ static int count_words(int pagemap, uintptr_t start, uintptr_t end,
 		if (n < 0)
 			return n;
 		for (i = 0; i < n; i++)
-			if (ferry__pagemap_occupied(words[i]))
+			if (words[i] & mask)
 				bytes += ferry__page_size;
 		start += (size_t)n * ferry__page_size;
 	}
@@ -80,18 +81,19 @@ static int scan(int pagemap, uintptr_t start, uintptr_t end, uint64_t all,
 }
 
 int ferry__pagemap_count(int pagemap, uintptr_t start, uintptr_t end,
-			 size_t *ret_bytes)
+			 bool swapped, size_t *ret_bytes)
 {
+	const uint64_t any = FERRY__PAGE_IS_PRESENT |
+			     (swapped ? FERRY__PAGE_IS_SWAPPED : 0);
 	struct ferry__page_region vec[SCAN_REGIONS];
 	size_t bytes = 0;
 	int i, n;
 
 	do {
-		n = scan(pagemap, start, end, 0,
-			 FERRY__PAGE_IS_PRESENT | FERRY__PAGE_IS_SWAPPED, vec,
-			 SCAN_REGIONS);
+		n = scan(pagemap, start, end, 0, any, vec, SCAN_REGIONS);
 		if (n == -ENOTTY || n == -EINVAL)
-			return count_words(pagemap, start, end, ret_bytes);
+			return count_words(pagemap, start, end, swapped,
+					   ret_bytes);
 		if (n < 0)
 			return n;
 		for (i = 0; i < n; i++)

@@ -24,11 +24,12 @@ int ferry__pagemap_read(int pagemap, uintptr_t addr, size_t n, uint64_t *words);
 bool ferry__pagemap_occupied(uint64_t word);
 
 /*
- * Bytes of [@start, @end) that hold a page, swapped or not. Falls back from
- * PAGEMAP_SCAN to reading words. Returns 0 or a negative errno.
+ * Bytes of [@start, @end) that hold a page in memory, and with @swapped also
+ * those that are swapped out or markers. Falls back from PAGEMAP_SCAN to
+ * reading words. Returns 0 or a negative errno.
  */
 int ferry__pagemap_count(int pagemap, uintptr_t start, uintptr_t end,
-			 size_t *ret_bytes);
+			 bool swapped, size_t *ret_bytes);
 
 /*
  * The first run of pages in [@start, @end) that carry all categories of

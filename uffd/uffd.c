@@ -35,7 +35,7 @@ static struct block *blocks;
 
 /*
  * The page that says whose address space this is. Its second page cannot be
- * read: a source that UFFDIO_COPY trips over, see ferry__uffd_registered().
+ * read: a source that UFFDIO_COPY trips over, see registered_somewhere().
  */
 static uint64_t *mark;
 
@@ -525,9 +525,10 @@ enum ferry_reason ferry__range_reason(const void *addr, size_t len)
 
 /*
  * A copy whose source cannot be read tells without touching anything: ENOENT
- * where the mapping is not registered here, EFAULT where it is.
+ * where the mapping is not registered with any userfaultfd, EFAULT where it
+ * is. (The kernel does not ask with which.)
  */
-bool ferry__uffd_registered(const struct ferry_uffd *uffd, uintptr_t addr)
+static bool registered_somewhere(const struct ferry_uffd *uffd, uintptr_t addr)
 {
 	struct ferry__uffdio_copy copy = {
 		.dst = addr,
@@ -537,6 +538,35 @@ bool ferry__uffd_registered(const struct ferry_uffd *uffd, uintptr_t addr)
 
 	return ferry__sys->ioctl(uffd->fd, FERRY__UFFDIO_COPY, &copy) ==
 	       -EFAULT;
+}
+
+static unsigned int registered_mode(const struct ferry__mapping *mapping)
+{
+	return (mapping->flags & FERRY__VM_UFFD_MISSING ? FERRY_REGISTER_MISSING
+							: 0) |
+	       (mapping->flags & FERRY__VM_UFFD_WP ? FERRY_REGISTER_WP : 0) |
+	       (mapping->flags & FERRY__VM_UFFD_MINOR ? FERRY_REGISTER_MINOR
+						      : 0);
+}
+
+bool ferry__uffd_registered(const struct ferry_uffd *uffd, uintptr_t addr,
+			    unsigned int *ret_mode)
+{
+	struct ferry__uffdio_register reg = {
+		.range = { .start = addr, .len = ferry__page_size },
+	};
+	struct ferry__mapping mapping;
+
+	if (!registered_somewhere(uffd, addr) ||
+	    ferry__mapping_query((void *)addr, ferry__page_size, &mapping))
+		return false;
+	reg.mode = registered_mode(&mapping);
+	/* Again as it is: no change if it is ours, EBUSY if it is not. */
+	if (!reg.mode ||
+	    ferry__sys->ioctl(uffd->fd, FERRY__UFFDIO_REGISTER, &reg) < 0)
+		return false;
+	*ret_mode = (unsigned int)reg.mode;
+	return true;
 }
 
 static enum ferry_reason check_register(void *addr, size_t len,
@@ -568,15 +598,6 @@ static enum ferry_reason explain_register(int error, void *addr, size_t len)
 	return mapping.reason ? mapping.reason : FERRY_REASON_NOT_SUPPORTED;
 }
 
-static unsigned int registered_mode(const struct ferry__mapping *mapping)
-{
-	return (mapping->flags & FERRY__VM_UFFD_MISSING ? FERRY_REGISTER_MISSING
-							: 0) |
-	       (mapping->flags & FERRY__VM_UFFD_WP ? FERRY_REGISTER_WP : 0) |
-	       (mapping->flags & FERRY__VM_UFFD_MINOR ? FERRY_REGISTER_MINOR
-						      : 0);
-}
-
 /*
  * Is the page at @addr registered here with this mode? The kernel would take
  * it again without a word. Mappings are read only where it is registered, as
@@ -585,12 +606,9 @@ static unsigned int registered_mode(const struct ferry__mapping *mapping)
 static bool registered_alike(const struct ferry_uffd *uffd, uintptr_t addr,
 			     unsigned int mode)
 {
-	struct ferry__mapping mapping;
+	unsigned int old;
 
-	return ferry__uffd_registered(uffd, addr) &&
-	       !ferry__mapping_query((void *)addr, ferry__page_size,
-				     &mapping) &&
-	       registered_mode(&mapping) == mode;
+	return ferry__uffd_registered(uffd, addr, &old) && old == mode;
 }
 
 static int do_register(struct ferry_uffd *uffd, void *addr, size_t len,
