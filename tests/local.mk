@@ -26,6 +26,8 @@ CHECK_UFFD += %D%/check_uffd_sys
 CHECK_ALLOC =
 CHECK_ALLOC += %D%/check_alloc_arena
 CHECK_ALLOC += %D%/check_alloc_place
+CHECK_ALLOC += %D%/check_alloc_policy
+CHECK_ALLOC += %D%/check_alloc_node
 CHECK_ALLOC += %D%/check_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_compact_layout
 CHECK_ALLOC += %D%/check_alloc_pages
@@ -96,6 +98,8 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_bench_output_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 %C%_check_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_place_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_policy_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_node_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_compact_SOURCES = %D%/check_alloc_compact.c %D%/compact_heap.c \
 	%D%/compact_heap.h
 %C%_check_alloc_compact_LDADD = $(ALLOC_TEST_LIBS)
