@@ -155,6 +155,7 @@ struct ferry_arena {
 	pthread_mutex_t lock;	/* rank 20 */
 	pthread_cond_t settled; /* unsettled came down */
 	unsigned int unsettled; /* commits and decommits at work; lock */
+	bool forking;		/* no new ones: a fork waits; lock */
 
 	/* Policies; lock. No pieces: all of it is as @whole says. */
 	struct ferry__stretch whole;
@@ -181,6 +182,21 @@ struct ferry_arena {
 
 /* Frees what ferry_arena_destroy() left for readers. */
 void ferry__arena_free(struct ferry_arena *arena);
+
+/*
+ * Dies when an invariant of alloc/DESIGN.md is broken. All of them are looked
+ * at; no claim or commit may be at work meanwhile.
+ */
+void ferry__arena_check(struct ferry_arena *arena);
+
+/* The quick ones, at the end of each change in debug builds. Arena lock. */
+void ferry__arena_check_locked(const struct ferry_arena *arena);
+
+#ifdef FERRY_DEBUG
+#define ferry__arena_debug_check(arena) ferry__arena_check_locked(arena)
+#else
+#define ferry__arena_debug_check(arena) ((void)(arena))
+#endif
 
 /* Gives the memory of a range back; also where mlock() holds it. */
 int ferry__dontneed(char *addr, size_t len);

@@ -229,6 +229,16 @@ int ferry_arena_create(const struct ferry_arena_params *params,
 	return r < 0 ? r : arena_create(&p, ret_arena);
 }
 
+/*
+ * Where the mapping has merged with its neighbours, cutting it out needs a
+ * mapping more, which vm.max_map_count may refuse: give back the memory then.
+ */
+static void unmap(char *base, size_t len)
+{
+	if (ferry__sys->munmap(base, len) < 0)
+		ferry__dontneed(base, len);
+}
+
 void ferry_arena_destroy(struct ferry_arena *arena)
 {
 	if (!arena)
@@ -238,7 +248,7 @@ void ferry_arena_destroy(struct ferry_arena *arena)
 	if (!arena->gone) {
 		ferry__lookup_remove(arena, arena->base, arena->reserved);
 		ferry__service_detach(arena);
-		ferry__sys->munmap(arena->base, arena->reserved);
+		unmap(arena->base, arena->reserved);
 	}
 	arena->magic = 0;
 	ferry__lookup_retire(arena);
@@ -294,6 +304,7 @@ int ferry_arena_grow(struct ferry_arena *arena, size_t more)
 		return -ENOMEM;
 	pthread_mutex_lock(&arena->lock);
 	r = grow_locked(arena, round_up(more, FERRY__GRANULE));
+	ferry__arena_debug_check(arena);
 	pthread_mutex_unlock(&arena->lock);
 	return r;
 }
@@ -332,10 +343,13 @@ static bool holds(struct ferry_arena *arena, struct span s, unsigned int codes)
 				 true) < s.first + s.n;
 }
 
-/* Waits until nobody else commits or drops pages of the range. Lock. */
+/*
+ * Waits until nobody else commits or drops pages of the range, and no fork is
+ * waiting for the arena to come to rest. Lock.
+ */
 static void settle_wait(struct ferry_arena *arena, struct span s)
 {
-	while (holds(arena, s, FERRY__CODES_UNSETTLED))
+	while (arena->forking || holds(arena, s, FERRY__CODES_UNSETTLED))
 		pthread_cond_wait(&arena->settled, &arena->lock);
 }
 
@@ -475,6 +489,7 @@ int ferry_arena_commit(struct ferry_arena *arena, size_t offset, size_t len,
 		return r;
 	pthread_mutex_lock(&arena->lock);
 	r = commit_locked(arena, span_of(offset, len), populate);
+	ferry__arena_debug_check(arena);
 	pthread_mutex_unlock(&arena->lock);
 	return r;
 }
@@ -508,6 +523,7 @@ int ferry_arena_decommit(struct ferry_arena *arena, size_t offset, size_t len)
 		return r;
 	pthread_mutex_lock(&arena->lock);
 	r = decommit_locked(arena, span_of(offset, len));
+	ferry__arena_debug_check(arena);
 	pthread_mutex_unlock(&arena->lock);
 	return r;
 }
@@ -525,6 +541,7 @@ int ferry_arena_pin(struct ferry_arena *arena, size_t offset, size_t len)
 	pthread_mutex_lock(&arena->lock);
 	settle_wait(arena, s);
 	r = ferry__pages_pin(&arena->pages, s.first, s.n);
+	ferry__arena_debug_check(arena);
 	pthread_mutex_unlock(&arena->lock);
 	return r;
 }
@@ -539,6 +556,7 @@ int ferry_arena_unpin(struct ferry_arena *arena, size_t offset, size_t len)
 		return r;
 	pthread_mutex_lock(&arena->lock);
 	r = ferry__pages_unpin(&arena->pages, s.first, s.n);
+	ferry__arena_debug_check(arena);
 	pthread_mutex_unlock(&arena->lock);
 	return r;
 }

@@ -24,12 +24,15 @@
 static void prepare_arena(struct ferry_arena *arena)
 {
 	pthread_mutex_lock(&arena->lock);
+	arena->forking = true; /* or others would keep it from ever resting */
 	while (arena->unsettled)
 		pthread_cond_wait(&arena->settled, &arena->lock);
 }
 
-static void unlock_arena(struct ferry_arena *arena)
+static void parent_arena(struct ferry_arena *arena)
 {
+	arena->forking = false;
+	pthread_cond_broadcast(&arena->settled);
 	pthread_mutex_unlock(&arena->lock);
 }
 
@@ -37,6 +40,7 @@ static void child_arena(struct ferry_arena *arena)
 {
 	/* Who waited for it is not here; the words may say otherwise. */
 	pthread_cond_init(&arena->settled, NULL);
+	arena->forking = false;
 	arena->gone |= arena->no_fork;
 	pthread_mutex_unlock(&arena->lock);
 }
@@ -48,7 +52,7 @@ static void prepare(void)
 
 static void parent(void)
 {
-	ferry__lookup_fork_parent(unlock_arena);
+	ferry__lookup_fork_parent(parent_arena);
 }
 
 static void child(void)

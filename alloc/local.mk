@@ -6,6 +6,7 @@ noinst_LTLIBRARIES += %D%/liballoc.la
 %C%_liballoc_la_SOURCES =
 %C%_liballoc_la_SOURCES += %D%/alloc-internal.h
 %C%_liballoc_la_SOURCES += %D%/arena.c
+%C%_liballoc_la_SOURCES += %D%/check.c
 %C%_liballoc_la_SOURCES += %D%/fork.c
 %C%_liballoc_la_SOURCES += %D%/lookup.c
 %C%_liballoc_la_SOURCES += %D%/node.c

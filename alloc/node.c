@@ -308,6 +308,7 @@ int ferry_arena_set_node(struct ferry_arena *arena, size_t offset, size_t len,
 		return policy->mode == FERRY_NODE_DEFAULT ? 0 : -EOPNOTSUPP;
 	pthread_mutex_lock(&arena->lock);
 	r = set_node_locked(arena, offset, len, policy);
+	ferry__arena_debug_check(arena);
 	pthread_mutex_unlock(&arena->lock);
 	return r;
 }

@@ -255,6 +255,7 @@ int ferry_arena_set_thp(struct ferry_arena *arena, size_t offset, size_t len,
 		return 0;
 	pthread_mutex_lock(&arena->lock);
 	r = set_thp_locked(arena, offset, len, thp);
+	ferry__arena_debug_check(arena);
 	pthread_mutex_unlock(&arena->lock);
 	return r;
 }
