@@ -108,30 +108,37 @@ void bench_machine_get(struct bench_machine *ret)
 	m->cores = sysconf(_SC_NPROCESSORS_ONLN);
 	m->page_size = (size_t)sysconf(_SC_PAGESIZE);
 	m->memory = (size_t)sysconf(_SC_PHYS_PAGES) * m->page_size;
+	if (getloadavg(&m->load, 1) != 1)
+		m->load = -1;
 	m->ferry = ferry_version();
 	m->commit = FERRY_BENCH_COMMIT;
 	if (gmtime_r(&now, &tm))
 		strftime(m->date, sizeof(m->date), "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
+bool bench_machine_busy(const struct bench_machine *m)
+{
+	return m->load > 0.75 * (double)m->cores;
+}
+
 json_t *bench_machine_json(const struct bench_machine *m)
 {
-	return json_pack("{s:s s:I s:I s:I s:s s:s s:s s:s s:s s:s s:s}", "cpu",
-			 m->cpu, "cores", (json_int_t)m->cores, "memory_bytes",
-			 (json_int_t)m->memory, "page_size",
+	return json_pack("{s:s s:I s:I s:I s:s s:s s:s s:s s:f s:s s:s s:s}",
+			 "cpu", m->cpu, "cores", (json_int_t)m->cores,
+			 "memory_bytes", (json_int_t)m->memory, "page_size",
 			 (json_int_t)m->page_size, "arch", m->arch, "kernel",
 			 m->kernel, "thp", m->thp, "virtual",
-			 m->virtual_machine, "ferry", m->ferry, "commit",
-			 m->commit, "date", m->date);
+			 m->virtual_machine, "load", m->load, "ferry", m->ferry,
+			 "commit", m->commit, "date", m->date);
 }
 
 char *bench_machine_line(const struct bench_machine *m)
 {
 	return bench_asprintf(
 		"%s, %ld cores, %.1f GiB%s%s; %s %s, pages of %zu bytes, huge "
-		"pages \"%s\"; ferry %s (commit %s), %s",
+		"pages \"%s\"; load %.1f; ferry %s (commit %s), %s",
 		m->cpu, m->cores, (double)m->memory / (1 << 30),
 		m->virtual_machine[0] ? ", " : "", m->virtual_machine,
-		m->kernel, m->arch, m->page_size, m->thp, m->ferry, m->commit,
-		m->date);
+		m->kernel, m->arch, m->page_size, m->thp, m->load, m->ferry,
+		m->commit, m->date);
 }

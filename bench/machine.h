@@ -4,6 +4,7 @@
 #define FERRY_BENCH_MACHINE_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 struct bench_machine {
@@ -17,6 +18,7 @@ struct bench_machine {
 	char virtual_machine[64]; /* "" on bare metal, as far as is known */
 	const char *ferry;
 	const char *commit; /* of the source tree, or "unknown" */
+	double load;	    /* processes running, when it began; -1 unknown */
 	char date[32];	    /* UTC, ISO 8601 */
 };
 
@@ -24,6 +26,9 @@ void bench_machine_get(struct bench_machine *ret);
 
 /* A new JSON object. */
 json_t *bench_machine_json(const struct bench_machine *m);
+
+/* Whether others were using the processors when the run began. */
+bool bench_machine_busy(const struct bench_machine *m);
 
 /* Two lines for people; the caller frees the string. */
 char *bench_machine_line(const struct bench_machine *m);

@@ -148,6 +148,11 @@ static void say_machine(struct bench *b)
 
 	bench_print_wrapped(line, b->doc.out);
 	free(line);
+	if (bench_machine_busy(&b->machine))
+		bench_print_wrapped("Others are using this machine: expect "
+				    "wide spreads, and distrust what is close "
+				    "to its limit.",
+				    b->doc.out);
 }
 
 static int run(struct bench *b)

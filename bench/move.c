@@ -135,7 +135,7 @@ static void measure_batch(struct move_run_state *m, struct move_bed *bed,
 	}
 	bench_progress(s->title, m->step++, NSCENES * NBATCHES);
 	move_sibling_start(&sibling, s->sibling);
-	bench_rounds(m->b, cases, MOVE_METHODS, bench_pick(m->b, 7, 31, 101),
+	bench_rounds(m->b, cases, MOVE_METHODS, bench_pick(m->b, 9, 151, 501),
 		     budget_ms(m->b, s, batch));
 	move_sibling_stop(&sibling);
 	c->counts = move_team_counts(&team[MOVE_FERRY]);

@@ -20,6 +20,8 @@
 #define MREMAP_DONTUNMAP 4
 #endif
 
+#define WINDOW_PAGES 2048
+
 const char *const move_method_names[MOVE_METHODS] = {
 	[MOVE_FERRY] = "ferry",
 	[MOVE_RAW] = "raw",
@@ -129,16 +131,17 @@ bool move_bed_intact(const struct move_bed *bed)
 
 static void add_piece(struct move_work *w, size_t at, size_t len)
 {
-	w->pieces = bench_grow(w->pieces, w->npieces + 1, sizeof(*w->pieces));
+	if (!w->pieces) /* a piece is a page at least */
+		w->pieces = bench_alloc(w->window / w->bed->page *
+					sizeof(*w->pieces));
 	w->pieces[w->npieces++] = (struct move_run){ at, len };
-	w->nlive += len / w->bed->page;
 }
 
-/* Add the live runs of one batch. */
-static void cut_batch(struct move_work *w, size_t at, size_t end)
+/* Add the live runs of one batch. Returns their pages. */
+static size_t cut_batch(struct move_work *w, size_t at, size_t end)
 {
 	const struct move_bed *bed = w->bed;
-	size_t begin;
+	size_t begin, live = 0;
 
 	while (at < end) {
 		while (at < end && !bed->live[at / bed->page])
@@ -148,23 +151,49 @@ static void cut_batch(struct move_work *w, size_t at, size_t end)
 			at += bed->page;
 		if (at > begin)
 			add_piece(w, begin, at - begin);
+		live += (at - begin) / bed->page;
 	}
+	return live;
+}
+
+static bool is_copy(enum move_method method)
+{
+	return method == MOVE_UFFD_COPY || method == MOVE_MEMCPY_WARM ||
+	       method == MOVE_MEMCPY_COLD;
+}
+
+/*
+ * Turn to the next window. Returns its live pages. A quarter of it does for
+ * moves in small batches: they are slow, and do not touch what lies in caches.
+ */
+static size_t next_window(struct move_work *w)
+{
+	size_t n = w->len / w->window;
+	size_t pages = 0;
+	size_t len = w->window;
+
+	if (!is_copy(w->method) && w->batch * 64 <= len)
+		len /= 4;
+	w->lo = w->at + w->runs++ % n * w->window;
+	w->hi = w->lo + len;
+	w->npieces = 0;
+	for (size_t i = w->lo; i < w->hi; i += w->batch)
+		pages += cut_batch(w, i, i + w->batch);
+	return pages;
 }
 
 void move_work_init(struct move_work *w, struct move_bed *bed,
 		    enum move_method method, size_t batch, size_t at,
 		    size_t len)
 {
-	/* Small pieces cut mappings: ten times slower, and no need for all. */
-	if (method == MOVE_MREMAP && batch < len / 64)
-		len /= 8;
+	size_t window = WINDOW_PAGES * bed->page;
+
 	*w = (struct move_work){ .bed = bed,
 				 .method = method,
 				 .batch = batch,
 				 .at = at,
-				 .len = len };
-	for (size_t i = 0; i < len; i += batch)
-		cut_batch(w, at + i, at + i + batch);
+				 .len = len,
+				 .window = batch > window ? batch : window };
 }
 
 void move_work_fini(struct move_work *w)
@@ -204,7 +233,7 @@ static int pass_ferry(struct move_work *w, char *dst, char *src)
 	params.flags = FERRY_MOVE_SOLE;
 	if (w->bed->holes)
 		params.flags |= FERRY_MOVE_HOLES;
-	for (size_t i = w->at; i < w->at + w->len && rc == 0; i += w->batch) {
+	for (size_t i = w->lo; i < w->hi && rc == 0; i += w->batch) {
 		rc = ferry_move(w->bed->uffd, dst + i, src + i, w->batch,
 				&params, &result);
 		count(w, &result);
@@ -217,7 +246,7 @@ static int pass_raw(struct move_work *w, char *dst, char *src)
 	bool holes = w->bed->holes != 0;
 	int rc = 0;
 
-	for (size_t i = w->at; i < w->at + w->len && rc == 0; i += w->batch)
+	for (size_t i = w->lo; i < w->hi && rc == 0; i += w->batch)
 		rc = bench_raw_move(w->bed->fd, dst + i, src + i, w->batch,
 				    holes);
 	return rc;
@@ -227,7 +256,7 @@ static int pass_mremap(struct move_work *w, char *dst, char *src)
 {
 	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
 
-	for (size_t i = w->at; i < w->at + w->len; i += w->batch)
+	for (size_t i = w->lo; i < w->hi; i += w->batch)
 		if (mremap(src + i, w->batch, w->batch, flags, dst + i) ==
 		    MAP_FAILED)
 			return -errno;
@@ -260,10 +289,10 @@ static int pass_memcpy(struct move_work *w, char *dst, char *src)
 
 typedef int (*pass_fn)(struct move_work *w, char *dst, char *src);
 
-/* Passages that make a sample of about four milliseconds. */
+/* Passages that make a sample of about a millisecond. */
 static unsigned int repeats(double ns)
 {
-	double n = 4e6 / (ns + 1);
+	double n = 1e6 / (ns + 1);
 
 	return n < 1 ? 1 : n > 64 ? 64 : (unsigned int)n;
 }
@@ -294,13 +323,15 @@ static int one_way(struct move_work *w, pass_fn pass, char *dst, bool fresh,
 
 	*ret_ns = (double)(bench_now() - begin);
 	if (fresh)
-		madvise(dst + w->at, w->len, MADV_DONTNEED);
+		madvise(dst + w->lo, w->hi - w->lo, MADV_DONTNEED);
 	return rc;
 }
 
-int move_work_run(struct move_work *w, double *ret_ns)
+int move_work_run(struct move_work *w, double *ret_ns, size_t *ret_pages)
 {
 	struct move_bed *bed = w->bed;
+
+	*ret_pages = next_window(w);
 
 	switch (w->method) {
 	case MOVE_FERRY:

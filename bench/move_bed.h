@@ -68,16 +68,24 @@ struct move_counts {
 
 void move_counts_add(struct move_counts *sum, const struct move_counts *c);
 
-/* The work that every method does: its part of the span in batches. */
+/*
+ * The work that every method does: its part of the span in batches, one
+ * window after the other, a window each time it is run. Windows keep a
+ * sample so short that most are not interrupted on a busy machine, and are
+ * small against a span that is larger than caches.
+ */
 struct move_work {
 	struct move_bed *bed;
 	enum move_method method;
 	size_t batch; /* bytes */
-	size_t at;    /* of the span: where this thread begins */
-	size_t len;   /* how much of it is this method's and thread's */
-	struct move_run *pieces; /* of the part: live runs cut at batches */
+	size_t at;    /* of the span: where this thread's part begins */
+	size_t len;
+	size_t window; /* bytes */
+	size_t runs;   /* so far; chooses the window */
+	size_t lo;     /* of the window that runs, from the start of the span */
+	size_t hi;
+	struct move_run *pieces; /* live runs of the window, cut at batches */
 	size_t npieces;
-	size_t nlive;	     /* pages in pieces */
 	unsigned int repeat; /* passages per sample, found by the first */
 	struct move_counts counts;
 	enum ferry_move_method how; /* that ferry_move() used last */
@@ -98,11 +106,12 @@ void move_work_fini(struct move_work *w);
 
 /*
  * Do the work and restore the state. Methods that restore it by working back
- * are repeated until a sample takes some milliseconds; the first call finds
- * out how often.
- * @ret_ns: time of the work alone, for one passage over the part.
+ * are repeated until a sample takes a millisecond; the first call finds out how
+ * often.
+ * @ret_ns: time of the work alone, for one passage over the window.
+ * @ret_pages: live pages in it.
  * Returns 0 or a negative errno.
  */
-int move_work_run(struct move_work *w, double *ret_ns);
+int move_work_run(struct move_work *w, double *ret_ns, size_t *ret_pages);
 
 #endif

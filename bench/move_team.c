@@ -82,7 +82,8 @@ static void *member_main(void *arg)
 	struct move_team *t = m->team;
 
 	meet(t);
-	t->error[m->i] = move_work_run(&t->work[m->i], &t->ns[m->i]);
+	t->error[m->i] =
+		move_work_run(&t->work[m->i], &t->ns[m->i], &t->pages[m->i]);
 	return NULL;
 }
 
@@ -105,7 +106,7 @@ int move_team_run(void *team, double *ret_v)
 		if (i > 0)
 			pthread_join(thread[i], NULL);
 		ns += t->ns[i];
-		pages += t->work[i].nlive;
+		pages += t->pages[i];
 		rc = rc ? rc : t->error[i];
 	}
 	*ret_v = pages ? ns / (double)pages : 0;

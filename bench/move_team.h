@@ -27,6 +27,7 @@ struct move_team {
 	unsigned int n;
 	struct move_work work[MOVE_MAX_THREADS];
 	double ns[MOVE_MAX_THREADS];
+	size_t pages[MOVE_MAX_THREADS];
 	int error[MOVE_MAX_THREADS];
 	atomic_uint arrived;
 };

@@ -231,7 +231,8 @@ static void put_machine(const struct bench_machine *m, FILE *f)
 	put_fact("pages", text, f);
 	snprintf(text, sizeof(text), "%s, commit %s", m->ferry, m->commit);
 	put_fact("ferry", text, f);
-	put_fact("date", m->date, f);
+	snprintf(text, sizeof(text), "%s, load %.1f", m->date, m->load);
+	put_fact("date", text, f);
 	fputs("</dl>\n", f);
 }
 
@@ -267,6 +268,10 @@ void bench_report_print(const struct bench *b, FILE *f)
 		"by <code>ferry-bench %s</code> with seed %llu.</p>\n",
 		style, b->cmd->name, (unsigned long long)b->opt.seed);
 	put_machine(&b->machine, f);
+	if (bench_machine_busy(&b->machine))
+		fputs("<p>Others were using this machine: expect wide spreads, "
+		      "and distrust what is close to its limit.</p>\n",
+		      f);
 	put_targets(&b->doc, f);
 	put_nav(&b->doc, f);
 	put_sections(&b->doc, f);
