@@ -43,6 +43,7 @@ bin_PROGRAMS += %D%/ferry-bench
 	$(XXHASH_LIBS) $(PTHREAD_LIBS) -lm
 %C%_ferry_bench_SOURCES =
 %C%_ferry_bench_SOURCES += %D%/main.c
+%C%_ferry_bench_SOURCES += %D%/dirty.c
 %C%_ferry_bench_SOURCES += %D%/fault.c
 %C%_ferry_bench_SOURCES += %D%/features.c
 %C%_ferry_bench_SOURCES += %D%/hand.c
