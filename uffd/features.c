@@ -279,10 +279,23 @@ static bool guard_works(void)
 	return advice_works(FERRY__MADV_GUARD_INSTALL);
 }
 
-/* Less than a huge page: nothing to do, but EINVAL if it is unknown. */
+/*
+ * The first page of a huge one is nothing to collapse, and a success; but
+ * the kernel asks first whether the mapping has room for a huge page, and
+ * takes a start inside of one for a failure.
+ */
 static bool collapse_works(void)
 {
-	return ferry__huge_size() && advice_works(FERRY__MADV_COLLAPSE);
+	size_t huge = ferry__huge_size(), room = 2 * huge;
+	void *mem, *start;
+	int r;
+
+	if (!huge || map_pages(room / ferry__page_size, &mem))
+		return false;
+	start = (void *)(((uintptr_t)mem + huge - 1) & ~(huge - 1));
+	r = ferry__sys->madvise(start, ferry__page_size, FERRY__MADV_COLLAPSE);
+	ferry__sys->munmap(mem, room);
+	return !r;
 }
 
 static bool dontunmap_works(void)
