@@ -280,9 +280,9 @@ static bool guard_works(void)
 }
 
 /*
- * The first page of a huge one is nothing to collapse, and a success; but
- * the kernel asks first whether the mapping has room for a huge page, and
- * takes a start inside of one for a failure.
+ * The first page of a huge one is nothing to collapse, and a success. But
+ * the kernel asks first whether the mapping has room for a huge page and was
+ * ever touched, and takes a start inside of a huge page for a failure.
  */
 static bool collapse_works(void)
 {
@@ -293,6 +293,7 @@ static bool collapse_works(void)
 	if (!huge || map_pages(room / ferry__page_size, &mem))
 		return false;
 	start = (void *)(((uintptr_t)mem + huge - 1) & ~(huge - 1));
+	*(volatile char *)start = 1;
 	r = ferry__sys->madvise(start, ferry__page_size, FERRY__MADV_COLLAPSE);
 	ferry__sys->munmap(mem, room);
 	return !r;
