@@ -53,6 +53,7 @@ extern const struct bench_cmd bench_cmd_features;
 extern const struct bench_cmd bench_cmd_move;
 extern const struct bench_cmd bench_cmd_fault;
 extern const struct bench_cmd bench_cmd_dirty;
+extern const struct bench_cmd bench_cmd_compact;
 extern const struct bench_cmd bench_cmd_lookup;
 extern const struct bench_cmd bench_cmd_tour;
 

@@ -43,6 +43,12 @@ bin_PROGRAMS += %D%/ferry-bench
 	$(XXHASH_LIBS) $(PTHREAD_LIBS) -lm
 %C%_ferry_bench_SOURCES =
 %C%_ferry_bench_SOURCES += %D%/main.c
+%C%_ferry_bench_SOURCES += %D%/compact.c
+%C%_ferry_bench_SOURCES += %D%/compact.h
+%C%_ferry_bench_SOURCES += %D%/compact_heap.c
+%C%_ferry_bench_SOURCES += %D%/compact_objects.c
+%C%_ferry_bench_SOURCES += %D%/compact_readers.c
+%C%_ferry_bench_SOURCES += %D%/compact_work.c
 %C%_ferry_bench_SOURCES += %D%/dirty.c
 %C%_ferry_bench_SOURCES += %D%/fault.c
 %C%_ferry_bench_SOURCES += %D%/features.c
