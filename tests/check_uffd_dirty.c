@@ -195,11 +195,11 @@ static void written_pages_are_reported_once(enum ferry_dirty_provider provider)
 {
 	struct tracked t = track(provider, PAGES, PAGES);
 	struct random random = harness_random();
+	size_t i, rounds = harness_scaled(30);
 	bool expected[PAGES];
-	size_t i;
 
-	for (i = 1; i < 50; i++) {
-		write_random(&t, &random, i * 7, expected);
+	for (i = 1; i <= rounds; i++) {
+		write_random(&t, &random, i * 11, expected);
 		collect(&t);
 		assert_pages(&t, expected);
 		assert_clean(&t);
@@ -295,7 +295,7 @@ static void assert_none_missed(const struct tracked *t, const bool *expected)
  */
 static void many_runs_are_all_reported(enum ferry_dirty_provider provider)
 {
-	const size_t pages = 8192;
+	const size_t pages = 1280 + harness_scaled(8192);
 	struct tracked t = track(provider, pages, pages);
 	bool *expected = calloc(pages, 1);
 	size_t i, round;
@@ -646,7 +646,7 @@ static void no_concurrent_write_is_missed(enum ferry_dirty_provider provider)
 struct part {
 	pthread_t thread;
 	struct tracked t; /* shares tracker and memory */
-	size_t first, pages, found;
+	size_t first, pages, rounds, found;
 };
 
 static void *collect_own_part(void *arg)
@@ -654,7 +654,7 @@ static void *collect_own_part(void *arg)
 	struct part *part = arg;
 	size_t i, k;
 
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < part->rounds; i++) {
 		for (k = 0; k < part->pages; k += 2)
 			part->t.mem[(part->first + k) * PAGE] = (char)i;
 		collect_part(&part->t, part->first, part->pages, PAGES);
@@ -674,7 +674,8 @@ disjoint_parts_are_collected_at_once(enum ferry_dirty_provider provider)
 		part[i] = (struct part){
 			.t = t,
 			.first = i * 200 + 1,
-			.pages = 200,
+			.pages = 100,
+			.rounds = harness_scaled(100),
 		};
 		part[i].t.runs = calloc(PAGES, sizeof(*t.runs));
 		ck_assert_int_eq(pthread_create(&part[i].thread, NULL,
@@ -683,7 +684,7 @@ disjoint_parts_are_collected_at_once(enum ferry_dirty_provider provider)
 	}
 	for (i = 0; i < 2; i++) {
 		pthread_join(part[i].thread, NULL);
-		ck_assert_uint_eq(part[i].found, 200);
+		ck_assert_uint_eq(part[i].found, part[i].rounds);
 		free(part[i].t.runs);
 	}
 	untrack(&t);
