@@ -7,12 +7,15 @@
 #	%C%_NAME_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
 #	%C%_NAME_LDADD = $(LIBS_OF_EXAMPLES)
 EXAMPLES =
+EXAMPLES += %D%/dirty
 EXAMPLES += %D%/eligible
 EXAMPLES += %D%/lazy
 EXAMPLES += %D%/move
 FLAGS_OF_EXAMPLES = -I$(top_srcdir)/include
 LIBS_OF_EXAMPLES = runtime/libferry.la $(PTHREAD_LIBS)
 
+%C%_dirty_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
+%C%_dirty_LDADD = $(LIBS_OF_EXAMPLES)
 %C%_eligible_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
 %C%_eligible_LDADD = $(LIBS_OF_EXAMPLES)
 %C%_lazy_CPPFLAGS = $(FLAGS_OF_EXAMPLES)

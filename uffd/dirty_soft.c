@@ -269,7 +269,7 @@ static int open_soft(struct ferry_dirty *dirty, enum ferry_reason *reason)
 {
 	int r;
 
-	*reason = FERRY_REASON_BUSY;
+	*reason = FERRY_REASON_IN_USE;
 	if (__atomic_exchange_n(&taken, true, __ATOMIC_RELAXED)) /* S2 */
 		return -EBUSY;
 	r = open_taken(dirty, reason);

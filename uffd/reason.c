@@ -51,6 +51,7 @@ static const char *const sentences[FERRY_REASON_MAX] = {
 		"the mappings kept changing until the deadline",
 	[FERRY_REASON_CANCELLED] = "the caller asked to stop",
 	[FERRY_REASON_HUGE_SPLIT] = "a huge page could not be kept whole",
+	[FERRY_REASON_IN_USE] = "there can be only one, and one is in use",
 };
 
 const char *ferry_reason_string(enum ferry_reason reason)
