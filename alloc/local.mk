@@ -20,3 +20,4 @@ noinst_LTLIBRARIES += %D%/liballoc.la
 %C%_liballoc_la_SOURCES += %D%/policy.c
 %C%_liballoc_la_SOURCES += %D%/service.c
 %C%_liballoc_la_SOURCES += %D%/stats.c
+EXTRA_DIST += %D%/DESIGN.md

@@ -8,6 +8,7 @@
 #	%C%_NAME_LDADD = $(LIBS_OF_EXAMPLES)
 EXAMPLES =
 EXAMPLES += %D%/dirty
+EXAMPLES += %D%/arena
 EXAMPLES += %D%/eligible
 EXAMPLES += %D%/lazy
 EXAMPLES += %D%/move
@@ -16,6 +17,8 @@ LIBS_OF_EXAMPLES = runtime/libferry.la $(PTHREAD_LIBS)
 
 %C%_dirty_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
 %C%_dirty_LDADD = $(LIBS_OF_EXAMPLES)
+%C%_arena_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
+%C%_arena_LDADD = $(LIBS_OF_EXAMPLES)
 %C%_eligible_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
 %C%_eligible_LDADD = $(LIBS_OF_EXAMPLES)
 %C%_lazy_CPPFLAGS = $(FLAGS_OF_EXAMPLES)

@@ -21,12 +21,14 @@ static size_t last_offset; /* what the last fault was about */
 static size_t last_window, last_window_len;
 static void *last_range;
 static int supplies;
+static bool wrong_arg;
 
 /* Copies the window from the source at the same offset. */
 static void supply(void *arg, const struct ferry_fault *fault,
 		   struct ferry_supply *ret)
 {
-	ck_assert_ptr_eq(arg, &supplies);
+	/* In a signal handler: nothing of Check's here. */
+	wrong_arg |= arg != &supplies;
 	supplies++;
 	last_offset = fault->offset;
 	last_window = fault->window_offset;
@@ -106,6 +108,7 @@ START_TEST(committed_pages_come_from_the_supply)
 {
 	ck_assert_int_eq(ferry_arena_commit(arena, 0, MIB, false), 0);
 	assert_pages(base, MIB, 1);
+	ck_assert(!wrong_arg);
 	ck_assert_ptr_eq(last_range, base);
 	ck_assert_int_eq(supplies, (int)(MIB / page_size() / 16));
 }

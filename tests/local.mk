@@ -25,6 +25,7 @@ CHECK_UFFD += %D%/check_uffd_sys
 
 CHECK_ALLOC =
 CHECK_ALLOC += %D%/check_alloc_arena
+CHECK_ALLOC += %D%/stress_alloc_arena
 CHECK_ALLOC += %D%/check_alloc_place
 CHECK_ALLOC += %D%/check_alloc_inject
 CHECK_ALLOC += %D%/check_alloc_service
@@ -99,6 +100,7 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_bench_output_LDADD = $(BENCH_TEST_LIBS)
 %C%_check_bench_output_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 %C%_check_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
+%C%_stress_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_place_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_inject_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_service_LDADD = $(ALLOC_TEST_LIBS)

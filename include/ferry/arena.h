@@ -60,7 +60,12 @@ struct ferry_arena_params {
 	 * arena whose pages appear when touched. It must outlive the arena.
 	 */
 	struct ferry_fault_service *service;
-	ferry_supply_fn supply; /* with @service: what an absent page gets */
+	/*
+	 * With @service, and only then: what a committed page gets that is
+	 * not there. It sees the arena as one range, however it grew, and a
+	 * window cut to committed pages. Pages not committed are refused.
+	 */
+	ferry_supply_fn supply;
 	void *supply_arg;
 	bool no_fork;	  /* MADV_DONTFORK: keeps pages movable across fork */
 	const char *name; /* shown in /proc/PID/maps where the kernel can;
@@ -74,60 +79,87 @@ struct ferry_arena_params {
 };
 
 /*
- * Reserves an arena: address space only, 2 MiB aligned.
- * Returns 0; -EINVAL, -E2BIG; -ENOMEM; -EOPNOTSUPP (node mode); errors of
- * ferry_fault_attach(). Any thread.
+ * Reserves an arena: address space only, 2 MiB aligned. Memory that is not
+ * committed must not be touched: only an arena with a service notices.
+ *
+ * Returns 0 or
+ *  -EINVAL	no reserve, a service without a supply or the reverse, an
+ *		unknown policy, a node that has no memory
+ *  -E2BIG	see base.h
+ *  -ENOMEM	no address space, or no memory for tables
+ *  -EOPNOTSUPP	node mode or huge-page policy that this kernel does not have
+ *  errors of ferry_fault_attach()
+ * Any thread; not signal-safe. Registers fork handlers once.
+ *
+ * In a child of fork(2) the arena is a copy like all memory, unless @no_fork:
+ * then calls on it return -ECHILD, look-ups do not find it, and only
+ * ferry_arena_destroy() makes sense. A service does not cross a fork: pages
+ * that were not there yet read as zero in the child.
  */
 FERRY_EXPORT int ferry_arena_create(const struct ferry_arena_params *params,
 				    struct ferry_arena **ret_arena);
 
 /*
- * Unmaps the arena; look-ups that run in other threads see it or NULL, and
- * its memory outlives those inside ferry_lookup_begin()/end(). NULL is
- * allowed.
+ * Unmaps the arena; look-ups that run in other threads see it or NULL. What
+ * they found can be asked for its states until their section ends. No other
+ * call on the arena may be under way, and no page in TRANSIT. Not inside a
+ * look-up section. NULL is allowed.
  */
 FERRY_EXPORT void ferry_arena_destroy(struct ferry_arena *arena);
 
+/* Its first byte; its bytes of address space. Signal-safe. */
 FERRY_EXPORT void *ferry_arena_base(const struct ferry_arena *arena);
 FERRY_EXPORT size_t ferry_arena_reserved(const struct ferry_arena *arena);
 
 /*
- * Grows the reservation in place by at least @more bytes.
- * Returns 0; -ENOMEM when the space behind it is taken (nothing changed).
+ * Grows the reservation in place by at least @more bytes (whole 2 MiB). The
+ * new part has the policies the arena was made with, and its service.
+ * Returns 0; -EINVAL @more is 0; -ENOMEM when the space behind it is taken;
+ * -ECHILD; errors of creation. On failure nothing is changed. Any thread.
  */
 FERRY_EXPORT int ferry_arena_grow(struct ferry_arena *arena, size_t more);
 
 /*
  * Commits [@offset, @offset + @len): the pages become LIVE. Memory appears
  * when touched, or at once with @populate. Pages that are LIVE or PINNED
- * already stay so with their contents.
- * Returns 0; -EINVAL beyond the arena; -EBUSY a page is in TRANSIT or OUT
- * (nothing changed); -ENOMEM.
+ * already stay so with their contents. Several threads may commit and
+ * decommit at once; on the same pages they wait for each other.
+ * Returns 0; -EINVAL beyond the arena or not whole pages; -EBUSY a page is in
+ * TRANSIT or OUT; -ENOMEM; -ECHILD; with a service and @populate, errors of
+ * ferry_fault_resolve(). On failure nothing is changed.
  */
 FERRY_EXPORT int ferry_arena_commit(struct ferry_arena *arena, size_t offset,
 				    size_t len, bool populate);
 
 /*
- * Gives the memory of a range back to the system: pages become ABSENT.
- * Returns 0; -EINVAL; -EBUSY a page is PINNED, in TRANSIT or OUT (nothing
- * changed).
+ * Gives the memory of a range back to the system: pages become ABSENT, those
+ * that were ABSENT stay so. Also where mlock(2) holds it (5.18).
+ * Returns 0; -EINVAL; -ECHILD; -EBUSY a page is PINNED, in TRANSIT or OUT
+ * (nothing changed); errors of madvise(2): pages stay LIVE, but some of them
+ * may have lost their contents.
  */
 FERRY_EXPORT int ferry_arena_decommit(struct ferry_arena *arena, size_t offset,
 				      size_t len);
 
-/* Pins (counted, any number of times) or unpins committed pages. */
+/*
+ * Pins (counted, any number of times) or unpins committed pages.
+ * Returns 0; -EINVAL; -ECHILD; -ENOENT a page is ABSENT (unpin: not PINNED);
+ * -EBUSY a page is in TRANSIT or OUT; -ENOMEM. On failure nothing is changed.
+ */
 FERRY_EXPORT int ferry_arena_pin(struct ferry_arena *arena, size_t offset,
 				 size_t len);
 FERRY_EXPORT int ferry_arena_unpin(struct ferry_arena *arena, size_t offset,
 				   size_t len);
 
-/* State of one page; offset beyond the arena: ABSENT. */
+/* State of one page; offset beyond the arena: ABSENT. Wait-free;
+ * signal-safe. */
 FERRY_EXPORT enum ferry_page_state
 ferry_arena_page_state(const struct ferry_arena *arena, size_t offset);
 
 /*
  * The next run of pages in @state at or after @offset: its start and length
- * in bytes. Returns false when there is none.
+ * in bytes. Returns false when there is none. Reads sixteen pages at a time;
+ * signal-safe. With changes under way a run is what was seen in passing.
  */
 FERRY_EXPORT bool ferry_arena_next_run(const struct ferry_arena *arena,
 				       size_t offset,
@@ -135,8 +167,16 @@ FERRY_EXPORT bool ferry_arena_next_run(const struct ferry_arena *arena,
 				       size_t *ret_offset, size_t *ret_len);
 
 /*
- * Huge-page policy of a range; node policy of a range.
- * Returns 0; -EINVAL; -EOPNOTSUPP; -EIO strict and not all pages placed.
+ * Huge-page policy of a range. ALWAYS concerns the huge pages that lie whole
+ * in the range, NEVER all that reach into it. The kernel cannot take advice
+ * back: SYSTEM is refused once another policy was set.
+ * Node policy of a range (mbind(2)); for pages to come and, with
+ * move_present, for those that are there.
+ *
+ * Returns 0; -EINVAL also for a node without memory; -ECHILD; -ENOMEM;
+ * -ENOSPC it would cut the arena into more than pieces_max pieces;
+ * -EOPNOTSUPP not in this kernel; -EIO strict, and not all pages are placed
+ * (the policy is in force). Otherwise nothing is changed on failure.
  */
 FERRY_EXPORT int ferry_arena_set_thp(struct ferry_arena *arena, size_t offset,
 				     size_t len, enum ferry_thp thp);
@@ -144,8 +184,12 @@ FERRY_EXPORT int ferry_arena_set_node(struct ferry_arena *arena, size_t offset,
 				      size_t len,
 				      const struct ferry_node_policy *policy);
 
-/* Migrates the pages present in a range to @node; @ret_failed: pages that
- * stayed. May be NULL. */
+/*
+ * Migrates the committed pages of a range that are present to @node;
+ * @ret_failed: pages that stayed; may be NULL; written also on failure of the
+ * kernel's. Returns 0; -EINVAL also for a node without memory; -ECHILD;
+ * -EOPNOTSUPP without NUMA; errors of move_pages(2).
+ */
 FERRY_EXPORT int ferry_arena_migrate(struct ferry_arena *arena, size_t offset,
 				     size_t len, int node, size_t *ret_failed);
 
@@ -160,11 +204,20 @@ struct ferry_arena_stats {
 	uint64_t commits, decommits, grows;
 };
 
-/* Walks the page tables: about 1 ns a page with PAGEMAP_SCAN. */
+/*
+ * Walks the page tables: about 1 ns a page with PAGEMAP_SCAN, more before
+ * 6.7, where the zero page counts as resident.
+ * @ret_stats: set .size first. Returns 0; -EINVAL, -E2BIG; -ECHILD; errors of
+ * opening and reading /proc/self/pagemap.
+ */
 FERRY_EXPORT int ferry_arena_stats(struct ferry_arena *arena,
 				   struct ferry_arena_stats *ret_stats);
 
-/* Bytes of the range on each node; @n entries. -EOPNOTSUPP without NUMA. */
+/*
+ * Bytes of committed pages of the range on each node; @n entries, nodes
+ * beyond are left out. Returns 0; -EINVAL; -ECHILD; -EOPNOTSUPP without NUMA;
+ * errors of move_pages(2).
+ */
 FERRY_EXPORT int ferry_arena_residency(struct ferry_arena *arena, size_t offset,
 				       size_t len, size_t *ret_bytes,
 				       unsigned int n);
@@ -173,8 +226,10 @@ FERRY_EXPORT int ferry_arena_residency(struct ferry_arena *arena, size_t offset,
  * From an address to its arena, or NULL. Wait-free: two loads.
  *
  * Between begin and end the arena found is not freed, though it may be
- * destroyed by another thread meanwhile. Sections nest, must not block for
- * long, and must not contain ferry_arena_destroy(). Any thread, no
+ * destroyed by another thread meanwhile: states can be asked for, memory must
+ * not be touched then. Sections nest, must not block for long, and must not
+ * contain ferry_arena_destroy() or fork(2). Signal-safe but for a thread's
+ * first section. Who knows that the arena cannot go away needs no section. Any thread, no
  * registration needed (liburcu, "bulletproof" flavour; Desnoyers et al.,
  * User-Level Implementations of Read-Copy Update, IEEE TPDS 23(2), 2012).
  */
