@@ -25,6 +25,9 @@ CHECK_UFFD += %D%/check_uffd_move_inject
 CHECK_UFFD += %D%/check_uffd_move_refuse
 CHECK_UFFD += %D%/check_uffd_move_refuse_emulated
 CHECK_UFFD += %D%/check_uffd_node
+CHECK_UFFD += %D%/check_uffd_features
+CHECK_UFFD += %D%/check_uffd_open
+CHECK_UFFD += %D%/check_uffd_ops
 CHECK_UFFD += %D%/check_uffd_sys
 
 CHECK_ALLOC =

@@ -203,7 +203,8 @@ FERRY_EXPORT int ferry_uffd_wake(struct ferry_uffd *uffd, void *addr,
  * may be NULL.
  * Returns 0 when all is done, or
  *  -EEXIST	a page is there already
- *  -ENOENT	destination not registered with this handle, or unmapped
+ *  -ENOENT	destination not registered, or unmapped (the kernel does not
+ *		ask with which userfaultfd: one of another handle will do)
  *  -EINVAL	unaligned, zero, overflow, bad flags
  *  -ENOMEM; -EFAULT source not readable, or page not in cache (continue)
  *  -EAGAIN	mappings kept changing
