@@ -91,27 +91,34 @@ const char *bench_target_verdict(const struct bench_target *t)
 	return reached ? "reached" : "not reached";
 }
 
+static void target_row(struct bench_table *t, const struct bench_target *g)
+{
+	char value[32] = "-", min[32] = "-", max[32] = "-";
+
+	if (g->got.n) {
+		bench_format(g->got.value, value, sizeof(value));
+		bench_format(g->got.min, min, sizeof(min));
+		bench_format(g->got.max, max, sizeof(max));
+	}
+	bench_cell(t, "%s", g->text);
+	bench_cell(t, "%s", bench_target_verdict(g));
+	bench_cell(t, "%s", value);
+	bench_cell(t, "%s %g %s",
+		   g->sense == BENCH_AT_MOST ? "<=" : ">=", g->limit, g->unit);
+	bench_cell(t, "%s..%s", min, max);
+}
+
 struct bench_table *bench_targets_table(const struct bench_doc *doc,
 					size_t from)
 {
 	struct bench_table *t;
-	char limit[32];
 
 	if (from >= doc->ntargets)
 		return NULL;
-	t = bench_table_new("Targets", "what", "wanted", "measured", "min..max",
-			    "<verdict", NULL);
-	for (size_t i = from; i < doc->ntargets; i++) {
-		const struct bench_target *g = &doc->targets[i];
-
-		snprintf(limit, sizeof(limit), "%g", g->limit);
-		bench_cell(t, "%s", g->text);
-		bench_cell(t, "%s %s %s",
-			   g->sense == BENCH_AT_MOST ? "<=" : ">=", limit,
-			   g->unit);
-		bench_cell_stat(t, &g->got);
-		bench_cell(t, "%s", bench_target_verdict(g));
-	}
+	t = bench_table_new("Targets", "what", "<verdict", "measured", "wanted",
+			    "min..max", NULL);
+	for (size_t i = from; i < doc->ntargets; i++)
+		target_row(t, &doc->targets[i]);
 	return t;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* features.c: ferry-bench features: what this kernel gives this process. */
+#include <stdlib.h>
 #include <string.h>
 
 #include <ferry/ferry.h>
@@ -148,6 +149,33 @@ static void say_consequences(struct bench *b, const struct ferry_features *f)
 			     "corrupt memory. Ferry takes care not to.");
 }
 
+/* Name what is not there; all of it is in the table. */
+static void say_missing(struct bench *b, const struct ferry_features *f)
+{
+	unsigned int here = 0, all = 0;
+	char *text = bench_strdup("");
+
+	for (unsigned int bit = 0; bit < 64; bit++) {
+		const char *name = ferry_feature_name(bit);
+		char *longer;
+
+		if (!name)
+			continue;
+		all++;
+		if (f->features >> bit & 1) {
+			here++;
+			continue;
+		}
+		longer = bench_asprintf("%s%s%s", text, text[0] ? ", " : "",
+					name);
+		free(text);
+		text = longer;
+	}
+	bench_say(b, "%u of %u features are here%s%s.", here, all,
+		  text[0] ? "; missing: " : "", text);
+	free(text);
+}
+
 static int run(struct bench *b)
 {
 	struct ferry_features f = FERRY_INIT(struct ferry_features);
@@ -163,6 +191,7 @@ static int run(struct bench *b)
 	show_features(b, &f);
 	show_ways(b, &f);
 	show_numbers(b, &f);
+	say_missing(b, &f);
 	say_consequences(b, &f);
 	return 0;
 }

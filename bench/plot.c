@@ -17,9 +17,8 @@
  * Colours of middling lightness, legible on white and on near-black. INK is
  * replaced by the colour of the surrounding text after drawing.
  */
-#define INK	"#111111"
-#define INK_SVG "rgb( 17,  17,  17)"
-#define PALE	"#888888"
+#define INK  "#111111"
+#define PALE "#888888"
 
 static const char *const palette[] = {
 	"#e8590c", "#3b82d6", "#2f9e44", "#a855c7",
@@ -308,10 +307,12 @@ static void put_lines(const struct bench_plot *p, FILE *f)
 		if (!p->series[i].n)
 			continue;
 		fprintf(f,
-			"%s$s%zu using 1:2:3:4 with yerrorbars lc rgb '%s'"
-			" lw 0.8 ps 0, $s%zu using 1:2 with linespoints"
-			" lc rgb '%s' lw 2.2 pt 7 ps 0.5",
-			sep, i, rgb, i, rgb);
+			"%s$s%zu using 1:3:(0):($4-$3) with vectors nohead"
+			" lc rgb '%s'"
+			" lw 0.8, $s%zu using 1:2 with lines"
+			" lc rgb '%s' lw 2.2, $s%zu using 1:2 with points"
+			" lc rgb '%s' pt 7 ps 0.5",
+			sep, i, rgb, i, rgb, i, rgb);
 		sep = ", ";
 	}
 	fputc('\n', f);
@@ -434,25 +435,34 @@ static void replace_in(char **text, const char *from, const char *to)
 	*text = next;
 }
 
-/* From what gnuplot wrote to what can stand in a page among others. */
+/* Give every name in the drawing the plot's own, as pages hold several. */
+static void rename_ids(const struct bench_plot *p, char **text)
+{
+	static const char *const before[] = { "id='", "id=\"", "href='#",
+					      "url(#" };
+
+	for (size_t i = 0; i < BENCH_ARRAY_LEN(before); i++) {
+		char *to = bench_asprintf("%s%s-", before[i], p->name);
+
+		replace_in(text, before[i], to);
+		free(to);
+	}
+}
+
+/*
+ * From what gnuplot wrote to what can stand in a page among others, with ink
+ * of the page's own colour: groups that set a colour would hide that.
+ */
 static char *tidy(const struct bench_plot *p, char *raw)
 {
 	const char *svg = strstr(raw, "<svg");
 	char *text = bench_strdup(svg ? svg : raw);
-	char *to = bench_asprintf("id='%s-", p->name);
 
-	replace_in(&text, INK_SVG, "currentColor");
-	replace_in(&text, "id='", to);
-	free(to);
-	to = bench_asprintf("id=\"%s-", p->name);
-	replace_in(&text, "id=\"", to);
-	free(to);
-	to = bench_asprintf("href='#%s-", p->name);
-	replace_in(&text, "href='#", to);
-	free(to);
-	to = bench_asprintf("url(#%s-", p->name);
-	replace_in(&text, "url(#", to);
-	free(to);
+	replace_in(&text, "rgb( 17,  17,  17)", "currentColor");
+	replace_in(&text, "rgb(17,17,17)", "currentColor");
+	replace_in(&text, " color=\"black\"", "");
+	replace_in(&text, " color=\"white\"", "");
+	rename_ids(p, &text);
 	return text;
 }
 

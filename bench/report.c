@@ -28,13 +28,13 @@ static const char style[] =
 	"p{max-width:46rem;margin:.7rem 0}\n"
 	".lead{font-size:1.1rem}.dim{color:var(--dim)}\n"
 	"dl{display:grid;grid-template-columns:repeat(auto-fit,"
-	"minmax(11rem,1fr));gap:.9rem 1.5rem;margin:1.4rem 0}\n"
+	"minmax(9.5rem,1fr));gap:.9rem 1.2rem;margin:1.4rem 0}\n"
 	"dt{color:var(--dim);font-size:.8rem}dd{margin:0;"
 	"overflow-wrap:anywhere}\n"
 	"nav{display:flex;flex-wrap:wrap;gap:.4rem 1.1rem;margin:1.2rem 0}\n"
 	"a{color:inherit;text-decoration-color:var(--mark);"
 	"text-underline-offset:.2em}\n"
-	".plots{display:grid;grid-template-columns:repeat(auto-fit,"
+	".plots{display:grid;grid-template-columns:repeat(auto-fill,"
 	"minmax(min(100%,440px),1fr));gap:1rem;margin:1.2rem 0}\n"
 	"figure{margin:0;background:var(--card);border:1px solid var(--line);"
 	"border-radius:.6rem;padding:.9rem .6rem .5rem}\n"
@@ -45,11 +45,11 @@ static const char style[] =
 	"border:1px solid var(--line);border-radius:.6rem}\n"
 	"table{border-collapse:collapse;width:100%;font-size:.9rem;"
 	"font-variant-numeric:tabular-nums}\n"
-	"th,td{padding:.4rem .75rem;text-align:right;white-space:nowrap}\n"
+	"th,td{padding:.32rem .7rem;text-align:right;white-space:nowrap}\n"
 	"th{font-weight:600;color:var(--dim);border-bottom:1px solid "
 	"var(--line)}\n"
 	"tbody tr+tr td{border-top:1px solid var(--line)}\n"
-	"th.l,td.l{text-align:left}td.w{white-space:normal;min-width:14rem}\n"
+	"th.l,td.l{text-align:left}td.w{white-space:normal;min-width:10rem}\n"
 	"b.good,b.bad,b.none{font-weight:600;border-radius:.4rem;"
 	"padding:.1rem .5rem;white-space:nowrap}\n"
 	"b.good{color:var(--good);background:var(--goodbg)}\n"
@@ -99,7 +99,7 @@ static void put_cell(const struct bench_table *t, size_t i, FILE *f)
 	const char *cell = t->cells[i];
 	const char *class = class_of(cell);
 	bool left = t->left[i % t->ncols];
-	bool wide = left && strlen(cell) > 40;
+	bool wide = left && strlen(cell) > 24;
 
 	fprintf(f, "<td%s>", wide ? " class=\"l w\"" : left ? " class=l" : "");
 	if (class)
@@ -145,6 +145,12 @@ static void put_figure(const struct bench_plot *p, FILE *f)
 	fputs("</figure>\n", f);
 }
 
+/* Short enough to stand unfolded. */
+static bool is_short(const struct bench_table *t)
+{
+	return t->ncells <= 12 * t->ncols;
+}
+
 /* One section: what is said first, then the plots, then the tables. */
 static void put_section(const struct bench_block *v, size_t n, size_t id,
 			FILE *f)
@@ -171,7 +177,7 @@ static void put_section(const struct bench_block *v, size_t n, size_t id,
 	for (size_t i = 1; i < n; i++) {
 		if (v[i].kind != BENCH_TABLE)
 			continue;
-		put_folded(v[i].table, open, f);
+		put_folded(v[i].table, open && is_short(v[i].table), f);
 		open = false;
 	}
 	fputs("</section>\n", f);
@@ -231,7 +237,7 @@ static void put_machine(const struct bench_machine *m, FILE *f)
 	put_fact("pages", text, f);
 	snprintf(text, sizeof(text), "%s, commit %s", m->ferry, m->commit);
 	put_fact("ferry", text, f);
-	snprintf(text, sizeof(text), "%s, load %.1f", m->date, m->load);
+	snprintf(text, sizeof(text), "%.10s, load %.1f", m->date, m->load);
 	put_fact("date", text, f);
 	fputs("</dl>\n", f);
 }
