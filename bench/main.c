@@ -18,7 +18,8 @@ const struct bench_cmd *const bench_commands[] = {
 	&bench_cmd_move,
 	&bench_cmd_fault,
 	&bench_cmd_dirty,
-	&bench_cmd_compact, &bench_cmd_lookup,
+	&bench_cmd_lookup,
+	&bench_cmd_compact,
 	&bench_cmd_tour,
 	NULL,
 };
