@@ -12,6 +12,7 @@ dist_noinst_SCRIPTS += %D%/driver.sh
 
 CHECK_UFFD =
 CHECK_UFFD += %D%/check_uffd_dirty
+CHECK_UFFD += %D%/check_uffd_dirty_inject
 CHECK_UFFD += %D%/check_uffd_eligible
 CHECK_UFFD += %D%/check_uffd_fault
 CHECK_UFFD += %D%/check_uffd_harness

@@ -266,17 +266,11 @@ static int disarm_locked(struct ferry_dirty *dirty, uintptr_t start,
 {
 	struct ferry__dirty_range *range =
 		ferry__dirty_set_find(dirty->set, start);
-	struct ferry__dirty_set *set;
-	int r;
 
 	if (!range || range->start != start || range->end != end)
 		return -ENOENT;
-	r = ferry__dirty_set_without(dirty->set, range, &set);
-	if (r)
-		return r;
 	dirty->ops->disarm(dirty, range);
-	ferry__dirty_set_free(dirty->set);
-	dirty->set = set;
+	ferry__dirty_set_without(dirty->set, range, dirty->set);
 	range_free(range);
 	return 0;
 }

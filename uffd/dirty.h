@@ -27,7 +27,7 @@ struct ferry__dirty_range {
 	} bits;
 };
 
-/* Armed ranges by address. Never changed: replaced as a whole. */
+/* Armed ranges by address. */
 struct ferry__dirty_set {
 	size_t mapped; /* bytes of the mapping it lies in */
 	size_t n;
@@ -84,16 +84,21 @@ extern const struct ferry__dirty_ops ferry__dirty_mprotect;
 int ferry__dirty_alloc(size_t size, void **ret_p);
 void ferry__dirty_free(void *p, size_t size);
 
+/* A set with room for @n ranges, empty; 0 or -ENOMEM. */
+int ferry__dirty_set_alloc(size_t n, struct ferry__dirty_set **ret_set);
+
 /*
- * A copy of @set (NULL: empty) with @range in its place, or without it.
- * The caller frees the old one when nobody reads it any more.
+ * A copy of @set (NULL: empty) with @range in its place. The caller frees the
+ * old one when nobody reads it any more.
  */
 int ferry__dirty_set_with(const struct ferry__dirty_set *set,
 			  struct ferry__dirty_range *range,
 			  struct ferry__dirty_set **ret_set);
-int ferry__dirty_set_without(const struct ferry__dirty_set *set,
-			     const struct ferry__dirty_range *range,
-			     struct ferry__dirty_set **ret_set);
+
+/* Writes @set without @range to @to, which has the room or is @set itself. */
+void ferry__dirty_set_without(const struct ferry__dirty_set *set,
+			      const struct ferry__dirty_range *range,
+			      struct ferry__dirty_set *to);
 void ferry__dirty_set_free(struct ferry__dirty_set *set);
 
 /*

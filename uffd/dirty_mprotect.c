@@ -33,8 +33,9 @@
  * Islands are counted, and the more there are the larger are the windows that
  * a fault opens and marks, up to the whole range: see window_of().
  *
- * Handlers take no lock: they find ranges through a set that is never
- * changed, only replaced (M2), and freed when no handler is under way.
+ * Handlers take no lock: they find ranges through a set that is not changed
+ * while it is published, only replaced (M2), and used again or freed when no
+ * handler is under way.
  */
 #include "uffd/dirty.h"
 
@@ -51,6 +52,8 @@
 
 /* Armed ranges of all trackers of this kind. M2: see set_replace(). */
 static struct ferry__dirty_set *armed;
+/* Has room for what is in @armed, so that disarming cannot fail. */
+static struct ferry__dirty_set *spare;
 /* Orders changes of @armed and waits for handlers. A leaf. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -112,15 +115,15 @@ static void settle(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* Publishes @set; on return no handler uses the old one, which is freed. */
-static void set_replace(struct ferry__dirty_set *set)
+/* Publishes @set; returns the old one, which no handler uses any more. */
+static struct ferry__dirty_set *set_replace(struct ferry__dirty_set *set)
 {
 	struct ferry__dirty_set *old = armed;
 
 	/* M2: pairs with the load in on_fault(); ordered before M4. */
 	__atomic_store_n(&armed, set, __ATOMIC_SEQ_CST);
 	settle_locked();
-	ferry__dirty_set_free(old);
+	return old;
 }
 
 /* A child has only the thread that forked, which is in no handler. */
@@ -381,31 +384,32 @@ static int publish(struct ferry__dirty_range *range, enum ferry_reason *reason)
 {
 	const struct ferry__dirty_range *other =
 		ferry__dirty_set_find(armed, range->start);
-	struct ferry__dirty_set *set;
+	struct ferry__dirty_set *set, *room;
 	int r;
 
 	if (other && other->start < range->end)
 		return -EEXIST;
+	*reason = FERRY_REASON_NO_MEMORY;
 	r = ferry__dirty_set_with(armed, range, &set);
 	if (r)
-		*reason = FERRY_REASON_NO_MEMORY;
-	else
-		set_replace(set);
-	return r;
+		return r;
+	r = ferry__dirty_set_alloc(set->n, &room);
+	if (r) {
+		ferry__dirty_set_free(set);
+		return r;
+	}
+	ferry__dirty_set_free(set_replace(set));
+	ferry__dirty_set_free(spare);
+	spare = room;
+	return 0;
 }
 
-static int withdraw(struct ferry__dirty_range *range)
+static void withdraw(struct ferry__dirty_range *range)
 {
-	struct ferry__dirty_set *set;
-	int r;
-
-	r = ferry__dirty_set_without(armed, range, &set);
-	if (r)
-		return r;
+	ferry__dirty_set_without(armed, range, spare);
 	/* M6: before M2, which orders it for whoever misses the range. */
 	__atomic_store_n(&withdrawn, true, __ATOMIC_RELAXED);
-	set_replace(set);
-	return 0;
+	spare = set_replace(spare);
 }
 
 /* Published first: from the first protected page on, faults are ours. */
@@ -448,7 +452,7 @@ static void disarm(struct ferry_dirty *dirty, struct ferry__dirty_range *range)
 	pthread_mutex_lock(&lock);
 	open_all(range);
 	islands_add(-islands_at(range, range->start, range->end));
-	ferry__check(!withdraw(range));
+	withdraw(range);
 	pthread_mutex_unlock(&lock);
 }
 

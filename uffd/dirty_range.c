@@ -21,7 +21,7 @@ void ferry__dirty_free(void *p, size_t size)
 		ferry__sys->munmap(p, size);
 }
 
-static int set_alloc(size_t n, struct ferry__dirty_set **ret_set)
+int ferry__dirty_set_alloc(size_t n, struct ferry__dirty_set **ret_set)
 {
 	size_t size = sizeof(struct ferry__dirty_set) +
 		      n * sizeof(struct ferry__dirty_range *);
@@ -67,7 +67,7 @@ int ferry__dirty_set_with(const struct ferry__dirty_set *set,
 	struct ferry__dirty_set *copy;
 	int r;
 
-	r = set_alloc(n + 1, &copy);
+	r = ferry__dirty_set_alloc(n + 1, &copy);
 	if (r)
 		return r;
 	for (i = 0; i < place; i++)
@@ -80,22 +80,16 @@ int ferry__dirty_set_with(const struct ferry__dirty_set *set,
 	return 0;
 }
 
-int ferry__dirty_set_without(const struct ferry__dirty_set *set,
-			     const struct ferry__dirty_range *range,
-			     struct ferry__dirty_set **ret_set)
+void ferry__dirty_set_without(const struct ferry__dirty_set *set,
+			      const struct ferry__dirty_range *range,
+			      struct ferry__dirty_set *to)
 {
-	struct ferry__dirty_set *copy;
-	size_t i;
-	int r;
+	size_t i, k = 0;
 
-	r = set_alloc(set->n, &copy);
-	if (r)
-		return r;
 	for (i = 0; i < set->n; i++)
 		if (set->at[i] != range)
-			copy->at[copy->n++] = set->at[i];
-	*ret_set = copy;
-	return 0;
+			to->at[k++] = set->at[i];
+	to->n = k;
 }
 
 void ferry__dirty_set_free(struct ferry__dirty_set *set)

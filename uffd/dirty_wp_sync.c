@@ -114,7 +114,8 @@ static void stop_handler(struct ferry_dirty *dirty)
 {
 	const uint64_t one = 1;
 
-	ferry__sys->write(dirty->stop, &one, sizeof(one));
+	while (ferry__sys->write(dirty->stop, &one, sizeof(one)) == -EINTR)
+		;
 	pthread_join(dirty->thread, NULL);
 	ferry__sys->close(dirty->stop);
 }

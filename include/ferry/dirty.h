@@ -112,7 +112,7 @@ FERRY_EXPORT int ferry_dirty_arm(struct ferry_dirty *dirty, void *addr,
 /*
  * Stops tracking a range that was armed with just these bounds; waits for
  * collections under way. What was written and not yet reported is forgotten.
- * Returns 0; -ENOENT; -ENOMEM and nothing is changed; -ECHILD.
+ * Returns 0; -ENOENT; -ECHILD.
  */
 FERRY_EXPORT int ferry_dirty_disarm(struct ferry_dirty *dirty, void *addr,
 				    size_t len);
