@@ -74,6 +74,9 @@ int ferry__pages_grow(struct ferry__pages *pages, size_t len);
  * lock. Returns 0 or -ENOMEM. */
 int ferry__pages_ensure(struct ferry__pages *pages, size_t first, size_t n);
 
+/* How many segments of the table there are. Nobody else may change it. */
+size_t ferry__pages_segments(const struct ferry__pages *pages);
+
 unsigned int ferry__pages_get(const struct ferry__pages *pages, size_t page);
 
 /*

@@ -53,9 +53,12 @@ static CDS_LIST_HEAD(arenas);				     /* registry lock */
 
 static pthread_mutex_t table = PTHREAD_MUTEX_INITIALIZER; /* rank 30 */
 static struct ferry_arena *dead;			  /* table lock */
-static unsigned int dead_len;				  /* table lock */
+static size_t dead_weight;				  /* table lock */
 
-/* Arenas freed after one grace period: each costs every CPU an interrupt. */
+/*
+ * How much waits for one grace period, which costs every CPU an interrupt:
+ * an arena and each segment of its table count one, at most 4 MiB in all.
+ */
 #define DEAD_BATCH 32
 
 static struct ferry_arena **leaf_word(uintptr_t r, uintptr_t addr)
@@ -186,10 +189,11 @@ static struct ferry_arena *dead_push(struct ferry_arena *arena)
 	pthread_mutex_lock(&table);
 	arena->next_dead = dead;
 	dead = arena;
-	if (++dead_len >= DEAD_BATCH) {
+	dead_weight += 1 + ferry__pages_segments(&arena->pages);
+	if (dead_weight >= DEAD_BATCH) {
 		batch = dead;
 		dead = NULL;
-		dead_len = 0;
+		dead_weight = 0;
 	}
 	pthread_mutex_unlock(&table);
 	return batch;

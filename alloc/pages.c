@@ -194,6 +194,15 @@ void ferry__pages_fini(struct ferry__pages *pages)
 	pages->dir = NULL;
 }
 
+size_t ferry__pages_segments(const struct ferry__pages *pages)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < pages->dir->len; i++)
+		n += pages->dir->slot[i].words != NULL;
+	return n;
+}
+
 int ferry__pages_grow(struct ferry__pages *pages, size_t len)
 {
 	struct ferry__page_dir *old = pages->dir, *dir;
@@ -248,21 +257,30 @@ unsigned int ferry__pages_get(const struct ferry__pages *pages, size_t page)
 	return code_word(word_of(seg, page)) >> shift_of(page) & 15;
 }
 
-/* The same within one segment; @end lies in it or is its end. */
+/*
+ * The same within one segment; @end lies in it or is its end. Most words are
+ * like the one before them: such a one is not looked at again.
+ */
 static size_t find_in_segment(uint64_t *seg, size_t page, size_t end,
 			      unsigned int codes, bool in)
 {
-	uint64_t m;
+	uint64_t word, m, missed = 0;
+	bool any_missed = false;
 	size_t n;
 
 	for (; page < end; page += n) {
 		n = least(end - page,
 			  FERRY__WORD_PAGES - page % FERRY__WORD_PAGES);
-		m = match_set(code_word(word_of(seg, page)), codes);
+		word = code_word(word_of(seg, page));
+		if (any_missed && word == missed)
+			continue;
+		m = match_set(word, codes);
 		m = (in ? m : ~m) & span(page, n);
 		if (m)
 			return page - page % FERRY__WORD_PAGES +
 			       (size_t)__builtin_ctzll(m) / 4;
+		any_missed = n == FERRY__WORD_PAGES;
+		missed = word;
 	}
 	return end;
 }

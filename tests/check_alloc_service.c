@@ -77,12 +77,12 @@ static void setup_mode(enum ferry_fault_mode mode, size_t around)
 	struct ferry_fault_params f = FERRY_INIT(struct ferry_fault_params);
 	struct ferry_arena_params p;
 
+	make_room(); /* before the service has threads that make calls */
 	f.mode = mode;
 	f.around = around;
 	ck_assert_int_eq(ferry_fault_service_create(&f, NULL, &service), 0);
 	source = map_anon(8 * MIB);
 	fill_pages(source, 8 * MIB, 1);
-	make_room();
 	p = params_of(2 * MIB);
 	ck_assert_int_eq(ferry_arena_create(&p, &arena), 0);
 	base = ferry_arena_base(arena);
