@@ -134,7 +134,9 @@ static struct inject_rule *find(const struct call *c, size_t *ret_stop)
 	size_t off;
 
 	count_call(c);
-	for (rule = rules; rule; rule = rule->next) {
+	/* I1: acquire, pairs with inject_add(). */
+	rule = __atomic_load_n(&rules, __ATOMIC_ACQUIRE);
+	for (; rule; rule = rule->next) {
 		if (!matches(rule, c))
 			continue;
 		if (rule->at && covers(c, rule->at, &off) && off) {
@@ -483,7 +485,8 @@ void inject_add(struct inject_rule *rule)
 	rule->seen = 0;
 	rule->hits = 0;
 	rule->next = rules;
-	rules = rule;
+	/* I1: release: other threads may be making calls. */
+	__atomic_store_n(&rules, rule, __ATOMIC_RELEASE);
 }
 
 uint64_t inject_hits(const struct inject_rule *rule)

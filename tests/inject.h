@@ -18,8 +18,9 @@
  * added last is asked first, and the first that strikes decides.
  *
  * Rules belong to the caller and must live until inject_stop() (a test of
- * Check runs in its own process: it may leave without). Add them before
- * other threads make calls. Matching takes no lock and allocates nothing, so
+ * Check runs in its own process: it may leave without). Start before other
+ * threads make calls; rules may be added by one thread while others do.
+ * Matching takes no lock and allocates nothing, so
  * that calls from several threads and from signal handlers are counted
  * right.
  */

@@ -46,6 +46,11 @@ char *map_huge(size_t len)
 	return map_aligned(len, MADV_HUGEPAGE);
 }
 
+uint64_t page_word(uint64_t number, size_t k)
+{
+	return number * 0x9e3779b97f4a7c15u + k;
+}
+
 void fill_pages(char *addr, size_t len, uint64_t first)
 {
 	size_t size = page_size(), i, k;
@@ -54,7 +59,7 @@ void fill_pages(char *addr, size_t len, uint64_t first)
 	for (i = 0; i < len; i += size) {
 		word = (uint64_t *)(addr + i);
 		for (k = 0; k < size / sizeof(*word); k++)
-			word[k] = (first + i / size) * 0x9e3779b97f4a7c15u + k;
+			word[k] = page_word(first + i / size, k);
 	}
 }
 
@@ -64,7 +69,7 @@ bool page_holds(const char *addr, uint64_t number)
 	size_t k;
 
 	for (k = 0; k < page_size() / sizeof(*word); k++)
-		if (word[k] != number * 0x9e3779b97f4a7c15u + k)
+		if (word[k] != page_word(number, k))
 			return false;
 	return true;
 }

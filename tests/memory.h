@@ -23,6 +23,9 @@ char *map_anon(size_t len);
 /* The same, where huge pages are wanted. */
 char *map_huge(size_t len);
 
+/* Word @k of a page that fill_pages() gave the number @number. */
+uint64_t page_word(uint64_t number, size_t k);
+
 /* Fills each page with what page_number @first + its index would hold. */
 void fill_pages(char *addr, size_t len, uint64_t first);
 

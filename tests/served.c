@@ -6,6 +6,43 @@
 
 #include "tests/memory.h"
 
+static struct {
+	const char *what; /* NULL until something is noted */
+	const char *file;
+	int line;
+	bool taken;
+} noted;
+
+void served_note(const char *file, int line, const char *what)
+{
+	/* The first one stays. */
+	if (__atomic_exchange_n(&noted.taken, true, __ATOMIC_RELAXED))
+		return;
+	noted.file = file;
+	noted.line = line;
+	/* Release, pairs with the acquire in served_assert_noted(). */
+	__atomic_store_n(&noted.what, what, __ATOMIC_RELEASE);
+}
+
+void served_assert_noted(void)
+{
+	const char *what = __atomic_load_n(&noted.what, __ATOMIC_ACQUIRE);
+
+	if (what)
+		ck_abort_msg("%s:%d: expected %s", noted.file, noted.line,
+			     what);
+}
+
+bool served_pages_hold(const char *addr, size_t len, uint64_t first)
+{
+	size_t size = page_size(), i;
+
+	for (i = 0; i < len; i += size)
+		if (!page_holds(addr + i, first + i / size))
+			return false;
+	return true;
+}
+
 void served_supply(void *arg, const struct ferry_fault *fault,
 		   struct ferry_supply *ret)
 {
@@ -13,7 +50,7 @@ void served_supply(void *arg, const struct ferry_fault *fault,
 
 	/* Relaxed: a count; what was asked last is for lone threads. */
 	__atomic_fetch_add(&s->asked, 1, __ATOMIC_RELAXED);
-	ret->kind = s->kind;
+	ret->kind = __atomic_load_n(&s->kind, __ATOMIC_RELAXED);
 	ret->flags = s->flags;
 	ret->src = s->src + ret->offset;
 	if (s->change)
@@ -67,6 +104,12 @@ struct ferry_fault_stats served_stats(const struct served *s)
 	return stats;
 }
 
+void served_answer(struct served *s, enum ferry_supply_kind kind)
+{
+	/* Relaxed: a test touches afterwards, and that asks in the kernel. */
+	__atomic_store_n(&s->kind, kind, __ATOMIC_RELAXED);
+}
+
 unsigned long served_asked(const struct served *s)
 {
 	return __atomic_load_n(&s->asked, __ATOMIC_RELAXED);
@@ -76,6 +119,7 @@ struct ferry_fault_stats served_detach(struct served *s)
 {
 	/* A handler thread counts after it has woken who waited. */
 	ck_assert_int_eq(ferry_fault_detach(s->service, s->dst, s->len), 0);
+	served_assert_noted();
 	return served_stats(s);
 }
 

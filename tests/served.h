@@ -15,7 +15,7 @@ struct served {
 	struct ferry_fault_service *service;
 	char *src, *dst;
 	size_t page, len;
-	/* The answer of its supplier, for served_answer(). */
+	/* The answer of its supplier; served_answer() changes it under way. */
 	enum ferry_supply_kind kind;
 	uint32_t flags;
 	/* Called after the answer was filled in, to change it; or NULL. */
@@ -44,7 +44,25 @@ struct ferry_fault_stats served_detach(struct served *s);
 struct ferry_fault_stats served_stop(struct served *s);
 
 struct ferry_fault_stats served_stats(const struct served *s);
+void served_answer(struct served *s, enum ferry_supply_kind kind);
 unsigned long served_asked(const struct served *s);
+
+/*
+ * For suppliers and for threads of a test, where nothing of Check may be
+ * called: notes the first condition that does not hold. served_detach() and
+ * served_assert_noted() assert that there was none.
+ */
+#define EXPECT(cond)                                                           \
+	do {                                                                   \
+		if (!(cond))                                                   \
+			served_note(__FILE__, __LINE__, #cond);                \
+	} while (0)
+
+void served_note(const char *file, int line, const char *what);
+void served_assert_noted(void);
+
+/* Do pages hold what fill_pages() gave them? assert_pages() as an answer. */
+bool served_pages_hold(const char *addr, size_t len, uint64_t first);
 
 /* The supplier; @arg is the struct served. */
 void served_supply(void *arg, const struct ferry_fault *fault,
