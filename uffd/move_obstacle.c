@@ -28,15 +28,14 @@ int ferry__mover_words(const struct ferry__mover *m, uint64_t *dst,
 		       uint64_t *src)
 {
 	size_t want = ferry__mover_left(m) / ferry__page_size;
-	uintptr_t down = m->src - m->dst;
 	int n;
 
 	/*
-	 * Sliding down, the destination further on is the source itself: its
-	 * pages there say nothing.
+	 * Sliding down, the destination further on is the source itself. That
+	 * does no harm to a run of equal pages: page k of the destination is
+	 * the page at the position of the source, then the one behind it, and
+	 * these are in the run.
 	 */
-	if (m->src > m->dst && down / ferry__page_size < want)
-		want = down / ferry__page_size;
 	n = ferry__pagemap_read(m->uffd->pagemap, m->dst + m->pos, want, dst);
 	if (n <= 0)
 		return n;
