@@ -475,7 +475,13 @@ static int grant_wish(struct step *s)
 	return move_window(compact, low, high);
 }
 
-/* Moves batches in order while there are any and the step may go on. */
+/* What remains is in the hands of other threads. Positive: no errno. */
+#define OTHERS_AT_IT 1
+
+/*
+ * Moves batches in order while there are any and the step may go on. Returns
+ * 0, an error, or OTHERS_AT_IT.
+ */
 static int step_moves(struct step *s)
 {
 	struct ferry_compact *compact = s->compact;
@@ -495,7 +501,7 @@ static int step_moves(struct step *s)
 		__atomic_store_n(&compact->next, index < len ? index : 0,
 				 __ATOMIC_RELAXED); /* C5 */
 		if (!b.len && index == len)
-			return -EAGAIN;
+			return OTHERS_AT_IT;
 		if (b.len)
 			r = batch_move(compact, &b, s->cancel);
 		before -= remaining(compact);
@@ -509,19 +515,18 @@ static int step_run(struct step *s)
 	int r;
 
 	do {
-		if (!mover_take(s->compact)) {
-			r = -EAGAIN;
-		} else {
+		if (s->cancel && *s->cancel)
+			return -ECANCELED;
+		r = OTHERS_AT_IT;
+		if (mover_take(s->compact)) {
 			r = step_moves(s);
 			mover_drop(s->compact);
 		}
-		if (s->cancel && *s->cancel)
-			return -ECANCELED;
-		/* What remains is claimed by others, who need a moment. */
-		if (r == -EAGAIN && remaining(s->compact))
-			ferry__sys->sleep_ns(WAIT_NS);
-	} while (r == -EAGAIN && s->bytes && remaining(s->compact));
-	return r == -EAGAIN ? 0 : r;
+		if (r != OTHERS_AT_IT)
+			return r;
+		ferry__sys->sleep_ns(WAIT_NS);
+	} while (remaining(s->compact));
+	return 0;
 }
 
 /*

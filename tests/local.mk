@@ -45,6 +45,7 @@ CHECK_ALLOC += %D%/check_alloc_service
 CHECK_ALLOC += %D%/check_alloc_policy
 CHECK_ALLOC += %D%/check_alloc_node
 CHECK_ALLOC += %D%/check_alloc_compact
+CHECK_ALLOC += %D%/check_alloc_compact_inject
 CHECK_ALLOC += %D%/check_alloc_compact_layout
 CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
@@ -122,6 +123,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_compact_SOURCES = %D%/check_alloc_compact.c %D%/compact_heap.c \
 	%D%/compact_heap.h
 %C%_check_alloc_compact_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_compact_inject_SOURCES = %D%/check_alloc_compact_inject.c \
+	%D%/compact_heap.c %D%/compact_heap.h
+%C%_check_alloc_compact_inject_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_compact_layout_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
