@@ -47,6 +47,7 @@ CHECK_ALLOC += %D%/check_alloc_node
 CHECK_ALLOC += %D%/check_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_compact_inject
 CHECK_ALLOC += %D%/check_alloc_compact_layout
+CHECK_ALLOC += %D%/stress_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
 
@@ -127,6 +128,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 	%D%/compact_heap.c %D%/compact_heap.h
 %C%_check_alloc_compact_inject_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_compact_layout_LDADD = $(ALLOC_TEST_LIBS)
+%C%_stress_alloc_compact_SOURCES = %D%/stress_alloc_compact.c \
+	%D%/compact_heap.c %D%/compact_heap.h
+%C%_stress_alloc_compact_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
