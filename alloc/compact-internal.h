@@ -18,6 +18,7 @@ struct ferry__live {
 	uintptr_t from;
 	size_t len;
 	bool huge; /* whole huge pages: from and len are multiples */
+	bool cut;  /* begins a mapping: no move may come across from below */
 };
 
 enum ferry__piece_kind {
@@ -40,9 +41,10 @@ struct ferry__piece {
 	uintptr_t from;
 	uintptr_t to;
 	uint32_t pages;
-	uint16_t moved; /* pages dealt with, from the start; see CLAIMED */
-	uint8_t kind;	/* enum ferry__piece_kind */
-	uint8_t state;	/* enum ferry__piece_state; atomic, C1..C3 */
+	uint16_t moved;	  /* pages dealt with, from the start; see CLAIMED */
+	uint8_t kind : 7; /* enum ferry__piece_kind */
+	uint8_t cut : 1;  /* as in struct ferry__live */
+	uint8_t state;	  /* enum ferry__piece_state; atomic, C1..C3 */
 };
 
 struct ferry__layout {
@@ -99,6 +101,7 @@ struct ferry__compact_counts {
 struct ferry__source {
 	struct ferry_arena *arena;
 	size_t len;
+	bool trapped; /* attached to the service */
 };
 
 /* Beside the public phases: a plan that was given up before its start. */
@@ -117,7 +120,6 @@ struct ferry_compact {
 	size_t released, collapsed;
 	struct ferry_fault_service *service; /* from plan to finish */
 	struct ferry_uffd *uffd;	     /* its descriptor */
-	size_t trapped; /* sources attached to the service, from the first */
 
 	struct ferry_move_params move; /* of every move, but for .cancel */
 	bool copy_last;		       /* copy pages that stay busy */

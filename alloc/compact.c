@@ -65,7 +65,8 @@ static int params_read(const struct ferry_compact_params *params,
 		ret->slice_ns = SLICE_DEFAULT_NS;
 	if ((unsigned int)ret->busy > FERRY_BUSY_SKIP ||
 	    ret->mode > FERRY_FAULT_THREAD ||
-	    (unsigned int)ret->thp > FERRY_THP_NEVER)
+	    (unsigned int)ret->thp > FERRY_THP_NEVER ||
+	    (ret->destination && ret->destination->service))
 		return -EINVAL;
 	return 0;
 }
@@ -147,7 +148,7 @@ struct runs {
 	size_t len, room;
 };
 
-static int runs_add(struct runs *runs, uintptr_t from, size_t len, bool huge)
+static int runs_add(struct runs *runs, struct ferry__live run)
 {
 	size_t room = runs->room ? 2 * runs->room : 512;
 	void *mem;
@@ -163,8 +164,7 @@ static int runs_add(struct runs *runs, uintptr_t from, size_t len, bool huge)
 		runs->v = mem;
 		runs->room = room;
 	}
-	runs->v[runs->len++] =
-		(struct ferry__live){ .from = from, .len = len, .huge = huge };
+	runs->v[runs->len++] = run;
 	return 0;
 }
 
@@ -199,17 +199,28 @@ none:
 
 /* Adds the run, with its whole huge pages as runs of their own. */
 static int add_run(const struct ferry_compact *compact, struct runs *runs,
-		   uintptr_t from, size_t len)
+		   struct ferry__live run)
 {
-	uintptr_t end = from + len, start, stop;
+	uintptr_t from = run.from, end = from + run.len, start, stop;
 	int r = 0;
 
 	while (!r && from < end) {
 		next_huge(compact, from, end, &start, &stop);
 		if (from < start)
-			r = runs_add(runs, from, start - from, false);
+			r = runs_add(runs,
+				     (struct ferry__live){
+					     .from = from,
+					     .len = start - from,
+					     .cut = run.cut && from == run.from,
+				     });
 		if (!r && start < stop)
-			r = runs_add(runs, start, stop - start, true);
+			r = runs_add(runs, (struct ferry__live){
+						   .from = start,
+						   .len = stop - start,
+						   .huge = true,
+						   .cut = run.cut &&
+							  start == run.from,
+					   });
 		from = stop;
 	}
 	return r;
@@ -221,18 +232,54 @@ static void put_back(struct ferry_arena *arena, uintptr_t from, size_t len)
 			    FERRY_PAGE_LIVE);
 }
 
+/*
+ * Adds the claimed pages [@at, @at + @len), cut where a policy of the arena
+ * has cut its mapping. @cut_at: end of the mapping that was looked at last.
+ */
+static int add_claimed(const struct ferry_compact *compact,
+		       struct ferry_arena *arena, struct runs *runs, size_t at,
+		       size_t len, size_t *cut_at)
+{
+	size_t end = at + len, stop;
+	bool cut;
+	int r;
+
+	for (; at < end; at = stop) {
+		cut = at >= *cut_at;
+		if (cut)
+			*cut_at = ferry__arena_piece_end(arena, at);
+		stop = *cut_at < end ? *cut_at : end;
+		r = add_run(compact, runs,
+			    (struct ferry__live){
+				    .from = (uintptr_t)arena->base + at,
+				    .len = stop - at,
+				    .cut = cut });
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/*
+ * Takes the live pages of a source. One with a service of its own brings
+ * those first that were never touched: what they hold only its supply knows.
+ */
 static int take_arena(const struct ferry_compact *compact,
 		      struct ferry_arena *arena, struct runs *runs)
 {
-	size_t at = 0, len, got, had;
-	int r;
+	size_t at = 0, cut_at = 0, len, got, had;
+	int r = 0;
 
 	while (ferry_arena_next_run(arena, at, FERRY_PAGE_LIVE, &at, &len)) {
+		if (arena->service)
+			r = ferry__service_populate(arena, at, len);
+		if (r < 0)
+			return r;
 		got = ferry__arena_claim(arena, at, len);
 		if (!got)
 			continue; /* lost it just now */
 		had = runs->len;
-		r = add_run(compact, runs, (uintptr_t)arena->base + at, got);
+		r = add_claimed(compact, arena, runs, at, got, &cut_at);
 		if (r < 0) {
 			runs->len = had;
 			put_back(arena, (uintptr_t)arena->base + at, got);
@@ -467,25 +514,28 @@ ferry_compact_destination(const struct ferry_compact *compact)
  */
 static void trap_sources(struct ferry_compact *compact)
 {
-	const struct ferry__source *s;
+	struct ferry__source *s;
 	size_t i;
 
 	for (i = 0; i < compact->params.sources_len; i++) {
 		s = &compact->sources[i];
-		if (ferry_fault_attach(compact->service, s->arena->base, s->len,
-				       ferry__compact_trap, s->arena, NULL) < 0)
-			break;
+		s->trapped = !ferry_fault_attach(
+			compact->service, s->arena->base, s->len,
+			ferry__compact_trap, s->arena, NULL);
 	}
-	compact->trapped = i;
 }
 
 static void untrap_sources(struct ferry_compact *compact)
 {
-	const struct ferry__source *s;
+	struct ferry__source *s;
+	size_t i;
 
-	for (; compact->trapped; compact->trapped--) {
-		s = &compact->sources[compact->trapped - 1];
-		ferry_fault_detach(compact->service, s->arena->base, s->len);
+	for (i = 0; i < compact->params.sources_len; i++) {
+		s = &compact->sources[i];
+		if (s->trapped)
+			ferry_fault_detach(compact->service, s->arena->base,
+					   s->len);
+		s->trapped = false;
 	}
 }
 

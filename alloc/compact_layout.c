@@ -94,9 +94,10 @@ struct cursor {
 	size_t piece;
 };
 
+/* Pieces of @kind for @len bytes of the run from @from on. */
 static void put(struct ferry__layout *layout, struct cursor *cur,
-		enum ferry__piece_kind kind, uintptr_t from, size_t len,
-		size_t most, size_t page)
+		const struct ferry__live *run, enum ferry__piece_kind kind,
+		uintptr_t from, size_t len, size_t most, size_t page)
 {
 	size_t step;
 
@@ -106,7 +107,8 @@ static void put(struct ferry__layout *layout, struct cursor *cur,
 			.from = from,
 			.to = cur->to[kind],
 			.pages = (uint32_t)(step / page),
-			.kind = (uint8_t)kind,
+			.kind = (uint8_t)kind & 0x7f,
+			.cut = run->cut && from == run->from,
 		};
 		layout->order[cur->order[kind]++] = (uint32_t)cur->piece++;
 		cur->to[kind] += step;
@@ -167,11 +169,11 @@ int ferry__layout_fill(struct ferry__layout *layout,
 	for (i = 0; i < n; i++) {
 		cut = cut_run(&live[i], huge);
 		from = live[i].from;
-		put(layout, &cur, FERRY__PIECE_SMALL, from, cut.head, small,
-		    page);
-		put(layout, &cur, block_kind(&live[i]), from + cut.head,
-		    cut.blocks, huge, page);
-		put(layout, &cur, FERRY__PIECE_SMALL,
+		put(layout, &cur, &live[i], FERRY__PIECE_SMALL, from, cut.head,
+		    small, page);
+		put(layout, &cur, &live[i], block_kind(&live[i]),
+		    from + cut.head, cut.blocks, huge, page);
+		put(layout, &cur, &live[i], FERRY__PIECE_SMALL,
 		    from + cut.head + cut.blocks, cut.tail, small, page);
 	}
 	ferry__check(cur.piece == layout->len);

@@ -152,7 +152,8 @@ static bool batch_full(const struct batch *b)
 	return b->len == BATCH_PIECES || b->cost >= BATCH_PAGES;
 }
 
-/* Adds a claimed piece; neighbours on both sides become one range. */
+/* Adds a claimed piece; neighbours on both sides become one range, but for
+ * those in another mapping, which the kernel does not move across. */
 static void batch_add(struct batch *b, struct ferry__piece *p)
 {
 	size_t skip = p->moved * ferry__page_size;
@@ -166,7 +167,7 @@ static void batch_add(struct batch *b, struct ferry__piece *p)
 
 	b->piece[b->len++] = p;
 	b->cost += p->kind == FERRY__PIECE_HUGE ? HUGE_COST : p->pages;
-	if (last && (char *)last->dst + last->len == next.dst &&
+	if (last && !p->cut && (char *)last->dst + last->len == next.dst &&
 	    (char *)last->src + last->len == next.src)
 		last->len += next.len;
 	else
@@ -228,8 +229,10 @@ static int move_page(struct ferry_compact *compact,
 /*
  * The page that stopped a batch. A live page that was never written is a
  * hole: batches do not allow for them, because ferry_move() would have to
- * look at the page tables before each call to count them. A busy page is
- * copied where that is allowed. What then cannot be moved is left.
+ * look at the page tables before each call to count them. A range that the
+ * kernel does not take as a whole, because somebody has cut the mapping in
+ * the middle of it, is gone through page by page. A busy page is copied where
+ * that is allowed. What then cannot be moved is left.
  */
 static int stopped_page(struct ferry_compact *compact, struct ferry__piece *p,
 			int error, enum ferry_reason reason)
@@ -239,6 +242,8 @@ static int stopped_page(struct ferry_compact *compact, struct ferry__piece *p,
 
 	if (error == -ENOENT && reason == FERRY_REASON_HOLE)
 		r = move_page(compact, p, FERRY_MOVE_HOLES, compact->move.busy);
+	else if (error == -EINVAL)
+		r = move_page(compact, p, 0, compact->move.busy);
 	if (r == -EBUSY && compact->copy_last)
 		r = move_page(compact, p, 0, FERRY_BUSY_COPY);
 	if (passing(r))

@@ -130,6 +130,88 @@ START_TEST(runs_arrive_whole_by_emulation)
 }
 END_TEST
 
+/* Policies of ranges cut the mapping of an arena, and moves do not cross. */
+START_TEST(sources_cut_by_policies_arrive_whole)
+{
+	struct random r = harness_random();
+	struct heap heap = heap_make(4096, 1000, FERRY_THP_NEVER);
+	size_t i;
+
+	heap_thin(&heap, &r, 100);
+	for (i = 0; i < 30; i++)
+		ck_assert_int_eq(
+			ferry_arena_set_thp(
+				heap.arena,
+				random_below(&r, 4000) * page_size(),
+				(1 + random_below(&r, 90)) * page_size(),
+				i % 2 ? FERRY_THP_ALWAYS : FERRY_THP_NEVER),
+			0);
+	compact_and_check(&heap, 1, (struct ferry_compact_params){ 0 });
+	heap_fini(&heap);
+}
+END_TEST
+
+/* The same where the arena does not know of the cut. */
+START_TEST(sources_cut_behind_our_back_arrive_whole)
+{
+	struct heap heap = heap_make(512, 1000, FERRY_THP_NEVER);
+
+	ck_assert_int_eq(madvise(heap.base + 100 * page_size(),
+				 50 * page_size(), MADV_DONTDUMP),
+			 0);
+	compact_and_check(&heap, 1, (struct ferry_compact_params){ 0 });
+	heap_fini(&heap);
+}
+END_TEST
+
+static void supply_sevens(void *arg, const struct ferry_fault *fault,
+			  struct ferry_supply *supply)
+{
+	(void)fault;
+	supply->kind = FERRY_SUPPLY_COPY;
+	supply->src = arg;
+}
+
+START_TEST(pages_that_a_service_has_yet_to_bring_are_brought)
+{
+	struct ferry_fault_params sp = FERRY_INIT(struct ferry_fault_params);
+	struct ferry_arena_params ap = FERRY_INIT(struct ferry_arena_params);
+	struct ferry_compact_params p = FERRY_INIT(struct ferry_compact_params);
+	char *sevens = map_anon(page_size()), *now;
+	struct ferry_arena *dst;
+	struct ferry_compact *c;
+
+	memset(sevens, 7, page_size());
+	sp.mode = FERRY_FAULT_SIGBUS;
+	ck_assert_int_eq(ferry_fault_service_create(&sp, NULL, &ap.service), 0);
+	ap.reserve = 2 << 20;
+	ap.supply = supply_sevens;
+	ap.supply_arg = sevens;
+	ck_assert_int_eq(ferry_arena_create(&ap, &dst), 0);
+	ck_assert_int_eq(ferry_arena_commit(dst, 0, 64 * page_size(), false),
+			 0);
+	p.sources = &dst;
+	p.sources_len = 1;
+	ck_assert_int_eq(ferry_compact_plan(&p, NULL, &c), 0);
+	ck_assert_int_eq(ferry_compact_start(c), 0);
+	ck_assert_int_eq(ferry_compact_finish(c, NULL), 0);
+	ck_assert_uint_eq(result_of(c).left, 0);
+	for (size_t i = 0; i < 64; i++) {
+		now = ferry_compact_map(c, (char *)ferry_arena_base(dst) +
+						   i * page_size());
+		ck_assert_int_eq(now[1000], 7);
+	}
+	ferry_arena_destroy(ferry_compact_destination(c));
+	ferry_compact_destroy(c);
+	/* Nor may a destination be under a service. */
+	p.destination = dst;
+	p.sources = &p.destination;
+	ck_assert_int_eq(ferry_compact_plan(&p, NULL, &c), -EINVAL);
+	ferry_arena_destroy(dst);
+	ferry_fault_service_destroy(ap.service);
+}
+END_TEST
+
 START_TEST(several_sources_become_one_arena)
 {
 	struct random r = harness_random();
@@ -728,6 +810,9 @@ static const struct test tests[] = {
 	TEST(long_runs_arrive_whole, "sigbus"),
 	TEST(runs_arrive_whole_with_handler_threads, "userfaultfd"),
 	TEST(runs_arrive_whole_by_emulation, "sigbus"),
+	TEST(sources_cut_by_policies_arrive_whole, "sigbus,thp"),
+	TEST(sources_cut_behind_our_back_arrive_whole, "sigbus"),
+	TEST(pages_that_a_service_has_yet_to_bring_are_brought, "sigbus"),
 	TEST(several_sources_become_one_arena, "sigbus"),
 	TEST(an_arena_with_nothing_live_compacts_to_nothing, "sigbus"),
 	TEST(a_destination_that_is_given_is_used, "sigbus"),

@@ -96,7 +96,8 @@ struct ferry_compact_result {
  * before) and lays them out: whole huge pages first, each on a huge-page
  * boundary, then whole 2 MiB blocks of small pages, then the other runs, each
  * kind in address order and without a gap. PINNED pages, and pages in TRANSIT
- * for somebody else, stay. Moves nothing.
+ * for somebody else, stay. Moves nothing. Live pages of a source with a fault
+ * service of its own that were never touched are brought in first.
  *
  * @ret_reason: may be NULL; written always.
  * The sources and the destination must outlive the compaction.
