@@ -16,7 +16,8 @@ cat "$FERRY_SRCDIR"/include/ferry/*.h | grep -v '^#' | tr '\n' ' ' |
   sort -u >"$tmp/declared"
 sed -n 's/^[[:blank:]]*\(ferry_[a-z0-9_]*\);.*/\1/p' "$map" | sort \
   >"$tmp/mapped"
-"${NM:-nm}" -D --defined-only "$library" |
+# shellcheck disable=SC2086 # libtool's NM has an option
+${NM:-nm} -D --defined-only "$library" |
   sed -n 's/.* [TBDRVW] \([^@ ]*\).*/\1/p' | sort -u >"$tmp/exported"
 
 status=0

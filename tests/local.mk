@@ -89,6 +89,8 @@ endif
 EXTRA_DIST += %D%/README.md
 
 # Checks of what is built, by scripts.
+TESTS += %D%/exports.sh
+TESTS += %D%/manpages.sh
 dist_noinst_SCRIPTS += %D%/exports.sh
 dist_noinst_SCRIPTS += %D%/bench_run.sh
 TESTS += %D%/bench_run.sh

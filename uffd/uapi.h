@@ -277,9 +277,9 @@ struct ferry__procmap_query {
 #define FERRY__MREMAP_DONTUNMAP 4
 
 /* Newer than Debian 12's headers: 4.17, 5.17, 5.17. */
-#define FERRY__MAP_FIXED_NOREPLACE   0x100000
-#define FERRY__PR_SET_VMA	     0x53564d41
-#define FERRY__PR_SET_VMA_ANON_NAME  0
-#define FERRY__SYS_SET_HOME_NODE     450 /* but on Alpha */
+#define FERRY__MAP_FIXED_NOREPLACE  0x100000
+#define FERRY__PR_SET_VMA	    0x53564d41
+#define FERRY__PR_SET_VMA_ANON_NAME 0
+#define FERRY__SYS_SET_HOME_NODE    450 /* but on Alpha */
 
 #endif

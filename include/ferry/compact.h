@@ -36,7 +36,7 @@ struct ferry_compact_params {
 	 */
 	struct ferry_arena *destination;
 	enum ferry_fault_mode mode; /* of faults in transit; default SIGBUS */
-	size_t around;	     /* pages moved around a fault; default 64 */
+	size_t around;		    /* pages moved around a fault; default 64 */
 	/*
 	 * Pages that are busy (shared by fork or KSM, pinned for a device):
 	 *  REPORT	the default: make it exclusive, and copy it if it is
