@@ -320,11 +320,20 @@ static int compare(struct bench *b, const struct compact_input *input,
 		   double speed)
 {
 	struct bench_case cases[METHODS] = { 0 };
-	struct job *jobs = bench_alloc(METHODS * sizeof(*jobs));
+	struct job *jobs;
 	struct compact_pattern pattern;
 	int r;
 
 	compact_pattern_make(&b->rng, shape, input, &pattern);
+	if (!pattern.n) {
+		bench_say(b,
+			  "%s: the input is too small for anything to live "
+			  "on.",
+			  shape->text);
+		compact_pattern_fini(&pattern);
+		return 0;
+	}
+	jobs = bench_alloc(METHODS * sizeof(*jobs));
 	memset(jobs, 0, METHODS * sizeof(*jobs));
 	for (size_t i = 0; i < METHODS; i++) {
 		jobs[i] = (struct job){ b,	     input,   &pattern, shape,
