@@ -25,9 +25,10 @@ for key in ("cpu", "kernel", "thp", "ferry", "commit", "date"):
 for key in ("cores", "memory_bytes", "page_size"):
     assert machine[key] > 0, key
 assert doc["results"], "no results"
-names = set()
+names, seen = set(), set()
 for r in doc["results"]:
-    assert r["name"] not in names, "twice: " + r["name"]
+    assert (r["name"], r["unit"]) not in seen, "twice: " + r["name"]
+    seen.add((r["name"], r["unit"]))
     names.add(r["name"])
     assert r["name"].startswith(sys.argv[2]), r["name"]
     assert isinstance(r["unit"], str) and r["unit"], r["name"]
@@ -39,9 +40,10 @@ PY
 }
 
 # A small input for compact; the others take no operands.
+head -c 33554432 /dev/urandom >"$tmp/input"
 operands() {
   if [ "$1" = compact ]; then
-    echo "$bench"
+    echo "$tmp/input"
   fi
 }
 
