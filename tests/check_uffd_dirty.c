@@ -295,7 +295,7 @@ static void assert_none_missed(const struct tracked *t, const bool *expected)
  */
 static void many_runs_are_all_reported(enum ferry_dirty_provider provider)
 {
-	const size_t pages = 1280 + harness_scaled(8192);
+	const size_t pages = 1100 + harness_scaled(4096);
 	struct tracked t = track(provider, pages, pages);
 	bool *expected = calloc(pages, 1);
 	size_t i, round;

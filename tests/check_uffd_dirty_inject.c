@@ -636,6 +636,148 @@ START_TEST(mprotect_tracks_without_proc)
 }
 END_TEST
 
+/* --- interleavings, step by step ------------------------------------------ */
+
+/* Threads take turns: each waits for its number. Sequentially consistent. */
+static int turn;
+
+static void next_turn(int n)
+{
+	__atomic_store_n(&turn, n, __ATOMIC_SEQ_CST);
+}
+
+static void await_turn(int n)
+{
+	while (__atomic_load_n(&turn, __ATOMIC_SEQ_CST) < n)
+		ferry__sys_linux.sched_yield();
+}
+
+struct late_write {
+	pthread_t thread;
+	char *page;
+	int turn;
+};
+
+static void *write_in_turn(void *arg)
+{
+	const struct late_write *w = arg;
+
+	await_turn(w->turn);
+	*(volatile char *)w->page += 1;
+	return NULL;
+}
+
+static void start_writer(struct late_write *w, char *page)
+{
+	*w = (struct late_write){ .page = page, .turn = 1 };
+	ck_assert_int_eq(pthread_create(&w->thread, NULL, write_in_turn, w), 0);
+}
+
+static void collector_closes(void *arg)
+{
+	(void)arg;
+	next_turn(1);
+	await_turn(2);
+}
+
+static void writer_opens(void *arg)
+{
+	(void)arg;
+	next_turn(2);
+	await_turn(3);
+}
+
+/*
+ * A fault begins while a collection is under way, and opens its page after
+ * that has passed it.
+ */
+START_TEST(a_page_opened_behind_a_collection_is_in_the_next)
+{
+	struct inject_rule closing = { .call = INJECT_MPROTECT,
+				       .hook = collector_closes };
+	struct inject_rule opening = { .call = INJECT_MPROTECT,
+				       .hook = writer_opens };
+	struct ferry_dirty *dirty;
+	struct late_write w;
+	char *mem;
+
+	dirty = track(FERRY_DIRTY_MPROTECT, 16, &mem);
+	mem[0] = 2;
+	closing.at = (uintptr_t)mem;
+	opening.at = (uintptr_t)mem + 10 * PAGE;
+	inject_start();
+	inject_add(&closing);
+	inject_add(&opening);
+	start_writer(&w, mem + 10 * PAGE);
+	assert_one_run(dirty, mem, 16, 0, 1);
+	next_turn(3);
+	pthread_join(w.thread, NULL);
+	assert_one_run(dirty, mem, 16, 10, 1);
+	assert_clean(dirty, mem, 16);
+	inject_stop();
+	ferry_dirty_close(dirty);
+}
+END_TEST
+
+/* Opens, and then is slow to come back. */
+static int slow_mprotect(void *addr, size_t len, int prot)
+{
+	int r = real->mprotect(addr, len, prot);
+
+	if (prot & PROT_WRITE) {
+		next_turn(2);
+		real->sleep_ns(200000000);
+	}
+	return r;
+}
+
+/* The page is open and not marked yet when another thread writes to it. */
+START_TEST(a_collection_waits_for_handlers_under_way)
+{
+	struct ferry_dirty *dirty;
+	struct late_write w;
+	char *mem;
+
+	use_table();
+	dirty = track(FERRY_DIRTY_MPROTECT, 16, &mem);
+	table.mprotect = slow_mprotect;
+	start_writer(&w, mem + 5 * PAGE);
+	next_turn(1);
+	await_turn(2);
+	mem[5 * PAGE + 1] = 9;
+	assert_one_run(dirty, mem, 16, 5, 1);
+	pthread_join(w.thread, NULL);
+	table.mprotect = real->mprotect;
+	ferry_dirty_close(dirty);
+}
+END_TEST
+
+/* A writer has its chance after the bits were read, before they go. */
+static ssize_t slow_clear(int fd, const void *buf, size_t len)
+{
+	next_turn(1);
+	real->sleep_ns(200000000);
+	return real->write(fd, buf, len);
+}
+
+START_TEST(a_write_amid_a_harvest_is_in_the_next)
+{
+	struct ferry_dirty *dirty;
+	struct late_write w;
+	char *mem;
+
+	use_table();
+	dirty = track(FERRY_DIRTY_SOFT, 16, &mem);
+	start_writer(&w, mem + 5 * PAGE);
+	table.write = slow_clear;
+	assert_clean(dirty, mem, 16);
+	table.write = real->write;
+	pthread_join(w.thread, NULL);
+	assert_one_run(dirty, mem, 16, 5, 1);
+	ferry_dirty_close(dirty);
+}
+END_TEST
+
 START_TEST(only_one_soft_tracker_is_open)
 {
 	struct ferry_dirty *first, *second;
@@ -675,6 +817,9 @@ static const struct test tests[] = {
 	TEST(two_trackers_do_not_share_a_range, NULL),
 	TEST(faults_of_the_host_reach_the_host, NULL),
 	TEST(mprotect_tracks_without_proc, NULL),
+	TEST(a_page_opened_behind_a_collection_is_in_the_next, NULL),
+	TEST(a_collection_waits_for_handlers_under_way, NULL),
+	TEST(a_write_amid_a_harvest_is_in_the_next, "soft_dirty,wp"),
 	TEST(only_one_soft_tracker_is_open, "soft_dirty,wp"),
 };
 
