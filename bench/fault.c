@@ -59,8 +59,8 @@ struct fault_case {
 	struct ferry_fault_service *service; /* while it runs, for FERRY */
 	unsigned int runs;
 	struct bench_samples latency;  /* of each fault, ns */
-	struct bench_samples median;   /* of each round */
-	struct bench_samples per_page; /* of each round, ns */
+	struct bench_samples median;   /* fault of each round, ns */
+	struct bench_samples per_page; /* median of each round, ns */
 	uint64_t faults;	       /* that the service counted */
 	double q[NQUANTILES];
 	int error;
@@ -132,22 +132,32 @@ static size_t windows(const struct fault_case *c)
 	return n < MAX_FAULTS ? n : MAX_FAULTS;
 }
 
-/* Touch a page of @w, which faults, on the clock; then its other pages. */
-static uint64_t touch_window(const struct fault_case *c, size_t w)
+/* What one pass over the range measured of each window, in ns. */
+struct pass {
+	struct bench_samples latency; /* of the touch that faults */
+	struct bench_samples window;  /* of touching every page */
+};
+
+/* Touch a page of @w, which faults; then its other pages. */
+static void touch_window(const struct fault_case *c, size_t w,
+			 struct pass *pass)
 {
 	size_t page = c->bed->page;
 	volatile char *p = c->bed->dst + w * c->window * page;
 	uint64_t begin = bench_now();
-	uint64_t ns;
+	uint64_t end;
 
 	if (c->kernel)
 		*p = 1; /* a read would get the shared zero page */
 	else
 		(void)*p;
-	ns = bench_now() - begin;
+	end = bench_now();
+	bench_samples_add(&pass->latency, (double)(end - begin));
 	for (size_t i = 1; i < c->window; i++)
 		(void)p[i * page];
-	return ns;
+	if (c->window > 1)
+		end = bench_now();
+	bench_samples_add(&pass->window, (double)(end - begin));
 }
 
 static bool contents_right(const struct fault_case *c)
@@ -160,28 +170,17 @@ static bool contents_right(const struct fault_case *c)
 	return true;
 }
 
-static void walk(struct fault_case *c, struct bench_samples *latency)
+static void keep(struct fault_case *c, const struct pass *pass)
 {
-	size_t n = windows(c);
-	uint64_t begin = bench_now();
+	double window = bench_samples_quantile(&pass->window, 0.5);
 
-	for (size_t i = 0; i < n; i++)
-		bench_samples_add(latency,
-				  (double)touch_window(c, c->bed->order[i]));
-	begin = bench_now() - begin;
-	bench_samples_add(&c->per_page,
-			  (double)begin / (double)(n * c->window));
-}
-
-static void keep(struct fault_case *c, const struct bench_samples *latency)
-{
-	if (c->runs++ == 0) { /* warm-up */
-		bench_samples_clear(&c->per_page);
+	if (c->runs++ == 0) /* warm-up */
 		return;
-	}
-	for (size_t i = 0; i < latency->n; i++)
-		bench_samples_add(&c->latency, latency->v[i]);
-	bench_samples_add(&c->median, bench_samples_quantile(latency, 0.5));
+	for (size_t i = 0; i < pass->latency.n; i++)
+		bench_samples_add(&c->latency, pass->latency.v[i]);
+	bench_samples_add(&c->median,
+			  bench_samples_quantile(&pass->latency, 0.5));
+	bench_samples_add(&c->per_page, window / (double)c->window);
 }
 
 static void prepare(struct fault_case *c)
@@ -198,7 +197,7 @@ static void prepare(struct fault_case *c)
 
 static int run_case(void *arg, double *ret_v)
 {
-	struct bench_samples latency = { 0 };
+	struct pass pass = { 0 };
 	struct fault_case *c = arg;
 	bool right;
 	int rc;
@@ -208,12 +207,14 @@ static int run_case(void *arg, double *ret_v)
 	rc = start(c);
 	if (rc < 0)
 		return rc;
-	walk(c, &latency);
+	for (size_t i = 0; i < windows(c); i++)
+		touch_window(c, c->bed->order[i], &pass);
 	right = contents_right(c);
 	rc = stop(c);
 	madvise(c->bed->dst, c->bed->len, MADV_DONTNEED);
-	keep(c, &latency);
-	bench_samples_fini(&latency);
+	keep(c, &pass);
+	bench_samples_fini(&pass.latency);
+	bench_samples_fini(&pass.window);
 	*ret_v = 0; /* kept in the case, as there is more than one value */
 	return right ? rc : -EIO;
 }

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "hand.h"
@@ -23,6 +24,8 @@ static struct {
 	volatile int error;
 	struct sigaction old;
 	pthread_t thread;
+	char *last; /* a page whose fault ends the handler thread */
+	size_t page;
 } hand;
 
 static void serve(uintptr_t addr)
@@ -53,15 +56,46 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	errno = saved;
 }
 
-/* Ends by cancellation: read() is the only point for that. */
 static void *thread_main(void *arg)
 {
 	struct ferry__uffd_msg msg;
 
 	(void)arg;
-	while (read(hand.fd, &msg, sizeof(msg)) == sizeof(msg))
-		serve((uintptr_t)msg.arg.pagefault.address);
+	while (read(hand.fd, &msg, sizeof(msg)) == sizeof(msg)) {
+		uintptr_t addr = (uintptr_t)msg.arg.pagefault.address;
+
+		if (addr == (uintptr_t)hand.last)
+			break;
+		serve(addr);
+	}
+	/* Wakes hand_stop(), which waits for this page. */
+	ferry_uffd_zero(hand.uffd, hand.last, hand.page, 0, NULL);
 	return NULL;
+}
+
+static int start_thread(void)
+{
+	int rc;
+
+	hand.page = (size_t)sysconf(_SC_PAGESIZE);
+	hand.last = mmap(NULL, hand.page, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (hand.last == MAP_FAILED)
+		return -errno;
+	rc = ferry_uffd_register(hand.uffd, hand.last, hand.page,
+				 FERRY_REGISTER_MISSING, NULL);
+	if (rc == 0)
+		rc = -pthread_create(&hand.thread, NULL, thread_main, NULL);
+	if (rc < 0)
+		munmap(hand.last, hand.page);
+	return rc;
+}
+
+static void stop_thread(void)
+{
+	(void)*(volatile char *)hand.last;
+	pthread_join(hand.thread, NULL);
+	munmap(hand.last, hand.page);
 }
 
 static int start_serving(void)
@@ -70,7 +104,7 @@ static int start_serving(void)
 				 .sa_flags = SA_SIGINFO };
 
 	if (hand.p.thread)
-		return -pthread_create(&hand.thread, NULL, thread_main, NULL);
+		return start_thread();
 	return sigaction(SIGBUS, &act, &hand.old) < 0 ? -errno : 0;
 }
 
@@ -103,12 +137,10 @@ err_close:
 
 int hand_stop(void)
 {
-	if (hand.p.thread) {
-		pthread_cancel(hand.thread);
-		pthread_join(hand.thread, NULL);
-	} else {
+	if (hand.p.thread)
+		stop_thread();
+	else
 		sigaction(SIGBUS, &hand.old, NULL);
-	}
 	ferry_uffd_close(hand.uffd);
 	return hand.error;
 }

@@ -198,6 +198,7 @@ void move_work_init(struct move_work *w, struct move_bed *bed,
 
 void move_work_fini(struct move_work *w)
 {
+	bench_samples_fini(&w->passages);
 	free(w->pieces);
 }
 
@@ -301,15 +302,19 @@ static int ping_pong(struct move_work *w, pass_fn pass, char *a, char *b,
 		     double *ret_ns)
 {
 	unsigned int n = w->repeat ? w->repeat : 1;
-	uint64_t begin = bench_now();
 	int rc = 0;
 
+	bench_samples_clear(&w->passages);
 	for (unsigned int i = 0; i < n && rc == 0; i++) {
+		uint64_t begin = bench_now();
+
 		rc = pass(w, b, a);
 		if (rc == 0)
 			rc = pass(w, a, b);
+		bench_samples_add(&w->passages,
+				  (double)(bench_now() - begin) / 2);
 	}
-	*ret_ns = (double)(bench_now() - begin) / (2 * n);
+	*ret_ns = bench_samples_quantile(&w->passages, 0.5);
 	if (!w->repeat)
 		w->repeat = repeats(*ret_ns * 2);
 	return rc;

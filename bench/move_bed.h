@@ -87,6 +87,7 @@ struct move_work {
 	struct move_run *pieces; /* live runs of the window, cut at batches */
 	size_t npieces;
 	unsigned int repeat; /* passages per sample, found by the first */
+	struct bench_samples passages; /* of the sample in work, ns */
 	struct move_counts counts;
 	enum ferry_move_method how; /* that ferry_move() used last */
 };
@@ -108,7 +109,8 @@ void move_work_fini(struct move_work *w);
  * Do the work and restore the state. Methods that restore it by working back
  * are repeated until a sample takes a millisecond; the first call finds out how
  * often.
- * @ret_ns: time of the work alone, for one passage over the window.
+ * @ret_ns: time of the work alone, for one passage over the window (the
+ * median of several).
  * @ret_pages: live pages in it.
  * Returns 0 or a negative errno.
  */

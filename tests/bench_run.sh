@@ -86,6 +86,14 @@ else
   fail json-to-standard-output 'tables and JSON are not kept apart'
 fi
 
+head -c 5000 /dev/zero >"$tmp/tiny"
+if "$bench" compact --quick --quick "$tmp/tiny" >"$tmp/out" 2>&1 &&
+  grep -q 'too small' "$tmp/out"; then
+  ok input-too-small-is-said
+else
+  fail input-too-small-is-said "$(tail -n 3 "$tmp/out")"
+fi
+
 "$bench" features --json "$tmp/no/such/file" >/dev/null 2>"$tmp/err"
 if [ $? -eq 1 ] && grep -q "$tmp/no/such/file" "$tmp/err"; then
   ok unwritable-file-is-named
