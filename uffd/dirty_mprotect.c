@@ -67,9 +67,13 @@ static bool withdrawn;
 static unsigned long inside[2];
 static unsigned int phase; /* which one newcomers use */
 
-/* Islands of open pages, and how many make the windows grow one step. */
+/*
+ * Islands of open pages, and how many make the windows grow one step. An
+ * island costs two mappings, and five steps lead from one page to windows of
+ * 256 MiB: together not two thirds of the limit.
+ */
 static long islands;
-static long islands_step = 65530 / 32;
+static long islands_step = 65530 / 16;
 
 /* --- handlers under way --------------------------------------------------- */
 
@@ -492,7 +496,7 @@ static void read_limit(void)
 	if (n <= 0)
 		return;
 	buf[n] = '\0';
-	limit = strtol(buf, NULL, 10) / 32;
+	limit = strtol(buf, NULL, 10) / 16;
 	if (limit > 0)
 		islands_step = limit;
 }
