@@ -13,9 +13,9 @@
 #define MIB ((size_t)1 << 20)
 
 static const struct compact_shape shapes[] = {
-	{ "pages", "single pages", 4096, 1, false },
-	{ "runs8", "runs of 8 pages", 4096, 8, false },
-	{ "thp", "huge pages", 2 * MIB, 1, true },
+	{ "pages", "single pages", 4096, 1, false, false },
+	{ "runs8", "runs of 8 pages", 4096, 8, false, true },
+	{ "thp", "huge pages", 2 * MIB, 1, true, false },
 };
 
 #define SHAPES BENCH_ARRAY_LEN(shapes)
@@ -167,15 +167,13 @@ static struct bench_stat scaled(const struct bench_samples *s, double by)
 	return st;
 }
 
-static void record_case(struct job *job, const struct bench_case *c)
+static void record_as(struct job *job, const struct bench_case *c,
+		      const char *name)
 {
 	struct extras *x = &job->extras;
 	struct bench_stat st = bench_samples_stat(&c->samples);
 	json_t *res;
-	char name[96];
 
-	snprintf(name, sizeof(name), "compact/%s/readers=%zu/method=%s",
-		 job->shape->name, job->readers, job->method->name);
 	res = bench_result(job->b, &st, "s", "%s", name);
 	bench_field(res, "thp_before",
 		    bench_samples_stat(&x->huge_before).value);
@@ -194,6 +192,20 @@ static void record_case(struct job *job, const struct bench_case *c)
 	bench_result(job->b, &st, "bytes_copied", "%s", name);
 	st = bench_samples_stat(&x->after);
 	bench_result(job->b, &st, "rss_bytes", "%s", name);
+}
+
+static void record_case(struct job *job, const struct bench_case *c)
+{
+	char name[96];
+
+	snprintf(name, sizeof(name), "compact/%s/readers=%zu/method=%s",
+		 job->shape->name, job->readers, job->method->name);
+	record_as(job, c, name);
+	if (!job->shape->headline || !job->readers)
+		return;
+	/* The same under the short name, for those who want one figure. */
+	snprintf(name, sizeof(name), "compact/method=%s", job->method->name);
+	record_as(job, c, name);
 }
 
 static void add_row(struct bench_table *t, const struct job *job,

@@ -52,6 +52,7 @@ struct compact_shape {
 	size_t unit;	  /* bytes; runs and gaps are multiples of it */
 	size_t mean;	  /* units of a run on average */
 	bool huge;	  /* arenas of huge pages */
+	bool headline;	  /* its figures stand for compaction as such */
 };
 
 void compact_pattern_make(struct bench_rng *rng,
