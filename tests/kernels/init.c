@@ -207,9 +207,8 @@ static unsigned long taint(void)
 	return strtoul(line, NULL, 10);
 }
 
-static pid_t spawn(char *program)
+static pid_t spawn(char **argv)
 {
-	char *argv[] = { program, NULL };
 	pid_t pid = fork();
 	sigset_t none;
 
@@ -218,8 +217,8 @@ static pid_t spawn(char *program)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
-	execv(program, argv);
-	fprintf(stderr, "%s: %s\n", program, strerror(errno));
+	execv(argv[0], argv);
+	fprintf(stderr, "%s: %s\n", argv[0], strerror(errno));
 	_exit(127);
 }
 
@@ -260,11 +259,11 @@ static bool kill_rest(void)
 	return reap(-1, now_millis() + REAP_SECONDS * 1000L, &ignored);
 }
 
-static struct outcome run(char *program, long seconds)
+static struct outcome run(char **argv, long seconds)
 {
 	struct outcome out = { 0 };
 	long start = now_millis();
-	pid_t pid = spawn(program);
+	pid_t pid = spawn(argv);
 
 	out.timed_out = !reap(pid, start + seconds * 1000, &out.status);
 	if (out.timed_out) {
@@ -293,24 +292,48 @@ static void report_outcome(const char *program, const struct outcome *out,
 		       program);
 }
 
-/* A line is "PROGRAM SECONDS", the program as its path in the build tree. */
+/* The words of @line, with a NULL behind the last; for the caller to free. */
+static char **split(char *line)
+{
+	char **words = calloc(strlen(line) / 2 + 2, sizeof(*words));
+	char *word;
+	size_t n = 0;
+
+	if (!words)
+		return NULL;
+	for (word = strtok(line, " "); word; word = strtok(NULL, " "))
+		words[n++] = word;
+	return words;
+}
+
+/*
+ * A line is "SECONDS PROGRAM [ARGUMENT]...", the program as its path in the
+ * build tree, which begins at ROOT here.
+ */
 static void run_line(char *line)
 {
-	char *name = strtok(line, " ");
-	char *limit = strtok(NULL, " ");
-	long seconds = limit ? strtol(limit, NULL, 10) : 60;
-	unsigned long before = taint();
+	char **words = split(line);
+	unsigned long fresh, before = taint();
 	struct outcome out;
-	unsigned long fresh;
-	char path[512];
+	char *name, *path;
+	long seconds;
 
-	snprintf(path, sizeof(path), "%s/%s", ROOT, name);
+	if (!words || !words[0] || !words[1])
+		goto out;
+	seconds = strtol(words[0], NULL, 10);
+	name = words[1];
+	if (asprintf(&path, "%s/%s", ROOT, name) < 0)
+		goto out;
+	words[1] = path;
 	report("start %s", name);
-	out = run(path, seconds);
+	out = run(words + 1, seconds);
 	report_outcome(name, &out, seconds);
 	fresh = taint() & ~before;
 	if (fresh)
 		report("taint %s %lu", name, fresh);
+	free(path);
+out:
+	free(words);
 }
 
 static void prepare(void)

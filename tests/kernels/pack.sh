@@ -4,7 +4,7 @@
 # `tools' names, and the libraries of both into an initramfs for the kernel
 # matrix.
 #
-# usage: pack.sh BUILD-TREE OUT INIT PROGRAM...
+# usage: pack.sh BUILD-TREE OUT INIT PROGRAM[,ARGUMENT]......
 #
 # INIT is a static program that becomes /init; a PROGRAM is a path below
 # BUILD-TREE and becomes /ferry/PROGRAM. Environment: FERRY_PROGRAM_SECONDS,
@@ -67,9 +67,11 @@ add_program()
 rm -rf "$stage"
 mkdir -p "$stage/bin" "$stage/lib" "$stage/ferry"
 cp "$init" "$stage/init"
-for program in "$@"; do
+for entry in "$@"; do
+	program=${entry%%,*}
 	add_program "$tree/$program" "$stage/ferry/$program"
-	echo "$program ${FERRY_PROGRAM_SECONDS:-120}" >> "$stage/ferry/programs"
+	echo "${FERRY_PROGRAM_SECONDS:-120} $(echo "$entry" | tr , ' ')" \
+		>> "$stage/ferry/programs"
 done
 grep -v '^#' "$here/tools" | while read -r name; do
 	add_program "$(command -v "$name")" "$stage/bin/$name"

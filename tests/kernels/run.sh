@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Runs the programs of a build tree under the kernels of the matrix.
 #
-# usage: run.sh BUILD-TREE PROGRAM...
+# usage: run.sh BUILD-TREE PROGRAM[,ARGUMENT]......
 #
 # Environment: FERRY_KERNEL_BOOTS, names of the boots to run (default: all);
 # FERRY_KERNEL_CACHE, where kernels are kept (default: the work folder, below
