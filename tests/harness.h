@@ -108,7 +108,10 @@ uint64_t harness_seed(void);
 /* A generator for the running test, seeded from the seed and its name. */
 struct random harness_random(void);
 
-/* Is @feature there? Else @ret_reason says what was seen; never freed. */
+/*
+ * Is @feature there? Else @ret_reason, when not NULL, says what was seen;
+ * never freed.
+ */
 bool harness_feature(const char *feature, const char **ret_reason);
 
 #endif
