@@ -3,6 +3,8 @@
 #include "tests/harness.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -219,6 +221,15 @@ static int list(const struct test *tests, size_t n)
 	return 0;
 }
 
+/*
+ * Check's handler of SIGALRM kills the process group of its child, which in a
+ * child of that child would be its own: alarm() there is to end it alone.
+ */
+static void forget_alarm(void)
+{
+	signal(SIGALRM, SIG_DFL);
+}
+
 static const char *program_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -240,6 +251,7 @@ int harness_main(int argc, char **argv, const struct test *tests, size_t n)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	read_scale();
 	read_seed();
+	pthread_atfork(NULL, NULL, forget_alarm);
 	printf("SEED %s %llu\n", program, (unsigned long long)seed);
 	verdict = mmap(NULL, sizeof(*verdict), PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
