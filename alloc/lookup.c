@@ -67,6 +67,29 @@ static struct ferry_arena **leaf_word(uintptr_t r, uintptr_t addr)
 			->arena[addr >> GRANULE_BITS & ((1u << LEAF_BITS) - 1)];
 }
 
+/*
+ * ThreadSanitizer does not see what orders a section before the end of a
+ * grace period: liburcu is not built with it, and the order comes from
+ * membarrier(2). It is told here.
+ */
+#if defined(__SANITIZE_THREAD__) /* gcc */
+#define WITH_TSAN 1
+#elif defined(__has_feature)
+#define WITH_TSAN __has_feature(thread_sanitizer) /* clang */
+#else
+#define WITH_TSAN 0
+#endif
+
+#if WITH_TSAN
+#include <sanitizer/tsan_interface.h>
+static char grace;
+#define section_ends() __tsan_release(&grace)
+#define grace_ends()   __tsan_acquire(&grace)
+#else
+#define section_ends() ((void)0)
+#define grace_ends()   ((void)0)
+#endif
+
 void ferry_lookup_begin(void)
 {
 	urcu_bp_read_lock();
@@ -74,6 +97,7 @@ void ferry_lookup_begin(void)
 
 void ferry_lookup_end(void)
 {
+	section_ends();
 	urcu_bp_read_unlock();
 }
 
@@ -206,6 +230,7 @@ void ferry__lookup_retire(struct ferry_arena *arena)
 	if (!batch)
 		return;
 	urcu_bp_synchronize_rcu();
+	grace_ends();
 	for (; batch; batch = next) {
 		next = batch->next_dead;
 		ferry__arena_free(batch);

@@ -60,7 +60,7 @@ static void make_room(void)
 	char *hole = map_anon(1024 * MIB);
 
 	munmap(hole, 1024 * MIB);
-	roomy = hole + 2 * MIB;
+	roomy = hole + 512 * MIB;
 	table = ferry__sys_linux;
 	table.mmap = mmap_roomy;
 	ferry__sys = &table;

@@ -292,6 +292,7 @@ START_TEST(forks_while_others_work_leave_a_usable_child)
 	struct ferry_arena *a = make(2 * MIB);
 	size_t i, n = harness_scaled(40);
 	pthread_t thread[2];
+	void *rounds;
 	pid_t child;
 
 	pthread_create(&thread[0], NULL, busy, a);
@@ -304,7 +305,8 @@ START_TEST(forks_while_others_work_leave_a_usable_child)
 	}
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread[0], NULL);
-	pthread_join(thread[1], NULL);
+	pthread_join(thread[1], &rounds);
+	free(rounds);
 	ferry_arena_destroy(a);
 }
 END_TEST
