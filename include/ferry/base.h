@@ -90,7 +90,7 @@ enum ferry_reason {
 	FERRY_REASON_CHANGING,	 /* mappings kept changing till the deadline */
 	FERRY_REASON_CANCELLED,	 /* the caller asked to stop */
 	FERRY_REASON_HUGE_SPLIT, /* a huge page could not be kept whole */
-	FERRY_REASON_IN_USE, /* there can be only one, and there is one */
+	FERRY_REASON_IN_USE,	 /* there can be only one, and there is one */
 	FERRY_REASON_MAX
 };
 
