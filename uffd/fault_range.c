@@ -120,8 +120,8 @@ static struct ferry__fault_range *find(const struct table *table,
 
 	if (i == table->n || table->entries[i].start > addr)
 		return NULL;
-	/* T2: acquire, pairs with publish() and remove_locked(). */
-	return __atomic_load_n(&table->entries[i].range, __ATOMIC_ACQUIRE);
+	/* T2: sequentially consistent, against remove_locked(), as T3. */
+	return __atomic_load_n(&table->entries[i].range, __ATOMIC_SEQ_CST);
 }
 
 void ferry__fault_leave(const struct ferry__fault_visit *visit)

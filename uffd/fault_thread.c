@@ -34,6 +34,9 @@
 /* Messages read at once by a lone handler; several share them. */
 #define BATCH 16
 
+/* Batches read before the order to stop is looked for. */
+#define ROUNDS 64
+
 struct ferry__fault_worker {
 	pthread_t thread;
 	struct ferry_fault_service *service;
@@ -141,19 +144,31 @@ static void on_messages(const struct ferry_fault_service *service,
 
 /* --- the thread ---------------------------------------------------------- */
 
-/*
- * Reads once: most often there is one message, and asking poll(2) next saves
- * a read that would find nothing.
- */
-static void read_messages(const struct ferry_fault_service *service, int fd)
+/* Reads and serves one batch; false when there was nothing to read. */
+static bool read_batch(const struct ferry_fault_service *service, int fd)
 {
 	size_t batch = service->threads < BATCH ? BATCH / service->threads : 1;
 	struct ferry__uffd_msg msgs[BATCH];
 	ssize_t n;
 
 	n = ferry__sys->read(fd, msgs, batch * sizeof(msgs[0]));
-	if (n > 0)
-		on_messages(service, msgs, (size_t)n / sizeof(msgs[0]));
+	if (n <= 0)
+		return false;
+	on_messages(service, msgs, (size_t)n / sizeof(msgs[0]));
+	return true;
+}
+
+/*
+ * Until nothing is left, so that a thread which faults again at once finds
+ * this one awake; but not for ever, as there may be an order to stop.
+ */
+static void read_messages(const struct ferry_fault_service *service, int fd)
+{
+	unsigned int i;
+
+	for (i = 0; i < ROUNDS; i++)
+		if (!read_batch(service, fd))
+			return;
 }
 
 static void *run(void *arg)

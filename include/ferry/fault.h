@@ -19,8 +19,8 @@ enum ferry_fault_mode {
 	 * touch an absent page fail with EFAULT (see ferry_fault_resolve()),
 	 * and a thread that has SIGBUS blocked is killed by the kernel when
 	 * it touches one. The handler runs on the alternate signal stack of
-	 * threads that have one: give it room for the supplier beyond
-	 * MINSIGSTKSZ, 8 KiB at least.
+	 * threads that have one: give it 8 KiB beyond MINSIGSTKSZ, and
+	 * what the supplier needs.
 	 */
 	FERRY_FAULT_SIGBUS = 1,
 	/*
