@@ -387,45 +387,96 @@ static void child_of_a_fork_starts_anew(enum ferry_fault_mode mode)
 }
 BOTH_MODES(child_of_a_fork_starts_anew)
 
+/* In a child: nothing that the threads of the parent were at is in the way. */
+static void serve_in_child(void)
+{
+	struct ferry_fault_params params =
+		FERRY_INIT(struct ferry_fault_params);
+	struct ferry_fault_service *mine;
+
+	ferry_fault_service_destroy(s.service);
+	params.mode = FERRY_FAULT_SIGBUS;
+	require(!ferry_fault_service_create(&params, NULL, &mine));
+	require(!ferry_fault_attach(mine, s.dst, s.len, served_supply, &s,
+				    NULL));
+	require(page_holds(s.dst, 1));
+	ferry_fault_service_destroy(mine);
+	_exit(0);
+}
+
 static void *fork_often(void *arg)
 {
+	size_t i, n = harness_scaled(100);
 	int status;
 	pid_t pid;
 
 	(void)arg;
-	while (!load(&finished)) {
+	for (i = 0; i < n; i++) {
 		pid = fork();
 		EXPECT(pid >= 0);
-		if (!pid) {
-			ferry_fault_service_destroy(s.service);
-			_exit(0);
-		}
+		if (!pid)
+			serve_in_child();
 		EXPECT(waitpid(pid, &status, 0) == pid);
 		EXPECT(!status);
 	}
+	store(&finished, true);
 	return NULL;
 }
 
-/* The lock of the table must be free in a child, whatever others do. */
-START_TEST(fork_amid_attach_and_detach_is_safe)
+/* Is in a look-up most of the time. */
+static void *look_up_all_the_time(void *arg)
 {
-	size_t i, n = harness_scaled(400);
-	pthread_t thread;
+	(void)arg;
+	while (!load(&finished))
+		EXPECT(!ferry_fault_resolve(s.service, s.dst));
+	return NULL;
+}
+
+START_TEST(fork_amid_look_ups_attach_and_detach_is_safe)
+{
+	pthread_t forker, looker;
 
 	served_start(&s, FERRY_FAULT_SIGBUS, 8, 1);
-	thread = start_thread(fork_often, NULL);
-	for (i = 0; i < n; i++) {
+	touch(s.dst);
+	forker = start_thread(fork_often, NULL);
+	looker = start_thread(look_up_all_the_time, NULL);
+	while (!load(&finished)) {
 		served_add(&other, &s, 1);
 		touch(other.dst);
 		served_detach(&other);
 		munmap(other.src, other.len);
 		munmap(other.dst, other.len);
 	}
-	store(&finished, true);
-	join(thread);
+	join(forker);
+	join(looker);
 	served_stop(&s);
 }
 END_TEST
+
+/* Look-ups of one range while the table is replaced for others. */
+static void look_ups_go_on_while_others_come_and_go(enum ferry_fault_mode mode)
+{
+	size_t i, n = harness_scaled(3000);
+	pthread_t lookers[2];
+
+	served_start(&s, mode, 8, 1);
+	touch(s.dst);
+	for (i = 0; i < ARRAY_SIZE(lookers); i++)
+		lookers[i] = start_thread(look_up_all_the_time, NULL);
+	served_add(&other, &s, 2);
+	for (i = 0; i < n; i++) {
+		served_detach(&other);
+		ck_assert_int_eq(ferry_fault_attach(other.service, other.dst,
+						    other.len, served_supply,
+						    &other, NULL),
+				 0);
+	}
+	store(&finished, true);
+	for (i = 0; i < ARRAY_SIZE(lookers); i++)
+		join(lookers[i]);
+	served_stop(&s);
+}
+BOTH_MODES(look_ups_go_on_while_others_come_and_go)
 
 static const struct test tests[] = {
 	TEST_BOTH(memory_is_ordinary_after_detach),
@@ -439,7 +490,8 @@ static const struct test tests[] = {
 	TEST_BOTH(services_come_and_go_under_fire),
 	TEST(unmapped_range_can_be_detached, "userfaultfd"),
 	TEST_BOTH(child_of_a_fork_starts_anew),
-	TEST(fork_amid_attach_and_detach_is_safe, "sigbus"),
+	TEST(fork_amid_look_ups_attach_and_detach_is_safe, "sigbus"),
+	TEST_BOTH(look_ups_go_on_while_others_come_and_go),
 };
 
 int main(int argc, char **argv)

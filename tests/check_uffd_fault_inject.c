@@ -28,6 +28,11 @@ static struct served s;
 	}                                                                      \
 	END_TEST
 
+/* Where nothing is moved. */
+#define TEST_BOTH_COPYING(name)                                                \
+	TEST(name##_in_sigbus_mode, "sigbus"),                                 \
+		TEST(name##_in_thread_mode, "userfaultfd")
+
 #define TEST_BOTH(name)                                                        \
 	TEST(name##_in_sigbus_mode, "move,sigbus"),                            \
 		TEST(name##_in_thread_mode, "move")
@@ -380,8 +385,8 @@ static const struct test tests[] = {
 	TEST_BOTH(busy_page_in_the_window_only_is_copied),
 	TEST_BOTH(page_that_another_brought_will_do),
 	TEST_BOTH(source_taken_once_is_asked_for_again),
-	TEST_BOTH(want_of_memory_is_waited_out),
-	TEST_BOTH(short_copy_is_continued),
+	TEST_BOTH_COPYING(want_of_memory_is_waited_out),
+	TEST_BOTH_COPYING(short_copy_is_continued),
 	TEST(lasting_errors_end_in_a_refusal, "move,sigbus"),
 	TEST(refused_page_loses_its_access_where_poison_is_unknown,
 	     "userfaultfd"),
