@@ -69,11 +69,6 @@ static int put_away_and_look(struct ferry_fault_service *service,
 	    ferry_move(uffd, aside, table, len, NULL, NULL))
 		return 1;
 	wrong = wrong_words(table, 100);
-	ferry_fault_service_stats(service, &stats);
-	printf("%llu faults brought %llu of %d pages home, %zu words wrong\n",
-	       (unsigned long long)stats.faults,
-	       (unsigned long long)(stats.pages_moved + stats.pages_copied),
-	       PAGES, wrong);
 	/*
 	 * Before the service ends, the rest comes home: pages that are absent
 	 * from then on would read as zero.
@@ -82,6 +77,11 @@ static int put_away_and_look(struct ferry_fault_service *service,
 	if (ferry_move(uffd, table, aside, len, &whole, NULL) ||
 	    ferry_fault_detach(service, table, len))
 		return 1;
+	ferry_fault_service_stats(service, &stats);
+	printf("%llu faults brought %llu of %d pages home, %zu words wrong\n",
+	       (unsigned long long)stats.faults,
+	       (unsigned long long)(stats.pages_moved + stats.pages_copied),
+	       PAGES, wrong);
 	return wrong || wrong_words(table, 1);
 }
 
