@@ -213,7 +213,7 @@ static bool merged(void)
 {
 	int i;
 
-	for (i = 0; i < 2000; i++) {
+	for (i = 0; i < 12000; i++) {
 		if (read_long("/proc/self/ksm_merging_pages") >= MOVING_PAGES)
 			return true;
 		usleep(5000);
@@ -236,7 +236,7 @@ START_TEST(merged_pages_are_made_exclusive)
 	    !system_hold_value(&hold[2], "/sys/kernel/mm/ksm/run", "1"))
 		SKIP("ksm", "KSM cannot be started");
 	if (!merged())
-		SKIP("ksm", "the pages were not merged in ten seconds");
+		SKIP("ksm", "the pages were not merged in a minute");
 	ck_assert_int_eq(moving_move_all(), -EBUSY);
 	ck_assert_int_eq(moving.res.reason, FERRY_REASON_BUSY);
 	moving.params.busy = FERRY_BUSY_EXCLUSIVE;

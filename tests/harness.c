@@ -147,7 +147,7 @@ static void report_failures(SRunner *runner, const char *name)
 /* Runs one test in a process of its own; returns true unless it failed. */
 static bool run_in_check(const struct test *test, const char *name)
 {
-	double seconds = test->seconds > 0 ? test->seconds : 60;
+	double seconds = test->seconds > 0 ? test->seconds : 120;
 	Suite *suite = suite_create("ferry");
 	TCase *tc = tcase_create(name);
 	SRunner *runner;

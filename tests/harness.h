@@ -67,7 +67,7 @@ struct test {
 	const char *needs;	/* features, comma-separated, or NULL */
 	void (*setup)(void);	/* runs in the test's own process, or NULL */
 	void (*teardown)(void);
-	double seconds; /* time limit before scaling; 0: 60 */
+	double seconds; /* time limit before scaling; 0: 120 */
 };
 
 /* The test @name, which needs the features @needs (a string or NULL). */
