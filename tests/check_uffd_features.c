@@ -299,6 +299,26 @@ START_TEST(a_filter_that_lets_moves_through)
 }
 END_TEST
 
+/* The probe must not be a fork: that would make every page immovable. */
+START_TEST(probing_under_a_filter_leaves_pages_movable)
+{
+	struct ferry_move_result res = FERRY_INIT(struct ferry_move_result);
+	char *src = map_anon(page_size()), *dst = map_anon(page_size());
+	struct ferry_uffd *uffd;
+
+	fill_pages(src, page_size(), 1);
+	filter_move(SECCOMP_RET_ALLOW);
+	ck_assert_int_eq(ferry_uffd_open(NULL, NULL, &uffd), 0);
+	ck_assert_int_eq(ferry_uffd_register(uffd, dst, page_size(),
+					     FERRY_REGISTER_MISSING, NULL),
+			 0);
+	ck_assert_int_eq(ferry_move(uffd, dst, src, page_size(), NULL, &res),
+			 0);
+	ck_assert_int_eq(res.method, FERRY_METHOD_MOVE);
+	assert_pages(dst, page_size(), 1);
+}
+END_TEST
+
 /* Only after the handle was opened: the first move finds out. */
 START_TEST(a_filter_installed_later)
 {
@@ -324,6 +344,7 @@ static const struct test tests[] = {
 	TEST(a_filter_that_sends_sigsys, "move,seccomp"),
 	TEST(a_filter_that_kills, "move,seccomp"),
 	TEST(a_filter_that_lets_moves_through, "move,seccomp"),
+	TEST(probing_under_a_filter_leaves_pages_movable, "move,seccomp"),
 	TEST(a_filter_installed_later, "move,seccomp"),
 };
 

@@ -160,16 +160,19 @@ END_TEST
 
 START_TEST(too_many_open_files)
 {
-	struct rlimit limit;
+	struct rlimit limit, old;
 	int fd = dup(0);
 
 	ck_assert_int_ge(fd, 0);
 	close(fd);
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+	limit = old;
 	limit.rlim_cur = (rlim_t)fd;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	assert_fails(FERRY_UFFD_USER_MODE, -EMFILE,
 		     FERRY_REASON_DESCRIPTOR_LIMIT);
+	/* What ends the test wants to open files. */
+	setrlimit(RLIMIT_NOFILE, &old);
 }
 END_TEST
 

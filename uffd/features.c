@@ -14,10 +14,6 @@
 #include "uffd/handle.h"
 #include "uffd/uapi.h"
 
-/* Codes of the probe in a child; below 128, which stands for a signal. */
-#define PROBE_OK      0
-#define PROBE_UNKNOWN 127
-
 /* --- the move ------------------------------------------------------------ */
 
 static int map_pages(size_t n, void **ret_addr)
@@ -25,43 +21,6 @@ static int map_pages(size_t n, void **ret_addr)
 	return ferry__sys->mmap(NULL, n * ferry__page_size,
 				PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, ret_addr);
-}
-
-/* Moves the page at @page over the one after it; @fd is negotiated. */
-static int move_neighbour(int fd, char *page)
-{
-	struct ferry__uffdio_register reg = {
-		.range = { (uintptr_t)page + ferry__page_size,
-			   ferry__page_size },
-		.mode = FERRY__REGISTER_MISSING,
-	};
-	struct ferry__uffdio_move move = {
-		.dst = reg.range.start,
-		.src = (uintptr_t)page,
-		.len = ferry__page_size,
-	};
-	int r;
-
-	r = ferry__sys->ioctl(fd, FERRY__UFFDIO_REGISTER, &reg);
-	if (r < 0)
-		return r;
-	r = ferry__sys->ioctl(fd, FERRY__UFFDIO_MOVE, &move);
-	return r < 0 ? r : 0;
-}
-
-static int move_one_page(int fd)
-{
-	void *page;
-	int r;
-
-	r = map_pages(2, &page);
-	if (r)
-		return r;
-	/* A child of a process without exclusive pages writes its own. */
-	*(volatile char *)page = 1;
-	r = move_neighbour(fd, page);
-	ferry__sys->munmap(page, 2 * ferry__page_size);
-	return r;
 }
 
 static int open_any(uint64_t *ret_offered)
@@ -84,6 +43,69 @@ static int open_any(uint64_t *ret_offered)
 	return r;
 }
 
+/* One move, and what came of it. */
+struct attempt {
+	int fd;
+	struct ferry__uffdio_move move;
+	int result;
+};
+
+static int attempt_move(void *arg)
+{
+	struct attempt *attempt = arg;
+
+	attempt->result = ferry__sys->ioctl(attempt->fd, FERRY__UFFDIO_MOVE,
+					    &attempt->move);
+	return 0;
+}
+
+/*
+ * Moves the page at @page over the one after it. Where system calls are
+ * filtered it is done in a child that may be killed for it, and only that:
+ * the child shares our memory, so the move is the same.
+ */
+static int move_neighbour(int fd, char *page)
+{
+	struct ferry__uffdio_register reg = {
+		.range = { (uintptr_t)page + ferry__page_size,
+			   ferry__page_size },
+		.mode = FERRY__REGISTER_MISSING,
+	};
+	struct attempt attempt = {
+		.fd = fd,
+		.move = { .dst = reg.range.start,
+			  .src = (uintptr_t)page,
+			  .len = ferry__page_size },
+		.result = -EPERM, /* until the child has lived to say else */
+	};
+	int r;
+
+	r = ferry__sys->ioctl(fd, FERRY__UFFDIO_REGISTER, &reg);
+	if (r < 0)
+		return r;
+	if (ferry__filtered())
+		r = ferry__sys->try_in_child(attempt_move, &attempt);
+	else
+		r = attempt_move(&attempt);
+	if (r)
+		return r;
+	return attempt.result < 0 ? attempt.result : 0;
+}
+
+static int move_one_page(int fd)
+{
+	void *page;
+	int r;
+
+	r = map_pages(2, &page);
+	if (r)
+		return r;
+	*(volatile char *)page = 1;
+	r = move_neighbour(fd, page);
+	ferry__sys->munmap(page, 2 * ferry__page_size);
+	return r;
+}
+
 static int try_move(void)
 {
 	uint64_t offered;
@@ -95,23 +117,6 @@ static int try_move(void)
 	r = offered & FERRY_FEATURE_MOVE ? move_one_page(fd) : -EOPNOTSUPP;
 	ferry__sys->close(fd);
 	return r;
-}
-
-static int try_move_and_exit(void)
-{
-	int r = -try_move();
-
-	return r >= 0 && r < PROBE_UNKNOWN ? r : PROBE_UNKNOWN;
-}
-
-/* A filter may kill: let it kill a child. */
-static int try_move_in_child(void)
-{
-	int r = ferry__sys->try_in_child(try_move_and_exit);
-
-	if (r < 0)
-		return r;
-	return r > PROBE_UNKNOWN ? -EPERM : -r;
 }
 
 bool ferry__filtered(void)
@@ -133,7 +138,7 @@ bool ferry__filtered(void)
 
 int ferry__probe_move(enum ferry_reason *ret_reason)
 {
-	int r = ferry__filtered() ? try_move_in_child() : try_move();
+	int r = try_move();
 
 	*ret_reason = FERRY_REASON_NONE;
 	/* MOVE itself never answers these. */

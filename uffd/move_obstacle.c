@@ -121,7 +121,7 @@ static int at_present(struct ferry__mover *m)
 static size_t busy_unit(const struct ferry__mover *m)
 {
 	uintptr_t at = m->src + m->pos, start, end;
-	size_t huge = ferry__huge_size();
+	size_t huge = m->uffd->huge_size;
 
 	if (!huge || at & (huge - 1) || ferry__mover_left(m) < huge ||
 	    ferry__mover_wants(m, FERRY_MOVE_SPLIT_BUSY))

@@ -200,27 +200,43 @@ static int linux_getpid(void)
 	return (int)getpid();
 }
 
-static int linux_try_in_child(int (*fn)(void))
-{
-	int status, r;
-	long pid;
+#define CHILD_STACK ((size_t)64 << 10)
 
-	/*
-	 * No exit signal, so that neither a SIGCHLD handler nor a wait for
-	 * any child of the host's meets it; hence __WALL. All arguments are
-	 * zero, so their order, which differs by architecture, does not matter.
-	 */
-	pid = syscall(SYS_clone, 0l, 0l, 0l, 0l, 0l);
-	if (!pid)
-		_exit(fn());
-	if (pid < 0)
-		return -errno;
+/* Waits for a child without exit signal, hence __WALL. */
+static int wait_for_child(pid_t pid)
+{
+	int r;
+
 	do
-		r = edge(waitpid((pid_t)pid, &status, __WALL));
+		r = edge(waitpid(pid, NULL, __WALL));
 	while (r == -EINTR);
-	if (r < 0)
+	return r < 0 ? r : 0;
+}
+
+/*
+ * As vfork(2), on a stack of its own. All signals are blocked, so that no
+ * handler of the host's runs in the child; one that the kernel forces on it
+ * (SIGSYS) kills it then.
+ */
+static int linux_try_in_child(int (*fn)(void *), void *arg)
+{
+	sigset_t all, old;
+	void *stack = NULL;
+	int r;
+
+	r = linux_mmap(NULL, CHILD_STACK, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, &stack);
+	if (r)
 		return r;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = edge(clone(fn, (char *)stack + CHILD_STACK, CLONE_VM | CLONE_VFORK,
+		       arg));
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r > 0)
+		r = wait_for_child(r);
+	munmap(stack, CHILD_STACK);
+	return r;
 }
 
 static int linux_release(char *buf, size_t size)

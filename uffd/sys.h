@@ -64,11 +64,13 @@ struct ferry__sys {
 	int (*gettid)(void);
 	int (*getpid)(void);
 	/*
-	 * Runs @fn in a forked child that the host does not notice (no
-	 * SIGCHLD, no atfork handlers). Returns its exit status, 128 and the
-	 * number of the signal that killed it, or a negative errno.
+	 * Calls @fn(@arg) in a child process that shares this memory, for a
+	 * call that may be answered with death. The host does not notice: no
+	 * SIGCHLD, no handlers, and no page is shared copy-on-write, which
+	 * would make it immovable. Returns 0 when the child has ended in
+	 * whatever way, or a negative errno.
 	 */
-	int (*try_in_child)(int (*fn)(void));
+	int (*try_in_child)(int (*fn)(void *), void *arg);
 	/* The kernel's release, as uname -r prints it; cut to @size. */
 	int (*release)(char *buf, size_t size);
 
