@@ -38,5 +38,6 @@ noinst_LTLIBRARIES += %D%/libuffd.la
 %C%_libuffd_la_SOURCES += %D%/dirty_soft.c
 %C%_libuffd_la_SOURCES += %D%/dirty_wp_async.c
 %C%_libuffd_la_SOURCES += %D%/dirty_wp_sync.c
+EXTRA_DIST += %D%/DESIGN.md
 EXTRA_DIST += %D%/DESIGN-dirty.md
 EXTRA_DIST += %D%/DESIGN-fault.md

@@ -71,8 +71,9 @@ struct ferry_move_params {
 	uint32_t flags; /* FERRY_MOVE_* */
 	enum ferry_busy busy;
 	/*
-	 * Time in nanoseconds from the call for waiting on busy pages and
-	 * changing mappings; 0: one second. Moving itself is not bounded.
+	 * Time in nanoseconds for waiting on busy pages and changing mappings,
+	 * from the first wait of the call; 0: one second. Moving itself is
+	 * not bounded.
 	 */
 	uint64_t deadline_ns;
 	/* Polled between system calls; set to stop early. NULL: never. */
@@ -140,7 +141,9 @@ struct ferry_move_result {
  *  -ENOENT	HOLE in the source without FERRY_MOVE_HOLES, or UNMAPPED
  *  -EEXIST	PRESENT: destination has a page; OVERLAP upward
  *  -EBUSY	BUSY: policy exhausted
- *  -EXDEV	FERRY_MOVE_KEEP_HUGE and it would be split
+ *  -EXDEV	HUGE_SPLIT: FERRY_MOVE_KEEP_HUGE and it would be split, or
+ *		was: a page table that hides at the destination shows only
+ *		then, and the huge page that met it is within done
  *  -EAGAIN	CHANGING: mappings kept changing till the deadline
  *  -EFAULT	GUARD: poisoned page or guard marker at the source
  *  -ECANCELED	CANCELLED by params->cancel
