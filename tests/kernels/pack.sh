@@ -8,7 +8,7 @@
 #
 # INIT is a static program that becomes /init; a PROGRAM is a path below
 # BUILD-TREE and becomes /ferry/PROGRAM. Environment: FERRY_PROGRAM_SECONDS,
-# the time limit of each (default 120, of the guest's clock).
+# the time limit of each (default 240, of the guest's clock).
 # LIBTOOL (default: the build tree's) finds what a libtool wrapper stands for.
 set -eu
 
@@ -70,7 +70,7 @@ cp "$init" "$stage/init"
 for entry in "$@"; do
 	program=${entry%%,*}
 	add_program "$tree/$program" "$stage/ferry/$program"
-	echo "${FERRY_PROGRAM_SECONDS:-120} $(echo "$entry" | tr , ' ')" \
+	echo "${FERRY_PROGRAM_SECONDS:-240} $(echo "$entry" | tr , ' ')" \
 		>> "$stage/ferry/programs"
 done
 grep -v '^#' "$here/tools" | while read -r name; do
