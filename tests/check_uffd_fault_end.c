@@ -15,32 +15,6 @@
 
 static struct served s;
 
-#define BOTH_MODES(name)                                                       \
-	START_TEST(name##_in_sigbus_mode)                                      \
-	{                                                                      \
-		name(FERRY_FAULT_SIGBUS);                                      \
-	}                                                                      \
-	END_TEST                                                               \
-	START_TEST(name##_in_thread_mode)                                      \
-	{                                                                      \
-		name(FERRY_FAULT_THREAD);                                      \
-	}                                                                      \
-	END_TEST
-
-#define TEST_BOTH(name)                                                        \
-	TEST(name##_in_sigbus_mode, "sigbus"),                                 \
-		TEST(name##_in_thread_mode, "userfaultfd")
-
-static char touch(const char *addr)
-{
-	return *(const volatile char *)addr;
-}
-
-static bool is_zero(const char *addr, size_t len)
-{
-	return !addr[0] && !memcmp(addr, addr + 1, len - 1);
-}
-
 static pthread_t start_thread(void *(*fn)(void *), void *arg)
 {
 	pthread_t thread;

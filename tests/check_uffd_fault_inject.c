@@ -16,31 +16,9 @@
 
 static struct served s;
 
-#define BOTH_MODES(name)                                                       \
-	START_TEST(name##_in_sigbus_mode)                                      \
-	{                                                                      \
-		name(FERRY_FAULT_SIGBUS);                                      \
-	}                                                                      \
-	END_TEST                                                               \
-	START_TEST(name##_in_thread_mode)                                      \
-	{                                                                      \
-		name(FERRY_FAULT_THREAD);                                      \
-	}                                                                      \
-	END_TEST
-
-/* Where nothing is moved. */
-#define TEST_BOTH_COPYING(name)                                                \
-	TEST(name##_in_sigbus_mode, "sigbus"),                                 \
-		TEST(name##_in_thread_mode, "userfaultfd")
-
-#define TEST_BOTH(name)                                                        \
+#define TEST_BOTH_MOVING(name)                                                 \
 	TEST(name##_in_sigbus_mode, "move,sigbus"),                            \
 		TEST(name##_in_thread_mode, "move")
-
-static char touch(const char *addr)
-{
-	return *(const volatile char *)addr;
-}
 
 static struct inject_rule strike(unsigned long request, int error,
 				 uint64_t count)
@@ -379,14 +357,14 @@ START_TEST(interrupted_handler_thread_goes_on)
 END_TEST
 
 static const struct test tests[] = {
-	TEST_BOTH(changing_mappings_are_waited_out),
-	TEST_BOTH(changing_for_long_is_touched_again),
-	TEST_BOTH(busy_page_is_copied),
-	TEST_BOTH(busy_page_in_the_window_only_is_copied),
-	TEST_BOTH(page_that_another_brought_will_do),
-	TEST_BOTH(source_taken_once_is_asked_for_again),
-	TEST_BOTH_COPYING(want_of_memory_is_waited_out),
-	TEST_BOTH_COPYING(short_copy_is_continued),
+	TEST_BOTH_MOVING(changing_mappings_are_waited_out),
+	TEST_BOTH_MOVING(changing_for_long_is_touched_again),
+	TEST_BOTH_MOVING(busy_page_is_copied),
+	TEST_BOTH_MOVING(busy_page_in_the_window_only_is_copied),
+	TEST_BOTH_MOVING(page_that_another_brought_will_do),
+	TEST_BOTH_MOVING(source_taken_once_is_asked_for_again),
+	TEST_BOTH(want_of_memory_is_waited_out),
+	TEST_BOTH(short_copy_is_continued),
 	TEST(lasting_errors_end_in_a_refusal, "move,sigbus"),
 	TEST(refused_page_loses_its_access_where_poison_is_unknown,
 	     "userfaultfd"),

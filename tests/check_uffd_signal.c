@@ -22,11 +22,6 @@
 
 static struct served s;
 
-static char touch(const char *addr)
-{
-	return *(const volatile char *)addr;
-}
-
 /* A page beyond the end of its file: touching it raises the host's SIGBUS. */
 static char *page_beyond_file(void)
 {

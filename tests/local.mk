@@ -17,6 +17,7 @@ CHECK_UFFD += %D%/check_uffd_eligible
 CHECK_UFFD += %D%/check_uffd_fault
 CHECK_UFFD += %D%/check_uffd_fault_end
 CHECK_UFFD += %D%/check_uffd_fault_inject
+CHECK_UFFD += %D%/check_uffd_fault_window
 CHECK_UFFD += %D%/check_uffd_harness
 CHECK_UFFD += %D%/check_uffd_inject
 CHECK_UFFD += %D%/check_uffd_move

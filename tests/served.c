@@ -2,9 +2,19 @@
 /* A range under a fault service, for tests. */
 #include "tests/served.h"
 
-#include <check.h>
+#include <string.h>
 
 #include "tests/memory.h"
+
+char touch(const char *addr)
+{
+	return *(const volatile char *)addr;
+}
+
+bool is_zero(const char *addr, size_t len)
+{
+	return !addr[0] && !memcmp(addr, addr + 1, len - 1);
+}
 
 static struct {
 	const char *what; /* NULL until something is noted */

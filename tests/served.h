@@ -11,6 +11,8 @@
 
 #include <ferry/fault.h>
 
+#include "tests/harness.h"
+
 struct served {
 	struct ferry_fault_service *service;
 	char *src, *dst;
@@ -46,6 +48,30 @@ struct ferry_fault_stats served_stop(struct served *s);
 struct ferry_fault_stats served_stats(const struct served *s);
 void served_answer(struct served *s, enum ferry_supply_kind kind);
 unsigned long served_asked(const struct served *s);
+
+/* The same test in both modes, from a function that takes the mode. */
+#define BOTH_MODES(name)                                                       \
+	START_TEST(name##_in_sigbus_mode)                                      \
+	{                                                                      \
+		name(FERRY_FAULT_SIGBUS);                                      \
+	}                                                                      \
+	END_TEST                                                               \
+	START_TEST(name##_in_thread_mode)                                      \
+	{                                                                      \
+		name(FERRY_FAULT_THREAD);                                      \
+	}                                                                      \
+	END_TEST
+
+/* Its two entries in the table of tests. */
+#define TEST_BOTH(name)                                                        \
+	TEST(name##_in_sigbus_mode, "sigbus"),                                 \
+		TEST(name##_in_thread_mode, "userfaultfd")
+
+/* Touches a page and says what is in its byte at @addr. */
+char touch(const char *addr);
+
+/* Are all bytes zero? Touches them. */
+bool is_zero(const char *addr, size_t len);
 
 /*
  * For suppliers and for threads of a test, where nothing of Check may be
