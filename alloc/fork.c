@@ -21,6 +21,8 @@
 
 #include <pthread.h>
 
+#include "uffd/fault.h"
+
 static void prepare_arena(struct ferry_arena *arena)
 {
 	pthread_mutex_lock(&arena->lock);
@@ -63,8 +65,14 @@ static void child(void)
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int once_result;
 
+/*
+ * Handlers that prepare for a fork run last registered first. Growing attaches
+ * to a service with the arena's lock held, so the services' lock comes after
+ * ours: their handlers must be registered before.
+ */
 static void register_handlers(void)
 {
+	ferry__fault_own_table();
 	once_result = -pthread_atfork(prepare, parent, child);
 }
 

@@ -10,6 +10,7 @@
 #include "alloc/alloc-internal.h"
 #include "tests/inject.h"
 #include "tests/memory.h"
+#include "tests/system.h"
 #include "uffd/uapi.h"
 
 #define MIB ((size_t)1 << 20)
@@ -267,6 +268,46 @@ START_TEST(statistics_count_many_runs_once)
 }
 END_TEST
 
+/* Once by PAGEMAP_SCAN, once without: both see pages that are in swap. */
+static void count_swapped(struct ferry_arena *arena)
+{
+	struct ferry_arena_stats st = stats_of(arena);
+
+	ck_assert_uint_eq(st.resident + st.swapped, MIB);
+	ck_assert_uint_gt(st.swapped, 0);
+	ck_assert_uint_eq(st.huge, 0);
+}
+
+START_TEST(statistics_count_swapped_pages)
+{
+	struct inject_rule no_scan = { .call = INJECT_IOCTL,
+				       .request = FERRY__PAGEMAP_SCAN,
+				       .count = INJECT_ALWAYS,
+				       .error = ENOTTY };
+	struct ferry_arena_params p = params_of(2 * MIB);
+	struct system_hold hold;
+	struct ferry_arena *arena;
+	char *base;
+
+	if (!system_hold_swap(&hold))
+		SKIP("swap", "%s", hold.reason);
+	p.thp = FERRY_THP_NEVER;
+	arena = make(&p);
+	base = ferry_arena_base(arena);
+	ck_assert_int_eq(ferry_arena_commit(arena, 0, MIB, false), 0);
+	fill_pages(base, MIB, 1);
+	ck_assert_int_eq(madvise(base, MIB, FERRY__MADV_PAGEOUT), 0);
+	count_swapped(arena);
+	inject_start();
+	inject_add(&no_scan);
+	count_swapped(arena);
+	inject_stop();
+	assert_pages(base, MIB, 1);
+	ferry_arena_destroy(arena);
+	system_release(&hold);
+}
+END_TEST
+
 START_TEST(statistics_check_their_arguments)
 {
 	struct ferry_arena_params p = params_of(2 * MIB);
@@ -306,6 +347,7 @@ static const struct test tests[] = {
 	TEST(statistics_tell_what_is_in_memory, "thp,pagemap_scan"),
 	TEST(statistics_do_without_pagemap_scan, "thp"),
 	TEST(statistics_count_many_runs_once, "pagemap_scan"),
+	TEST(statistics_count_swapped_pages, "swap,pageout", .seconds = 300),
 	TEST(statistics_check_their_arguments, NULL),
 };
 

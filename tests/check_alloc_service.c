@@ -3,10 +3,13 @@
 #include "tests/harness.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "alloc/alloc-internal.h"
 #include "tests/memory.h"
@@ -241,6 +244,72 @@ START_TEST(service_and_supply_go_together)
 }
 END_TEST
 
+/* --- fork ----------------------------------------------------------------- */
+
+static bool stop;
+
+static void *grow_and_shrink(void *unused)
+{
+	struct ferry_arena_params p = params_of(2 * MIB);
+	struct ferry_arena *other;
+
+	(void)unused;
+	/* relaxed: a flag that says no more than "leave the loop" */
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		ck_assert_int_eq(ferry_arena_create(&p, &other), 0);
+		ck_assert_int_eq(ferry_arena_grow(other, 2 * MIB), 0);
+		ferry_arena_destroy(other);
+	}
+	return NULL;
+}
+
+static void fork_once(void)
+{
+	int status = -1;
+	pid_t child = fork();
+
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		alarm(20);
+		if (ferry_lookup(base) != arena)
+			_exit(1);
+		if (ferry_arena_commit(arena, MIB, page_size(), false))
+			_exit(2);
+		ferry_arena_destroy(arena);
+		_exit(ferry_lookup(base) ? 3 : 0);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+}
+
+/* Arenas before services: the order in which fork handlers come about. */
+static void setup_arena_first(void)
+{
+	struct ferry_arena_params p = FERRY_INIT(struct ferry_arena_params);
+	struct ferry_arena *first;
+
+	p.reserve = 2 * MIB;
+	ck_assert_int_eq(ferry_arena_create(&p, &first), 0);
+	ferry_arena_destroy(first);
+	setup();
+}
+
+START_TEST(forks_while_arenas_grow_leave_a_usable_child)
+{
+	size_t i, n = harness_scaled(150);
+	pthread_t thread;
+
+	ck_assert_int_eq(ferry_arena_commit(arena, 0, MIB, true), 0);
+	roomy = base + 128 * MIB;
+	pthread_create(&thread, NULL, grow_and_shrink, NULL);
+	for (i = 0; i < n; i++)
+		fork_once();
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	assert_pages(base, MIB, 1);
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST_FIXTURE(committed_pages_come_from_the_supply, "sigbus", setup,
 		     teardown),
@@ -264,6 +333,8 @@ static const struct test tests[] = {
 		     setup_thread, teardown),
 	TEST_FIXTURE(destroyed_arena_is_detached, "sigbus", setup, teardown),
 	TEST_FIXTURE(service_and_supply_go_together, "sigbus", setup, teardown),
+	TEST_FIXTURE(forks_while_arenas_grow_leave_a_usable_child, "sigbus",
+		     setup_arena_first, teardown),
 };
 
 int main(int argc, char **argv)
