@@ -106,6 +106,13 @@ static void linger(struct served *at, const struct ferry_fault *fault,
 	EXPECT(!load(&detached));
 }
 
+static void *touch_second(void *arg)
+{
+	(void)arg;
+	touch(s.dst + s.page);
+	return NULL;
+}
+
 static void *touch_first(void *arg)
 {
 	(void)arg;
@@ -121,21 +128,31 @@ static void *detach_it(void *arg)
 	return NULL;
 }
 
+/* Meanwhile nobody else gets in; and in the end everybody goes on. */
 static void detach_waits_for_the_supplier(enum ferry_fault_mode mode)
 {
-	pthread_t toucher, detacher;
+	struct ferry_fault_params params =
+		FERRY_INIT(struct ferry_fault_params);
+	pthread_t toucher, late, detacher;
 
+	params.mode = mode;
+	params.threads = 2;
 	s.change = linger;
-	served_start(&s, mode, 1, 1);
+	served_start_with(&s, &params, 2);
 	toucher = start_thread(touch_first, NULL);
 	wait_for(&entered);
 	detacher = start_thread(detach_it, NULL);
 	usleep(20000);
+	late = start_thread(touch_second, NULL);
+	usleep(20000);
 	ck_assert(!load(&detached));
+	ck_assert_uint_eq(served_asked(&s), 1);
 	store(&released, true);
 	join(detacher);
 	join(toucher);
+	join(late);
 	ck_assert(page_holds(s.dst, 1));
+	ck_assert(is_zero(s.dst + s.page, s.page));
 	ferry_fault_service_destroy(s.service);
 }
 BOTH_MODES(detach_waits_for_the_supplier)
@@ -397,12 +414,12 @@ static void *fork_often(void *arg)
 	return NULL;
 }
 
-/* Is in a look-up most of the time. */
+/* Is in a look-up most of the time, as the address is in no range. */
 static void *look_up_all_the_time(void *arg)
 {
 	(void)arg;
 	while (!load(&finished))
-		EXPECT(!ferry_fault_resolve(s.service, s.dst));
+		EXPECT(ferry_fault_resolve(s.service, s.src) == -ENOENT);
 	return NULL;
 }
 
@@ -427,11 +444,11 @@ START_TEST(fork_amid_look_ups_attach_and_detach_is_safe)
 }
 END_TEST
 
-/* Look-ups of one range while the table is replaced for others. */
+/* More threads than processors, so that some are preempted in a look-up. */
 static void look_ups_go_on_while_others_come_and_go(enum ferry_fault_mode mode)
 {
 	size_t i, n = harness_scaled(3000);
-	pthread_t lookers[2];
+	pthread_t lookers[4];
 
 	served_start(&s, mode, 8, 1);
 	touch(s.dst);
