@@ -120,8 +120,8 @@ struct bench_case {
 /*
  * Interleaved A/B rounds: every round runs each case once, in an order
  * shuffled anew from b->rng; the first round warms up and is not kept. Ends
- * after @rounds, or earlier when @budget_ms is used up and at least five
- * rounds are done. Samples of one round have the same index in every case
+ * after @rounds; earlier when @budget_ms is used up and five rounds are done,
+ * or five times @budget_ms and one round. Samples of one round have the same index in every case
  * that was not dropped.
  */
 void bench_rounds(struct bench *b, struct bench_case *cases, size_t n,

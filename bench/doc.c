@@ -105,7 +105,10 @@ static void target_row(struct bench_table *t, const struct bench_target *g)
 	bench_cell(t, "%s", value);
 	bench_cell(t, "%s %g %s",
 		   g->sense == BENCH_AT_MOST ? "<=" : ">=", g->limit, g->unit);
-	bench_cell(t, "%s..%s", min, max);
+	if (g->got.n)
+		bench_cell(t, "%s..%s", min, max);
+	else
+		bench_cell(t, "-");
 }
 
 struct bench_table *bench_targets_table(const struct bench_doc *doc,

@@ -63,7 +63,7 @@ struct fault_case {
 	struct bench_samples per_page; /* median of each round, ns */
 	uint64_t faults;	       /* that the service counted */
 	double q[NQUANTILES];
-	int error;
+	enum ferry_reason reason; /* why it could not be had */
 };
 
 static void supply(void *arg, const struct ferry_fault *fault,
@@ -84,11 +84,11 @@ static int start_ferry(struct fault_case *c)
 	p.mode = c->mode == SIGBUS_MODE ? FERRY_FAULT_SIGBUS
 					: FERRY_FAULT_THREAD;
 	p.around = c->window;
-	rc = ferry_fault_service_create(&p, NULL, &c->service);
+	rc = ferry_fault_service_create(&p, &c->reason, &c->service);
 	if (rc < 0)
 		return rc;
 	rc = ferry_fault_attach(c->service, c->bed->dst, c->bed->len, supply, c,
-				NULL);
+				&c->reason);
 	if (rc < 0)
 		ferry_fault_service_destroy(c->service);
 	return rc;
@@ -115,7 +115,7 @@ static int start(struct fault_case *c)
 
 	if (c->kernel)
 		return 0;
-	return c->method == FERRY ? start_ferry(c) : hand_start(&p);
+	return c->method == FERRY ? start_ferry(c) : hand_start(&p, &c->reason);
 }
 
 static int stop(struct fault_case *c)
@@ -434,16 +434,40 @@ static void plot_around(struct fault_bench *f)
 	bench_plot(f->b, p);
 }
 
+/* How many cases failed as @first did, itself included. */
+static size_t count_alike(const struct bench_case *cases, size_t first)
+{
+	const struct fault_case *c = cases[first].arg;
+	size_t n = 0;
+
+	for (size_t i = 0; i < NCASES; i++) {
+		const struct fault_case *other = cases[i].arg;
+
+		if (cases[i].error != cases[first].error ||
+		    other->reason != c->reason)
+			continue;
+		if (i < first)
+			return 0; /* said already */
+		n++;
+	}
+	return n;
+}
+
 static void say_errors(struct fault_bench *f, const struct bench_case *cases)
 {
 	for (size_t i = 0; i < NCASES; i++) {
+		const struct fault_case *c = cases[i].arg;
+		size_t n = cases[i].error ? count_alike(cases, i) : 0;
 		char *name;
 
-		if (!cases[i].error || cases[i].error == -EOPNOTSUPP)
+		if (!n || cases[i].error == -EOPNOTSUPP)
 			continue;
-		name = case_name(cases[i].arg);
-		bench_say(f->b, "%s was not measured: %s.", name,
-			  strerror(-cases[i].error));
+		name = case_name(c);
+		bench_say(f->b,
+			  "%s and %zu other measurements were not to be had: "
+			  "%s (%s).",
+			  name, n - 1, strerror(-cases[i].error),
+			  ferry_reason_string(c->reason));
 		free(name);
 	}
 }

@@ -108,7 +108,7 @@ static int start_serving(void)
 	return sigaction(SIGBUS, &act, &hand.old) < 0 ? -errno : 0;
 }
 
-int hand_start(const struct hand_params *p)
+int hand_start(const struct hand_params *p, enum ferry_reason *ret_reason)
 {
 	struct ferry_uffd_params up = FERRY_INIT(struct ferry_uffd_params);
 	int rc;
@@ -117,12 +117,12 @@ int hand_start(const struct hand_params *p)
 	hand.error = 0;
 	if (!p->thread)
 		up.flags = FERRY_UFFD_SIGBUS;
-	rc = ferry_uffd_open(&up, NULL, &hand.uffd);
+	rc = ferry_uffd_open(&up, ret_reason, &hand.uffd);
 	if (rc < 0)
 		return rc;
 	hand.fd = ferry_uffd_fd(hand.uffd);
 	rc = ferry_uffd_register(hand.uffd, p->dst, p->len,
-				 FERRY_REGISTER_MISSING, NULL);
+				 FERRY_REGISTER_MISSING, ret_reason);
 	if (rc < 0)
 		goto err_close;
 	rc = start_serving();

@@ -19,9 +19,9 @@ struct hand_params {
 
 /*
  * Begin to serve the range; one at a time. SIGBUS's handler is replaced
- * until hand_stop(). Returns 0 or a negative errno.
+ * until hand_stop(). Returns 0 or a negative errno with the reason.
  */
-int hand_start(const struct hand_params *p);
+int hand_start(const struct hand_params *p, enum ferry_reason *ret_reason);
 
 /* Returns 0, or the negative errno of the first fault that was not served. */
 int hand_stop(void);

@@ -6,7 +6,12 @@
 
 #include "bench.h"
 
+/*
+ * Rounds that are done even if the budget is used up; but not if they take
+ * PATIENCE times the budget.
+ */
 #define MIN_ROUNDS 5
+#define PATIENCE   5
 
 static bool bar_shown;
 
@@ -47,12 +52,17 @@ void bench_rounds(struct bench *b, struct bench_case *cases, size_t n,
 		  size_t rounds, uint64_t budget_ms)
 {
 	uint32_t *order = bench_alloc(n * sizeof(*order));
-	uint64_t end = bench_now() + budget_ms * 1000000;
+	uint64_t budget = budget_ms * 1000000;
+	uint64_t begin = bench_now();
 
 	for (size_t i = 0; i < n; i++)
 		order[i] = (uint32_t)i;
 	for (size_t round = 0; round <= rounds; round++) {
-		if (round > MIN_ROUNDS && bench_now() > end)
+		uint64_t spent = bench_now() - begin;
+
+		if (spent > budget &&
+		    (round > MIN_ROUNDS ||
+		     (round > 1 && spent > PATIENCE * budget)))
 			break;
 		bench_rng_shuffle(&b->rng, order, n);
 		for (size_t i = 0; i < n; i++)
