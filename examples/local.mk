@@ -9,6 +9,7 @@
 EXAMPLES =
 EXAMPLES += %D%/dirty
 EXAMPLES += %D%/arena
+EXAMPLES += %D%/compact
 EXAMPLES += %D%/eligible
 EXAMPLES += %D%/fault
 EXAMPLES += %D%/lazy
@@ -20,6 +21,8 @@ LIBS_OF_EXAMPLES = runtime/libferry.la $(PTHREAD_LIBS)
 %C%_dirty_LDADD = $(LIBS_OF_EXAMPLES)
 %C%_arena_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
 %C%_arena_LDADD = $(LIBS_OF_EXAMPLES)
+%C%_compact_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
+%C%_compact_LDADD = $(LIBS_OF_EXAMPLES)
 %C%_eligible_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
 %C%_eligible_LDADD = $(LIBS_OF_EXAMPLES)
 %C%_fault_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
