@@ -26,7 +26,7 @@
 #include "uffd/uapi.h"
 
 #define AROUND_DEFAULT	 64u
-#define SLICE_DEFAULT_NS 500000u
+#define SLICE_DEFAULT_NS 1000000u
 
 /* Mean length of runs, in pages, below which one mover at a time is best. */
 #define EXCLUSIVE_BELOW 32u
@@ -142,27 +142,42 @@ static void policy_set(struct ferry_compact *compact)
 
 /* --- taking the live runs ------------------------------------------------- */
 
-/* A growing array of runs. */
+/*
+ * A growing array of runs. It starts with address space for so many that few
+ * plans have to copy it, and the kernel to find its pages, twice.
+ */
+#define RUNS_ROOM ((size_t)1 << 18)
+
 struct runs {
 	struct ferry__live *v;
 	size_t len, room;
 };
 
-static int runs_add(struct runs *runs, struct ferry__live run)
+/* Room for @room runs in all: addresses, which cost nothing till touched. */
+static int runs_room(struct runs *runs, size_t room)
 {
-	size_t room = runs->room ? 2 * runs->room : 512;
 	void *mem;
 	int r;
 
+	r = ferry__meta_alloc(room * sizeof(*runs->v), &mem);
+	if (r < 0)
+		return r;
+	if (runs->len)
+		memcpy(mem, runs->v, runs->len * sizeof(*runs->v));
+	ferry__meta_free(runs->v, runs->room * sizeof(*runs->v));
+	runs->v = mem;
+	runs->room = room;
+	return 0;
+}
+
+static int runs_add(struct runs *runs, struct ferry__live run)
+{
+	int r;
+
 	if (runs->len == runs->room) {
-		r = ferry__meta_alloc(room * sizeof(*runs->v), &mem);
+		r = runs_room(runs, 2 * runs->room);
 		if (r < 0)
 			return r;
-		if (runs->len)
-			memcpy(mem, runs->v, runs->len * sizeof(*runs->v));
-		ferry__meta_free(runs->v, runs->room * sizeof(*runs->v));
-		runs->v = mem;
-		runs->room = room;
 	}
 	runs->v[runs->len++] = run;
 	return 0;
@@ -304,8 +319,9 @@ static int take_sources(struct ferry_compact *compact, struct runs *runs)
 {
 	struct ferry_arena *arena;
 	size_t i;
-	int r = 0;
+	int r;
 
+	r = runs_room(runs, RUNS_ROOM);
 	for (i = 0; i < compact->params.sources_len && !r; i++) {
 		arena = compact->sources[i].arena;
 		compact->pinned +=

@@ -363,13 +363,17 @@ static void window_about(const struct ferry_compact *compact, uintptr_t to,
 }
 
 /*
- * Waits for whoever moves the page: by sleeping, once. The mover learns by
- * .wanted which page is waited for.
+ * Waits for whoever moves the page: by sleeping, once, for as long as a step
+ * may take to grant the wish in .wanted. To wake up in between would serve
+ * the thread a little earlier now and then, and have its processor
+ * interrupted for each page moved while it looks.
  */
 static void wait_for_page(struct ferry_compact *compact, uintptr_t to)
 {
+	uint64_t ns = compact->exclusive ? compact->params.slice_ns : 0;
+
 	__atomic_store_n(&compact->wanted, to, __ATOMIC_RELAXED); /* C8 */
-	ferry__sys->sleep_ns(WAIT_NS);
+	ferry__sys->sleep_ns(ns > WAIT_NS ? ns : WAIT_NS);
 }
 
 /* One try to get the page at @to moved: 0, -EAGAIN (somebody else is at
