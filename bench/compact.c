@@ -272,6 +272,27 @@ static void target(struct bench *b, const char *name, const char *shape,
 	free(t.text);
 }
 
+/* Against both ways of copying: as one would write it, and the quickest. */
+static void set_ratios(struct bench *b, const struct job *jobs,
+		       const struct bench_case *cases, double speed)
+{
+	const char *when = jobs->readers ? "" : "/quiet";
+	char *name, *text;
+
+	for (size_t i = MEMCPY; i < METHODS; i++) {
+		name = bench_asprintf("ratio/%s_to_ferry%s", methods[i].name,
+				      when);
+		text = bench_asprintf("%s / Ferry%s", methods[i].text,
+				      jobs->readers ? "" : ", no readers");
+		target(b, name, jobs->shape->name, text, BENCH_AT_LEAST, speed,
+		       "x",
+		       bench_paired_ratio(&cases[i].samples,
+					  &cases[FERRY].samples));
+		free(name);
+		free(text);
+	}
+}
+
 static void set_targets(struct bench *b, const struct job *jobs,
 			const struct bench_case *cases, double speed)
 {
@@ -280,15 +301,7 @@ static void set_targets(struct bench *b, const struct job *jobs,
 	struct bench_stat st;
 
 	if (speed > 0)
-		target(b,
-		       jobs->readers ? "ratio/memcpy_to_ferry"
-				     : "ratio/memcpy_to_ferry/quiet",
-		       shape,
-		       jobs->readers ? "memcpy / Ferry, readers at work"
-				     : "memcpy / Ferry, nothing else runs",
-		       BENCH_AT_LEAST, speed, "x",
-		       bench_paired_ratio(&cases[MEMCPY].samples,
-					  &cases[FERRY].samples));
+		set_ratios(b, jobs, cases, speed);
 	if (!jobs->readers)
 		return;
 	target(b, "bytes_copied", shape, "bytes copied by Ferry", BENCH_AT_MOST,
