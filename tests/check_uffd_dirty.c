@@ -507,6 +507,17 @@ fork_neither_disturbs_nor_is_disturbed(enum ferry_dirty_provider provider)
 	untrack(&t);
 }
 
+/* The next collection of a range with a hole: done, or refused in words. */
+static bool collect_with_hole(struct tracked *t)
+{
+	void *next;
+	int r = ferry_dirty_collect(t->dirty, t->mem, t->pages * PAGE, t->runs,
+				    t->pages, &t->n, &next);
+
+	ck_assert_msg(!r || r == -EIO, "collect: %s", strerror(-r));
+	return !r;
+}
+
 static void
 unmapped_pages_do_not_hide_others(enum ferry_dirty_provider provider)
 {
@@ -516,8 +527,7 @@ unmapped_pages_do_not_hide_others(enum ferry_dirty_provider provider)
 
 	t.mem[4 * PAGE] = t.mem[30 * PAGE] = t.mem[60 * PAGE] = 2;
 	munmap(t.mem + 29 * PAGE, 3 * PAGE);
-	for (i = 0; i < 3; i++) {
-		collect(&t);
+	for (i = 0; i < 3 && collect_with_hole(&t); i++) {
 		mark_runs(&t, got);
 		ck_assert(got[4] && got[60]);
 		ck_assert(!got[5] && !got[59]);

@@ -432,45 +432,49 @@ START_TEST(absent_pages_are_tracked_without_markers)
 }
 END_TEST
 
+/* Rules stand before the handler thread starts: 1 is the trial, 2 arming. */
 START_TEST(a_writer_is_let_go_though_unprotecting_failed)
 {
 	struct inject_rule fail = { .call = INJECT_IOCTL,
 				    .request = FERRY__UFFDIO_WRITEPROTECT,
+				    .nth = 3,
 				    .count = 3,
 				    .error = ENOMEM };
 	struct ferry_dirty *dirty;
 	char *mem;
 
-	dirty = track(FERRY_DIRTY_WP_SYNC, 8, &mem);
 	inject_start();
 	inject_add(&fail);
+	dirty = track(FERRY_DIRTY_WP_SYNC, 8, &mem);
 	mem[2 * PAGE] = 2;
 	ck_assert_uint_eq(inject_hits(&fail), 3);
 	assert_one_run(dirty, mem, 8, 2, 1);
-	inject_stop();
 	ferry_dirty_close(dirty);
+	inject_stop();
 }
 END_TEST
 
+/* 3 lets the writer go, 4 is the collection's. */
 START_TEST(pages_that_stay_unprotected_are_reported_again)
 {
 	struct inject_rule fail = { .call = INJECT_IOCTL,
 				    .request = FERRY__UFFDIO_WRITEPROTECT,
+				    .nth = 4,
 				    .error = ENOMEM };
 	struct ferry_dirty *dirty;
 	char *mem;
 
-	dirty = track(FERRY_DIRTY_WP_SYNC, 8, &mem);
-	mem[2 * PAGE] = 2;
 	inject_start();
 	inject_add(&fail);
+	dirty = track(FERRY_DIRTY_WP_SYNC, 8, &mem);
+	mem[2 * PAGE] = 2;
 	assert_one_run(dirty, mem, 8, 2, 1);
 	ck_assert_uint_eq(inject_hits(&fail), 1);
 	mem[2 * PAGE] = 3;
 	assert_one_run(dirty, mem, 8, 2, 1);
 	assert_clean(dirty, mem, 8);
-	inject_stop();
 	ferry_dirty_close(dirty);
+	inject_stop();
 }
 END_TEST
 

@@ -34,6 +34,7 @@ CHECK_UFFD += %D%/check_uffd_open
 CHECK_UFFD += %D%/check_uffd_ops
 CHECK_UFFD += %D%/check_uffd_signal
 CHECK_UFFD += %D%/check_uffd_sys
+CHECK_UFFD += %D%/stress_uffd_dirty
 CHECK_UFFD += %D%/stress_uffd_fault
 CHECK_UFFD += %D%/stress_uffd_move
 

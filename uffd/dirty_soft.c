@@ -45,17 +45,47 @@
  */
 static bool taken;
 
-static void protect_all(struct ferry_dirty *dirty, bool protect)
+/* Stops the writers of all ranges, or says that some go on. */
+static int stop_writers(struct ferry_dirty *dirty)
 {
 	const struct ferry__dirty_range *range;
 	size_t i;
+	int r = 0;
 
-	for (i = 0; i < dirty->set->n; i++) {
+	for (i = 0; !r && i < dirty->set->n; i++) {
 		range = dirty->set->at[i];
-		/* Fails where it was unmapped: no writers are there. */
-		ferry_uffd_writeprotect(dirty->uffd, (void *)range->start,
-					range->end - range->start, protect, 0);
+		r = ferry_uffd_writeprotect(dirty->uffd, (void *)range->start,
+					    range->end - range->start, true, 0);
 	}
+	return r;
+}
+
+/*
+ * Nobody else would ever wake a writer that is not let go here, so where the
+ * protection does not come off, the registration goes, and comes back. If it
+ * does not come back, stop_writers() fails from then on.
+ */
+static void let_go(struct ferry_dirty *dirty,
+		   const struct ferry__dirty_range *range)
+{
+	void *addr = (void *)range->start;
+	size_t len = range->end - range->start;
+
+	if (!ferry_uffd_writeprotect(dirty->uffd, addr, len, false, 0))
+		return;
+	if (ferry_uffd_unregister(dirty->uffd, addr, len))
+		ferry_uffd_writeprotect(dirty->uffd, addr, len, false, 0);
+	else
+		ferry_uffd_register(dirty->uffd, addr, len, FERRY_REGISTER_WP,
+				    NULL);
+}
+
+static void let_writers_go(struct ferry_dirty *dirty)
+{
+	size_t i;
+
+	for (i = 0; i < dirty->set->n; i++)
+		let_go(dirty, dirty->set->at[i]);
 }
 
 static void mark_words(struct ferry__dirty_range *range, uintptr_t addr,
@@ -121,11 +151,12 @@ static int harvest(struct ferry_dirty *dirty)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	protect_all(dirty, true);
-	r = read_and_clear(dirty);
-	protect_all(dirty, false);
+	r = stop_writers(dirty);
+	if (!r)
+		r = read_and_clear(dirty);
+	let_writers_go(dirty);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return r;
+	return r ? -EIO : 0;
 }
 
 /* What was written before counts as clean: its bits are dropped. */
