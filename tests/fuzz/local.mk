@@ -2,6 +2,7 @@
 # libFuzzer, for FUZZ_SECONDS each. The library is compiled in, with coverage.
 #	fuzz_arena	what a user of arenas and compaction can call
 #	fuzz_claims	what movers of pages call below it, and moves themselves
+#	fuzz_smaps	the reader of /proc/PID/smaps
 # Another seed: make check-fuzz FUZZ_SEED=7. What it finds is left in the
 # build folder as tests/fuzz/crash-*; run the program on that file again.
 FUZZ_SECONDS = 30
@@ -11,9 +12,10 @@ FUZZ_SEED = 1
 FUZZ_FLAGS = -g -O1 -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize=alignment -fno-sanitize-recover=all
 
-FUZZERS = %D%/fuzz_arena %D%/fuzz_claims
+FUZZERS = %D%/fuzz_arena %D%/fuzz_claims %D%/fuzz_smaps
 FUZZ_CLAIMS = %D%/fuzz_claims.c %D%/model.c
 EXTRA_DIST += %D%/fuzz_arena.c
+EXTRA_DIST += %D%/fuzz_smaps.c
 EXTRA_DIST += $(FUZZ_CLAIMS)
 EXTRA_DIST += %D%/model.h
 CLEANFILES += $(FUZZERS)
@@ -32,6 +34,8 @@ FUZZ_BUILD = $(MKDIR_P) %D% && $(CLANG) $(STD_CFLAGS) $(FUZZ_FLAGS) \
 	$(AM_V_GEN)sources=%D%/fuzz_arena.c; $(FUZZ_BUILD)
 %D%/fuzz_claims: $(FUZZ_CLAIMS) %D%/model.h $(FUZZED)
 	$(AM_V_GEN)sources='$(FUZZ_CLAIMS)'; $(FUZZ_BUILD)
+%D%/fuzz_smaps: %D%/fuzz_smaps.c $(FUZZED)
+	$(AM_V_GEN)sources=%D%/fuzz_smaps.c; $(FUZZ_BUILD)
 
 .PHONY: check-fuzz
 if HAVE_CLANG
