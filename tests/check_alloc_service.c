@@ -61,7 +61,8 @@ static struct ferry_arena_params params_of(size_t reserve)
 	return p;
 }
 
-static void *roomy;
+static char *middle;
+static void *roomy; /* NULL: wherever the kernel likes */
 
 /* Leaves room behind the arena, so that it can grow. */
 static int mmap_roomy(void *addr, size_t len, int prot, int flags, int fd,
@@ -78,7 +79,7 @@ static void make_room(void)
 	char *hole = map_anon(1024 * MIB);
 
 	munmap(hole, 1024 * MIB);
-	roomy = hole + 512 * MIB;
+	middle = hole + 512 * MIB;
 	table = ferry__sys_linux;
 	table.mmap = mmap_roomy;
 	ferry__sys = &table;
@@ -96,8 +97,10 @@ static void setup_mode(enum ferry_fault_mode mode, size_t around)
 	source = map_anon(8 * MIB);
 	fill_pages(source, 8 * MIB, 1);
 	p = params_of(2 * MIB);
+	roomy = middle;
 	ck_assert_int_eq(ferry_arena_create(&p, &arena), 0);
 	base = ferry_arena_base(arena);
+	ck_assert_ptr_eq(base, middle);
 }
 
 static void setup(void)
