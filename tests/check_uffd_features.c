@@ -276,6 +276,15 @@ START_TEST(a_filter_that_says_enosys)
 }
 END_TEST
 
+/* As some runtimes' handlers of SIGSYS do: not to be told from the kernel's
+ * own answer but by trying a move that cannot be wrong. */
+START_TEST(a_filter_that_says_einval)
+{
+	filter_move(SECCOMP_RET_ERRNO | EINVAL);
+	assert_seen_as_filter();
+}
+END_TEST
+
 START_TEST(a_filter_that_sends_sigsys)
 {
 	filter_move(SECCOMP_RET_TRAP);
@@ -341,6 +350,7 @@ static const struct test tests[] = {
 	TEST(releases_that_a_huge_zero_page_harms, NULL),
 	TEST(a_filter_that_says_eperm, "move,seccomp"),
 	TEST(a_filter_that_says_enosys, "move,seccomp"),
+	TEST(a_filter_that_says_einval, "move,seccomp"),
 	TEST(a_filter_that_sends_sigsys, "move,seccomp"),
 	TEST(a_filter_that_kills, "move,seccomp"),
 	TEST(a_filter_that_lets_moves_through, "move,seccomp"),

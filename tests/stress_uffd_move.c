@@ -110,7 +110,7 @@ START_TEST(of_several_movers_to_one_page_exactly_one_wins)
 	size_t i, round;
 	char *dst;
 
-	for (round = 0; round < harness_scaled(20); round++) {
+	for (round = 0; round < harness_scaled(8); round++) {
 		dst = map_anon(PAGES * page);
 		reg(dst, PAGES * page);
 		for (i = 0; i < 3; i++)
@@ -339,19 +339,19 @@ static void *compact_memory(void *arg)
 
 START_TEST(movers_of_disjoint_pages_do_not_disturb_each_other)
 {
-	move_beside(nothing, FERRY_BUSY_REPORT, map_anon, 20000, 0);
+	move_beside(nothing, FERRY_BUSY_REPORT, map_anon, 8000, 0);
 }
 END_TEST
 
 START_TEST(moves_beside_forks_made_exclusive)
 {
-	move_beside(fork_storm, FERRY_BUSY_EXCLUSIVE, map_anon, 1000, 200);
+	move_beside(fork_storm, FERRY_BUSY_EXCLUSIVE, map_anon, 500, 60);
 }
 END_TEST
 
 START_TEST(moves_beside_forks_copied)
 {
-	move_beside(fork_storm, FERRY_BUSY_COPY, map_anon, 2000, 200);
+	move_beside(fork_storm, FERRY_BUSY_COPY, map_anon, 500, 60);
 }
 END_TEST
 
@@ -361,7 +361,7 @@ START_TEST(moves_beside_page_out)
 
 	if (!system_hold_swap(&hold))
 		SKIP("swap", "%s", hold.reason);
-	move_beside(page_out, FERRY_BUSY_RETRY, map_anon, 2000, 100);
+	move_beside(page_out, FERRY_BUSY_RETRY, map_anon, 1000, 60);
 	system_release(&hold);
 }
 END_TEST
@@ -372,7 +372,7 @@ START_TEST(moves_of_huge_pages_beside_page_out)
 
 	if (!system_hold_swap(&hold))
 		SKIP("swap", "%s", hold.reason);
-	move_beside(page_out, FERRY_BUSY_EXCLUSIVE, map_huge, 2000, 100);
+	move_beside(page_out, FERRY_BUSY_EXCLUSIVE, map_huge, 1000, 60);
 	system_release(&hold);
 }
 END_TEST
@@ -383,7 +383,7 @@ START_TEST(moves_beside_memory_compaction)
 
 	if (!system_hold_lock(&hold))
 		SKIP("compact_memory", "%s", hold.reason);
-	move_beside(compact_memory, FERRY_BUSY_RETRY, map_anon, 20000, 50);
+	move_beside(compact_memory, FERRY_BUSY_RETRY, map_anon, 8000, 30);
 	system_release(&hold);
 }
 END_TEST

@@ -141,13 +141,18 @@ int ferry__probe_move(enum ferry_reason *ret_reason)
 	int r = try_move();
 
 	*ret_reason = FERRY_REASON_NONE;
-	/* MOVE itself never answers these. */
-	if (r == -EPERM || r == -ENOSYS || r == -EACCES)
-		*ret_reason = FERRY_REASON_SECCOMP;
-	else if (r == -ENOMEM)
+	if (r == -ENOMEM)
 		*ret_reason = FERRY_REASON_NO_MEMORY;
-	else if (r)
+	else if (r == -EMFILE || r == -ENFILE)
+		*ret_reason = FERRY_REASON_DESCRIPTOR_LIMIT;
+	else if (r == -EOPNOTSUPP)
 		*ret_reason = FERRY_REASON_NOT_SUPPORTED;
+	/* Offered, and refused in a way that MOVE has no cause for. */
+	else if (r == -EPERM || r == -ENOSYS || r == -EACCES)
+		*ret_reason = FERRY_REASON_SECCOMP;
+	else if (r)
+		*ret_reason = ferry__filtered() ? FERRY_REASON_SECCOMP
+						: FERRY_REASON_NOT_SUPPORTED;
 	return r;
 }
 

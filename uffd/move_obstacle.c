@@ -158,23 +158,33 @@ static size_t present_run(const struct ferry__mover *m, size_t max)
 }
 
 /*
- * Writes pages back to themselves. After a fork all pages are shared: the
- * window doubles with each page in a row that is found busy, over pages that
- * are there (a hole must not be filled).
+ * How much to make exclusive. After a fork all pages are shared: the window
+ * doubles where one busy page follows right behind the last window, over
+ * pages that are in memory (a hole must not be filled).
  */
+static size_t exclusive_window(const struct ferry__mover *m, size_t unit)
+{
+	size_t len;
+
+	if (m->src + m->pos != m->exclusive_end)
+		return unit;
+	len = present_run(m, 2 * m->exclusive_len);
+	return len > unit ? len : unit;
+}
+
+/* Writes pages back to themselves. */
 static int make_exclusive(struct ferry__mover *m, size_t unit)
 {
-	size_t len = unit;
+	size_t len = exclusive_window(m, unit);
 	int r;
 
-	if (m->exclusive_window > unit)
-		len = present_run(m, m->exclusive_window);
 	r = ferry__sys->madvise((void *)(m->src + m->pos), len,
 				FERRY__MADV_POPULATE_WRITE);
 	if (r)
 		return r;
 	m->result->made_exclusive += len / ferry__page_size;
-	m->exclusive_window = 2 * len;
+	m->exclusive_len = len;
+	m->exclusive_end = m->src + m->pos + len;
 	return 0;
 }
 

@@ -38,8 +38,9 @@ struct ferry__mover {
 	size_t len, pos;
 	/* Waiting of the whole call, whatever for. */
 	struct ferry__backoff backoff;
-	/* Pages made exclusive at one go; grows while pages are busy. */
-	size_t exclusive_window;
+	/* The last pages made exclusive at one go: end and length. */
+	uintptr_t exclusive_end;
+	size_t exclusive_len;
 	/* Emulation has looked at the mappings of this range. */
 	bool mappings_checked;
 	/* A huge page is on its way whole: see that it arrives so. */

@@ -99,7 +99,7 @@ struct ferry_move_result {
 	size_t done;
 	size_t moved;	/* by page table, false EEXIST included */
 	size_t copied;	/* by policy or emulation */
-	size_t holes;	/* nothing there to move */
+	size_t holes;	/* nothing there to move; without /proc: moved */
 	size_t present; /* destination had a page; source still has its own */
 	size_t skipped; /* busy, left at the source (FERRY_BUSY_SKIP) */
 	enum ferry_move_method method;

@@ -131,7 +131,8 @@ struct ferry_uffd_params {
  *  -EMFILE, -ENFILE, -ENOMEM
  *  -EINVAL, -E2BIG	see base.h
  * Any thread. Not signal-safe. The descriptor is close-on-exec; after fork(2)
- * it still acts on the parent, so a child opens its own.
+ * it still acts on the parent, so a child opens its own. A second descriptor,
+ * on /proc/self/pagemap, is kept with it where that can be opened.
  */
 FERRY_EXPORT int ferry_uffd_open(const struct ferry_uffd_params *params,
 				 enum ferry_reason *ret_reason,
