@@ -361,7 +361,7 @@ START_TEST(moves_beside_page_out)
 
 	if (!system_hold_swap(&hold))
 		SKIP("swap", "%s", hold.reason);
-	move_beside(page_out, FERRY_BUSY_RETRY, map_anon, 1000, 60);
+	move_beside(page_out, FERRY_BUSY_RETRY, map_anon, 1000, 30);
 	system_release(&hold);
 }
 END_TEST
@@ -372,7 +372,7 @@ START_TEST(moves_of_huge_pages_beside_page_out)
 
 	if (!system_hold_swap(&hold))
 		SKIP("swap", "%s", hold.reason);
-	move_beside(page_out, FERRY_BUSY_EXCLUSIVE, map_huge, 1000, 60);
+	move_beside(page_out, FERRY_BUSY_EXCLUSIVE, map_huge, 1000, 16);
 	system_release(&hold);
 }
 END_TEST
@@ -383,7 +383,7 @@ START_TEST(moves_beside_memory_compaction)
 
 	if (!system_hold_lock(&hold))
 		SKIP("compact_memory", "%s", hold.reason);
-	move_beside(compact_memory, FERRY_BUSY_RETRY, map_anon, 8000, 30);
+	move_beside(compact_memory, FERRY_BUSY_RETRY, map_anon, 8000, 16);
 	system_release(&hold);
 }
 END_TEST
