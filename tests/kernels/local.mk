@@ -1,10 +1,13 @@
-# `make check-kernels' runs these programs under other kernels; README.md of
-# this folder says how.
+# `make check-kernels' runs these test programs and commands under other
+# kernels; README.md of this folder says how. Commas separate arguments.
 KERNEL_TESTS =
 KERNEL_TESTS += %D%/check_kernel
 KERNEL_TESTS += $(CHECK_UFFD)
 KERNEL_TESTS += $(CHECK_ALLOC)
 KERNEL_TESTS += $(CHECK_RUNTIME)
+
+KERNEL_COMMANDS =
+KERNEL_COMMANDS += bench/ferry-bench,features
 
 if HAVE_CHECK
 check_PROGRAMS += %D%/check_kernel
@@ -33,6 +36,7 @@ EXTRA_DIST += %D%/series
 EXTRA_DIST += %D%/tools
 
 .PHONY: check-kernels
-check-kernels: $(KERNEL_TESTS) %D%/init
+check-kernels: $(KERNEL_TESTS) bench/ferry-bench %D%/init
 	LIBTOOL='$(LIBTOOL)' CC='$(CC)' $(SHELL) \
-	  $(srcdir)/%D%/run.sh . $(KERNEL_TESTS)
+	  $(srcdir)/%D%/run.sh . $(KERNEL_TESTS) \
+	  $(KERNEL_COMMANDS)
