@@ -786,6 +786,8 @@ START_TEST(huge_pages_are_made_again_on_demand)
 	};
 	struct ferry_compact *c;
 	struct ferry_arena *dst;
+	const char *why;
+	size_t huge;
 
 	heap_thin(&heap, &r, 8);
 	c = heap_plan(&heap, 1, p);
@@ -794,9 +796,12 @@ START_TEST(huge_pages_are_made_again_on_demand)
 	ck_assert_int_eq(ferry_compact_finish(c, NULL), 0);
 	ck_assert_uint_eq(result_of(c).collapsed,
 			  heap_live(&heap) / HUGE_SIZE * HUGE_SIZE);
-	ck_assert_uint_eq(
-		huge_bytes(ferry_arena_base(dst), ferry_arena_reserved(dst)),
-		result_of(c).collapsed);
+	huge = huge_bytes(ferry_arena_base(dst), ferry_arena_reserved(dst));
+	ck_assert_uint_gt(huge, 0);
+	/* Linux 6.1 has been seen to say that it made a huge page, and not to
+	 * have it mapped as one. */
+	if (harness_feature("pagemap_scan", &why))
+		ck_assert_uint_eq(huge, result_of(c).collapsed);
 	heap_assert_moved(&heap, c);
 	ferry_compact_destroy(c);
 	ferry_arena_destroy(dst);
