@@ -11,6 +11,7 @@ noinst_LTLIBRARIES += %D%/libuffd.la
 %C%_libuffd_la_SOURCES += %D%/smaps.c
 %C%_libuffd_la_SOURCES += %D%/handle.h
 %C%_libuffd_la_SOURCES += %D%/uffd.c
+%C%_libuffd_la_SOURCES += %D%/register.c
 %C%_libuffd_la_SOURCES += %D%/ops.c
 %C%_libuffd_la_SOURCES += %D%/backoff.c
 %C%_libuffd_la_SOURCES += %D%/features.c
