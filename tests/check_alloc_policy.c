@@ -78,6 +78,43 @@ START_TEST(named_arena_shows_its_name_where_the_kernel_can)
 }
 END_TEST
 
+/* What a kernel with names is told. */
+static struct {
+	char name[128];
+	void *addr;
+	size_t len;
+	int error;
+} named;
+
+static int note_name(void *addr, size_t len, const char *name)
+{
+	snprintf(named.name, sizeof(named.name), "%s", name);
+	named.addr = addr;
+	named.len = len;
+	return -named.error;
+}
+
+START_TEST(name_is_handed_to_the_kernel_for_the_whole_arena)
+{
+	struct ferry_arena_params p = params_of(4 * MIB);
+	struct ferry__sys table = ferry__sys_linux;
+	struct ferry_arena *arena;
+
+	table.name_memory = note_name;
+	ferry__sys = &table;
+	ferry_arena_destroy(make(&p));
+	ck_assert_str_eq(named.name, "");
+	p.name = "objects";
+	arena = make(&p);
+	ck_assert_str_eq(named.name, "objects");
+	ck_assert_ptr_eq(named.addr, ferry_arena_base(arena));
+	ck_assert_uint_eq(named.len, 4 * MIB);
+	ferry_arena_destroy(arena);
+	named.error = EINVAL;
+	ferry_arena_destroy(make(&p));
+}
+END_TEST
+
 START_TEST(equal_policies_merge_into_one_mapping)
 {
 	struct ferry_arena_params p = params_of(64 * MIB);
@@ -340,6 +377,7 @@ END_TEST
 
 static const struct test tests[] = {
 	TEST(named_arena_shows_its_name_where_the_kernel_can, NULL),
+	TEST(name_is_handed_to_the_kernel_for_the_whole_arena, NULL),
 	TEST(equal_policies_merge_into_one_mapping, "thp"),
 	TEST(pieces_are_limited, "thp"),
 	TEST(bad_huge_page_policies_are_refused, "thp"),

@@ -272,7 +272,7 @@ START_TEST(threads_on_shared_arenas_lose_no_byte)
 	struct random rng = harness_random();
 	size_t i;
 
-	rounds = harness_scaled(12000);
+	rounds = harness_scaled(6000);
 	start(&rng);
 	for (i = 0; i < rounds / 8; i++)
 		replace(&rng);
@@ -299,11 +299,11 @@ static void child(void)
 START_TEST(forks_between_any_two_steps_leave_usable_arenas)
 {
 	struct random rng = harness_random();
-	size_t i, n = harness_scaled(30);
+	size_t i, n = harness_scaled(20);
 	int status;
 	pid_t pid;
 
-	rounds = harness_scaled(4000);
+	rounds = harness_scaled(2000);
 	start(&rng);
 	for (i = 0; i < n; i++) {
 		pid = fork();
