@@ -44,7 +44,8 @@ struct fault_bed {
 	char *src;	 /* what it gets */
 	uint32_t *order; /* of the windows; room for MAX_FAULTS and more */
 	struct bench_rng rng;
-	size_t steps; /* for the progress bar */
+	bool emulated; /* no UFFDIO_MOVE */
+	size_t steps;  /* for the progress bar */
 	size_t all_steps;
 };
 
@@ -128,8 +129,11 @@ static int stop(struct fault_case *c)
 static size_t windows(const struct fault_case *c)
 {
 	size_t n = SPAN_PAGES / c->window;
+	size_t most = MAX_FAULTS;
 
-	return n < MAX_FAULTS ? n : MAX_FAULTS;
+	if (c->bed->emulated && c->op == OP_MOVE && !c->kernel)
+		most /= 64; /* every move reads the mappings */
+	return n < most ? n : most;
 }
 
 /* What one pass over the range measured of each window, in ns. */
@@ -269,10 +273,8 @@ static void init_cases(struct fault_bench *f, struct bench_case *cases)
 /* Without a working MOVE the hand-written service has nothing to move by. */
 static void drop_impossible(struct fault_bench *f, struct bench_case *cases)
 {
-	struct ferry_features ft = FERRY_INIT(struct ferry_features);
-
-	if (ferry_features_get(&ft) == 0 &&
-	    ft.features & FERRY_FEATURE_MOVE_WORKS)
+	f->bed.emulated = !bench_machine_moves();
+	if (!f->bed.emulated)
 		return;
 	bench_say(f->b, "UFFDIO_MOVE does not work here, so the hand-written "
 			"service is measured with UFFDIO_COPY only.");

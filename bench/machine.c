@@ -121,6 +121,14 @@ bool bench_machine_busy(const struct bench_machine *m)
 	return m->load > 0.75 * (double)m->cores;
 }
 
+bool bench_machine_moves(void)
+{
+	struct ferry_features f = FERRY_INIT(struct ferry_features);
+
+	return ferry_features_get(&f) == 0 &&
+	       f.features & FERRY_FEATURE_MOVE_WORKS;
+}
+
 json_t *bench_machine_json(const struct bench_machine *m)
 {
 	return json_pack("{s:s s:I s:I s:I s:s s:s s:s s:s s:f s:s s:s s:s}",

@@ -30,6 +30,9 @@ json_t *bench_machine_json(const struct bench_machine *m);
 /* Whether others were using the processors when the run began. */
 bool bench_machine_busy(const struct bench_machine *m);
 
+/* Whether UFFDIO_MOVE works here, or else moves are emulated, and slow. */
+bool bench_machine_moves(void);
+
 /* Two lines for people; the caller frees the string. */
 char *bench_machine_line(const struct bench_machine *m);
 

@@ -90,6 +90,7 @@ void move_bed_init(struct move_bed *bed, size_t span, bool huge,
 				  .page = (size_t)sysconf(_SC_PAGESIZE),
 				  .span = span,
 				  .seed = seed,
+				  .emulated = !bench_machine_moves(),
 				  .fd = -1 };
 	choose_holes(bed);
 	get_ranges(bed);
@@ -174,6 +175,8 @@ static size_t next_window(struct move_work *w)
 
 	if (!is_copy(w->method) && w->batch * 64 <= len)
 		len /= 4;
+	if (w->method == MOVE_FERRY && w->bed->emulated)
+		len = w->batch > len / 16 ? w->batch : len / 16;
 	w->lo = w->at + w->runs++ % n * w->window;
 	w->hi = w->lo + len;
 	w->npieces = 0;

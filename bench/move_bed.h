@@ -39,6 +39,7 @@ struct move_bed {
 	uint64_t seed;
 
 	struct ferry_uffd *uffd;
+	bool emulated; /* no UFFDIO_MOVE: every call reads the mappings */
 	int fd;
 	enum ferry_reason refused; /* why there is no uffd */
 
