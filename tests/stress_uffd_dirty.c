@@ -20,9 +20,9 @@
 #include "uffd/uapi.h"
 
 #define PAGE   ferry__page_size
-#define PAGES  1024
+#define PAGES  512
 #define WORDS  (PAGE / sizeof(uint64_t))
-#define WRITES 10000
+#define WRITES 6000
 
 /* Kinds of disturbance, or-ed. */
 #define FORK	(1u << 0)
@@ -85,7 +85,7 @@ static void fork_once(void)
 static void disturb_once(struct worker *w)
 {
 	size_t first = random_below(&w->random, PAGES);
-	size_t n = 1 + random_below(&w->random, PAGES - first);
+	size_t n = 1 + random_below(&w->random, PAGES - first) % 64;
 	unsigned int kinds = w->s->kinds;
 	char *p = w->s->mem + first * PAGE;
 
@@ -109,7 +109,7 @@ static void *disturb(void *arg)
 	/* Relaxed: only the loop's end hangs on the word. */
 	while (!__atomic_load_n(&w->s->end, __ATOMIC_RELAXED)) {
 		disturb_once(w);
-		ferry__sys->sleep_ns(200000);
+		ferry__sys->sleep_ns(1000000);
 	}
 	return NULL;
 }
@@ -163,7 +163,7 @@ static void follow(struct stress *s, struct random *random)
 	if (s->kinds)
 		start(&other, s, random, 0, disturb);
 	for (i = 0; i < rounds; i++)
-		update(s, 1 + random_below(random, 64));
+		update(s, 16 + random_below(random, 49));
 	for (i = 0; i < WRITERS; i++)
 		pthread_join(w[i].thread, NULL);
 	__atomic_store_n(&s->end, true, __ATOMIC_RELAXED);
