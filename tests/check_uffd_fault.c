@@ -17,7 +17,7 @@
 #include "tests/served.h"
 #include "uffd/uapi.h"
 
-#define PAGES 1024
+#define PAGES 512
 
 static struct served s;
 
