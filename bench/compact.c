@@ -252,6 +252,30 @@ static void show_cases(struct bench *b, struct job *jobs,
 	free(caption);
 }
 
+static void plot_cases(struct bench *b, const struct job *jobs,
+		       const struct bench_case *cases)
+{
+	char *name = bench_asprintf("compact-%s%s", jobs->shape->name,
+				    jobs->readers ? "" : "-quiet");
+	char *title = bench_asprintf("Making %s dense, %s", jobs->shape->text,
+				     jobs->readers ? "while threads read"
+						   : "nothing else runs");
+	struct bench_plot *p =
+		bench_plot_new(name, BENCH_DOTS, title, "milliseconds", "");
+
+	for (size_t i = 0; i < METHODS; i++) {
+		struct bench_stat ms = scaled(&cases[i].samples, 1e3);
+
+		if (!ms.n)
+			continue;
+		bench_plot_series(p, methods[i].text, (unsigned int)i);
+		bench_plot_point(p, 0, &ms);
+	}
+	bench_plot(b, p);
+	free(title);
+	free(name);
+}
+
 /* --- figures to reach ----------------------------------------------------- */
 
 static void target(struct bench *b, const char *name, const char *shape,
@@ -369,6 +393,7 @@ static int compare(struct bench *b, const struct compact_input *input,
 	bench_rounds(b, cases, METHODS, bench_pick(b, 5, 5, 15),
 		     bench_pick(b, 300, 1500, 12000));
 	show_cases(b, jobs, cases);
+	plot_cases(b, jobs, cases);
 	set_targets(b, jobs, cases, speed);
 	r = verdict(b, jobs);
 	for (size_t i = 0; i < METHODS; i++)
