@@ -131,7 +131,7 @@ struct ferry_compact {
 	/* Written by movers, apart from what readers of the map load. */
 	_Alignas(64) size_t next; /* hint: index in order to go on from; C5 */
 	size_t remaining;	  /* bytes not dealt with; C6 */
-	int mover;		  /* 1 while there is one, if exclusive; C7 */
+	int mover;		  /* who moves, if only one may; C7 */
 	uintptr_t wanted; /* page that a faulting thread waits for; C8 */
 	struct ferry__compact_counts counts;
 };

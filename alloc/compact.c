@@ -26,7 +26,7 @@
 #include "uffd/uapi.h"
 
 #define AROUND_DEFAULT	 64u
-#define SLICE_DEFAULT_NS 1000000u
+#define SLICE_DEFAULT_NS 500000u
 
 /* Mean length of runs, in pages, below which one mover at a time is best. */
 #define EXCLUSIVE_BELOW 32u

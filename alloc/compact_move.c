@@ -306,22 +306,26 @@ static size_t batch_claim(struct ferry_compact *compact, struct batch *b,
 
 /* --- one mover at a time -------------------------------------------------- */
 
-static bool mover_take(struct ferry_compact *compact)
+/* What .mover says while there is one. */
+enum { MOVER_NONE, MOVER_FAULT, MOVER_STEP };
+
+static bool mover_take(struct ferry_compact *compact, int who)
 {
-	int none = 0;
+	int none = MOVER_NONE;
 
 	if (!compact->exclusive)
 		return true;
 	/* C7 */
 	return !__atomic_load_n(&compact->mover, __ATOMIC_RELAXED) &&
-	       __atomic_compare_exchange_n(&compact->mover, &none, 1, false,
+	       __atomic_compare_exchange_n(&compact->mover, &none, who, false,
 					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
 static void mover_drop(struct ferry_compact *compact)
 {
 	if (compact->exclusive)
-		__atomic_store_n(&compact->mover, 0, __ATOMIC_RELEASE); /* C7 */
+		__atomic_store_n(&compact->mover, MOVER_NONE,
+				 __ATOMIC_RELEASE); /* C7 */
 }
 
 /* --- faults --------------------------------------------------------------- */
@@ -362,17 +366,36 @@ static void window_about(const struct ferry_compact *compact, uintptr_t to,
 		(offset + len < compact->bytes ? offset + len : compact->bytes);
 }
 
+/* What a move costs at least: by the piece, and by the page of it. */
+#define PIECE_NS 900u
+#define PAGE_NS	 60u
+
+/* How long a step will be at it at least: a guess from what remains. */
+static uint64_t rest_ns(const struct ferry_compact *compact)
+{
+	size_t pages = compact->bytes / ferry__page_size;
+	uint64_t each = PAGE_NS + PIECE_NS * compact->layout.len / pages;
+
+	return remaining(compact) / ferry__page_size * each;
+}
+
 /*
- * Waits for whoever moves the page: by sleeping, once, for as long as a step
- * may take to grant the wish in .wanted. To wake up in between would serve
- * the thread a little earlier now and then, and have its processor
- * interrupted for each page moved while it looks.
+ * Waits for whoever moves the page: by sleeping, once; if it is a step, for
+ * as long as that may take to grant the wish in .wanted. To wake up in
+ * between would serve the thread a little earlier now and then, and have its
+ * processor interrupted for each page moved while it looks. Near the end the
+ * step has less to do than that, and the finish waits for who sleeps here.
  */
 static void wait_for_page(struct ferry_compact *compact, uintptr_t to)
 {
-	uint64_t ns = compact->exclusive ? compact->params.slice_ns : 0;
+	uint64_t ns = 0, rest;
 
 	__atomic_store_n(&compact->wanted, to, __ATOMIC_RELAXED); /* C8 */
+	/* Relaxed: a guess at how long it takes. */
+	if (__atomic_load_n(&compact->mover, __ATOMIC_RELAXED) == MOVER_STEP)
+		ns = compact->params.slice_ns;
+	rest = rest_ns(compact);
+	ns = ns < rest ? ns : rest;
 	ferry__sys->sleep_ns(ns > WAIT_NS ? ns : WAIT_NS);
 }
 
@@ -383,7 +406,7 @@ static int fault_try(struct ferry_compact *compact, uintptr_t to)
 	uintptr_t low, high;
 	int r;
 
-	if (!mover_take(compact))
+	if (!mover_take(compact, MOVER_FAULT))
 		return -EAGAIN;
 	window_about(compact, to, &low, &high);
 	r = move_window(compact, low, high);
@@ -527,7 +550,7 @@ static int step_run(struct step *s)
 		if (s->cancel && *s->cancel)
 			return -ECANCELED;
 		r = OTHERS_AT_IT;
-		if (mover_take(s->compact)) {
+		if (mover_take(s->compact, MOVER_STEP)) {
 			r = step_moves(s);
 			mover_drop(s->compact);
 		}

@@ -55,7 +55,7 @@ struct ferry_compact_params {
 	enum ferry_thp thp;   /* of a destination made here */
 	/*
 	 * How long a background step may keep a faulting thread waiting while
-	 * it goes on in its own order, in nanoseconds; default a millisecond. Where
+	 * it goes on in its own order, in nanoseconds; default 500,000. Where
 	 * runs are short each move interrupts every processor that runs the
 	 * program, and threads that wait are not interrupted: alloc/DESIGN.md,
 	 * "One mover". 1 serves them at once.
