@@ -127,7 +127,7 @@ static void *churn(void *unused)
 	size_t *rounds = calloc(1, sizeof(*rounds));
 
 	(void)unused;
-	while (!stopped()) {
+	do { /* at least once, however late it starts */
 		struct ferry_arena *a = make(2 * MIB), *b = make(4 * MIB);
 
 		/* relaxed: where to look, not what is there */
@@ -137,7 +137,7 @@ static void *churn(void *unused)
 		ck_assert_ptr_eq(ferry_lookup(base_of(b) + 3 * MIB), b);
 		ferry_arena_destroy(b);
 		++*rounds;
-	}
+	} while (!stopped());
 	return rounds;
 }
 
