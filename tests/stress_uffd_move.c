@@ -355,13 +355,18 @@ START_TEST(moves_beside_forks_copied)
 }
 END_TEST
 
+/*
+ * Not FERRY_BUSY_RETRY: a page that is read back while it is being written to
+ * swap on a device that needs stable writes (zram) is mapped shared, and stays
+ * busy until somebody writes to it.
+ */
 START_TEST(moves_beside_page_out)
 {
 	struct system_hold hold;
 
 	if (!system_hold_swap(&hold))
 		SKIP("swap", "%s", hold.reason);
-	move_beside(page_out, FERRY_BUSY_RETRY, map_anon, 1000, 30);
+	move_beside(page_out, FERRY_BUSY_EXCLUSIVE, map_anon, 1000, 30);
 	system_release(&hold);
 }
 END_TEST

@@ -21,7 +21,12 @@ extern "C" {
 enum ferry_busy {
 	/* Stop there with -EBUSY. The default. */
 	FERRY_BUSY_REPORT = 0,
-	/* Try again until the deadline, then stop with -EBUSY. */
+	/*
+	 * Try again until the deadline, then stop with -EBUSY. For pages that
+	 * are pinned or written out for a while; one that a fork has shared,
+	 * or that was read back from zram while being written there, stays
+	 * busy until somebody writes to it.
+	 */
 	FERRY_BUSY_RETRY,
 	/*
 	 * Make it exclusive again (MADV_POPULATE_WRITE on the source: what a
