@@ -273,9 +273,13 @@ static void put_head(const struct bench_plot *p, const char *path, int height,
 	      "set style line 9 lc rgb '" PALE "' lw 0.6 dt 3\n",
 	      f);
 	if (titled) {
-		fputs("set title ", f);
+		/* Over all of the drawing: a title proper would be centred
+		 * over the axes, and cut where labels push them aside. */
+		fputs("set tmargin 2.5\nset label 1 ", f);
 		put_quoted(p->title, f);
-		fputs(" tc rgb '" INK "'\n", f);
+		fputs(" at screen 0.5, screen 1 center offset 0,-1 tc rgb '" INK
+		      "'\n",
+		      f);
 	}
 	fputs("set xlabel ", f);
 	put_quoted(p->xlabel, f);
@@ -347,14 +351,16 @@ static void put_dots(const struct bench_plot *p, FILE *f)
 {
 	struct extent e = extent_of(p);
 	const char *sep = "plot ";
+	/* Less than a decade is read better, and fairer, from 0 on. */
+	bool log_axis = p->log_x && e.ymax > 10 * e.ymin;
 
-	pad(p->log_x, 0.06, 0.2, &e.ymin, &e.ymax);
+	pad(log_axis, 0.06, 0.2, &e.ymin, &e.ymax);
 	fputs("set border 1 lc rgb '" INK "' lw 0.7\n"
 	      "set grid xtics ls 9\nset format x '%.0s%c'\n",
 	      f);
 	fprintf(f, "set yrange [0.4:%zu.6]\nset lmargin %zu\n", p->nseries,
 		longest_label(p) + 2);
-	put_axis('x', p->log_x, e.ymin, e.ymax, f);
+	put_axis('x', log_axis, e.ymin, e.ymax, f);
 	put_dot_rows(p, f);
 	for (size_t i = 0; i < p->nseries; i++) {
 		if (!p->series[i].n)
@@ -376,7 +382,7 @@ void bench_plot_script(const struct bench_plot *p, const char *path,
 	int height = LINE_HEIGHT;
 
 	if (p->kind == BENCH_DOTS)
-		height = 70 + 27 * (int)p->nseries;
+		height = 100 + 27 * (int)p->nseries;
 	put_head(p, path, height + (titled ? 30 : 0), titled, f);
 	if (p->kind == BENCH_DOTS)
 		put_dots(p, f);
