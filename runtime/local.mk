@@ -11,4 +11,5 @@ lib_LTLIBRARIES += %D%/libferry.la
 	$(NOUNDEF_LDFLAGS) -Wl,--version-script=$(srcdir)/%D%/ferry.map
 EXTRA_%C%_libferry_la_DEPENDENCIES = %D%/ferry.map
 EXTRA_DIST += %D%/ferry.map
+EXTRA_DIST += %D%/DESIGN.md
 pkgconfig_DATA = %D%/ferry.pc
