@@ -16,7 +16,7 @@ PATH=$PATH:/usr/sbin:/sbin # depmod, for users too
 here=$(cd "$(dirname "$0")" && pwd)
 tree=$(cd "$1" && pwd)
 shift
-work=$tree/tests/kernels/work
+work=$tree/tests/kernels/boots
 cache=${FERRY_KERNEL_CACHE:-$work}
 boots=${FERRY_KERNEL_BOOTS:-$(awk '$1 !~ /^#/ { print $1 }' "$here/matrix")}
 
