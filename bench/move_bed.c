@@ -250,10 +250,10 @@ static int pass_raw(struct move_work *w, char *dst, char *src)
 	bool holes = w->bed->holes != 0;
 	int rc = 0;
 
-	for (size_t i = w->lo; i < w->hi && rc == 0; i += w->batch)
+	for (size_t i = w->lo; i < w->hi && rc >= 0; i += w->batch)
 		rc = bench_raw_move(w->bed->fd, dst + i, src + i, w->batch,
 				    holes);
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
 static int pass_mremap(struct move_work *w, char *dst, char *src)

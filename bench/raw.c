@@ -10,12 +10,28 @@
 #include <errno.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "raw.h"
 #include "uffd/uapi.h"
 
+/* One page after EEXIST, else what the count says. Returns pages passed. */
+static int pass_over(struct ferry__uffdio_move *m, int error)
+{
+	uint64_t done = m->move > 0 ? (uint64_t)m->move : 0;
+
+	if (error == EEXIST)
+		done = (uint64_t)sysconf(_SC_PAGESIZE);
+	m->dst += done;
+	m->src += done;
+	m->len -= done;
+	m->move = 0;
+	return error == EEXIST;
+}
+
 int bench_raw_move(int uffd, void *dst, void *src, size_t len, bool holes)
 {
+	int passed = 0;
 	struct ferry__uffdio_move m = {
 		.dst = (uintptr_t)dst,
 		.src = (uintptr_t)src,
@@ -23,17 +39,12 @@ int bench_raw_move(int uffd, void *dst, void *src, size_t len, bool holes)
 		.mode = holes ? FERRY__MOVE_ALLOW_SRC_HOLES : 0,
 	};
 
-	while (ioctl(uffd, FERRY__UFFDIO_MOVE, &m) < 0) {
-		if (errno != EAGAIN)
+	while (m.len && ioctl(uffd, FERRY__UFFDIO_MOVE, &m) < 0) {
+		if (errno != EAGAIN && errno != EEXIST)
 			return -errno;
-		if (m.move > 0) {
-			m.dst += (uint64_t)m.move;
-			m.src += (uint64_t)m.move;
-			m.len -= (uint64_t)m.move;
-		}
-		m.move = 0;
+		passed += pass_over(&m, errno);
 	}
-	return 0;
+	return passed;
 }
 
 int bench_raw_copy(int uffd, void *dst, const void *src, size_t len)

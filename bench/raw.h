@@ -11,7 +11,10 @@
 
 /*
  * UFFDIO_MOVE until all of @len is moved. A short count and EAGAIN are taken
- * up again; any other error ends it. Returns 0 or a negative errno.
+ * up again; any other error ends it. Nobody else fills the destination, so
+ * EEXIST is the answer of Linux 6.18 to 7.1 for a page that it did move, and
+ * has not woken anybody for: it is passed over and counted. Returns that
+ * count or a negative errno.
  */
 int bench_raw_move(int uffd, void *dst, void *src, size_t len, bool holes);
 
