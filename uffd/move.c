@@ -222,6 +222,7 @@ static int move_range(struct ferry__mover *m,
 	m->len = range->len;
 	m->pos = 0;
 	m->mappings_checked = false;
+	m->dst_whole = false;
 	while (!r && m->pos < m->len) {
 		if (m->params->cancel && *m->params->cancel)
 			return ferry__mover_stop(m, -ECANCELED,

@@ -38,7 +38,7 @@ static size_t common(uint64_t start, uint64_t end, uintptr_t addr, size_t len)
 }
 
 /* Is there, anywhere in the two ranges, what MOVE would refuse? */
-static enum ferry_reason check_mappings(const struct ferry__mover *m, int fd)
+static enum ferry_reason check_mappings(struct ferry__mover *m, int fd)
 {
 	size_t dst, src, all_dst = 0, all_src = 0;
 	struct ferry__mapping mapping;
@@ -51,6 +51,8 @@ static enum ferry_reason check_mappings(const struct ferry__mover *m, int fd)
 		src = common(mapping.start, mapping.end, m->src, m->len);
 		if ((dst || src) && mapping.reason)
 			return mapping.reason;
+		if (mapping.start == m->dst && mapping.end == m->dst + m->len)
+			m->dst_whole = true;
 		all_dst += dst;
 		all_src += src;
 	}
@@ -59,7 +61,7 @@ static enum ferry_reason check_mappings(const struct ferry__mover *m, int fd)
 }
 
 /* Without /proc there is nothing to check by. */
-static enum ferry_reason mappings_reason(const struct ferry__mover *m)
+static enum ferry_reason mappings_reason(struct ferry__mover *m)
 {
 	int fd = ferry__sys->open("/proc/self/maps", O_RDONLY);
 	enum ferry_reason reason;
@@ -113,11 +115,16 @@ static bool flags_agree(const struct ferry__mapping *dst,
 	       !((dst->flags ^ src->flags) & ~FERRY__VM_UFFD);
 }
 
+/*
+ * The flags are asked of smaps, which walks the page tables of a mapping: so
+ * only for a destination that maps has shown to be a mapping of its own.
+ */
 static bool replaceable(const struct ferry__mover *m, unsigned int *ret_mode)
 {
 	struct ferry__mapping dst, src;
 
-	return !ferry__mapping_query((void *)m->dst, m->len, &dst) &&
+	return m->dst_whole &&
+	       !ferry__mapping_query((void *)m->dst, m->len, &dst) &&
 	       dst.start == m->dst && dst.end == m->dst + m->len &&
 	       !ferry__mapping_query((void *)m->src, m->len, &src) &&
 	       src.start <= m->src && src.end >= m->src + m->len &&

@@ -43,6 +43,8 @@ struct ferry__mover {
 	size_t exclusive_len;
 	/* Emulation has looked at the mappings of this range. */
 	bool mappings_checked;
+	/* It found the destination to be just one mapping. */
+	bool dst_whole;
 	/* A huge page is on its way whole: see that it arrives so. */
 	bool huge_check;
 	/* Tries at this one position since something last moved. */
