@@ -29,3 +29,8 @@ uninstall-hook:
 	while read -r alias page; do \
 	  rm -f "$(DESTDIR)$(mandir)/man$${page##*.}/$$alias"; \
 	done
+
+# Pictures of README, drawn by ferry-bench --plot.
+EXTRA_DIST += %D%/img/compact-pages.svg
+EXTRA_DIST += %D%/img/compact-runs8.svg
+EXTRA_DIST += %D%/img/move-batch.svg
