@@ -8,9 +8,15 @@
 #include <ferry/compact.h>
 #include <ferry/dirty.h>
 #include <ferry/eligible.h>
+#include <ferry/event.h>
 #include <ferry/fault.h>
+#include <ferry/heap.h>
 #include <ferry/move.h>
+#include <ferry/mutator.h>
+#include <ferry/object.h>
+#include <ferry/root.h>
 #include <ferry/uffd.h>
 #include <ferry/version.h>
+#include <ferry/weak.h>
 
 #endif

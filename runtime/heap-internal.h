@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of runtime/ share: the heap, its spaces and side tables,
+ * mutators, the stopped world, marking.
+ *
+ * Lock ranks: a thread takes locks in rising rank only.
+ *	 5  cycle.c	cycle	who runs a collection
+ *	10  world.c	world	mutators, their states, the stop
+ *	20  weak*.c	weak	tables of weak.h
+ *	30  block.c	blocks	lists of blocks, accounts
+ *	35  large.c	large	free pages of the large space
+ *	40  event.c	stats	histograms, listeners
+ * None is taken in a fault handler.
+ */
+#ifndef FERRY_HEAP_INTERNAL_H
+#define FERRY_HEAP_INTERNAL_H
+
+#include <ferry/dirty.h>
+#include <ferry/event.h>
+#include <ferry/heap.h>
+#include <ferry/mutator.h>
+#include <ferry/root.h>
+#include <ferry/weak.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <urcu/list.h>
+
+#include "runtime/block.h"
+#include "runtime/cycle.h"
+#include "runtime/event.h"
+#include "runtime/large.h"
+#include "runtime/mark.h"
+#include "runtime/policy.h"
+#include "runtime/root.h"
+#include "runtime/weak.h"
+#include "runtime/world.h"
+#include "uffd/sys.h"
+
+/* --- spaces ---------------------------------------------------------------- */
+
+/*
+ * One reservation of four halves of the same power-of-two size:
+ *
+ *	base	  +half      +2 half	  +3 half
+ *	| small 0 | small 1  | large 0	  | large 1 |
+ *
+ * A block (64 KiB of small objects) or a page of large objects is at the same
+ * offset of either half 0 or half 1, and its side-table entries are found by
+ * that offset alone: they do not change when a compaction takes it across.
+ */
+#define FERRY__BLOCK_SHIFT    16u
+#define FERRY__BLOCK_SIZE     ((size_t)1 << FERRY__BLOCK_SHIFT)
+#define FERRY__BLOCK_GRANULES ((size_t)(FERRY__BLOCK_SIZE / FERRY_GRANULE))
+#define FERRY__LARGE_SHIFT    12u /* granule of the large space */
+
+#define FERRY__COLOUR_YOUNG 0x00u /* allocated since, or never marked */
+#define FERRY__COLOUR_A	    0x08u
+#define FERRY__COLOUR_B	    0x10u
+
+/* --- the heap -------------------------------------------------------------- */
+
+struct ferry_heap {
+	struct ferry_heap_params params; /* resolved; constant but max_bytes */
+	enum ferry_gc_mode mode;	 /* CONCURRENT or STOPPED */
+	enum ferry_reason why;
+	int pid;
+
+	/* Spaces. The pointers and sizes are constant. */
+	struct ferry_arena *arena;
+	uintptr_t base;
+	size_t half;		     /* bytes of one half, a power of two */
+	uint8_t *small_meta;	     /* a byte a granule, half / 16 */
+	uint8_t *large_meta;	     /* a byte a page, half / 4096 */
+	struct ferry__block *blocks; /* half / 64 KiB */
+	struct ferry__space space;   /* block.c: lists and accounts */
+	struct ferry__large large;   /* large.c */
+
+	struct ferry__world world;   /* world.c: mutators, the stop */
+	struct ferry__roots roots;   /* root.c */
+	struct ferry__mark mark;     /* mark.c */
+	struct ferry__cycle cycle;   /* cycle.c: collector thread, phases */
+	struct ferry__weak weak;     /* weak.c, ephemeron.c, finalizer.c */
+	struct ferry__policy policy; /* policy.c, pressure.c */
+	struct ferry__stress stress; /* stress.c */
+	struct ferry__events events; /* event.c, stats.c */
+};
+
+/* --- addresses and the side table ----------------------------------------- */
+
+/* Any word: does it lie in the reservation? */
+static inline bool ferry__in_heap(const struct ferry_heap *heap, uintptr_t word)
+{
+	return word - heap->base < 4 * heap->half;
+}
+
+static inline bool ferry__is_large(const struct ferry_heap *heap,
+				   uintptr_t addr)
+{
+	return addr - heap->base >= 2 * heap->half;
+}
+
+/* Offset within the half: the same in both. */
+static inline size_t ferry__offset(const struct ferry_heap *heap,
+				   uintptr_t addr)
+{
+	return (addr - heap->base) & (heap->half - 1);
+}
+
+/* The side-table byte of the granule (large: page) at @addr. */
+static inline uint8_t *ferry__meta(const struct ferry_heap *heap,
+				   uintptr_t addr)
+{
+	size_t offset = ferry__offset(heap, addr);
+
+	if (ferry__is_large(heap, addr))
+		return heap->large_meta + (offset >> FERRY__LARGE_SHIFT);
+	return heap->small_meta + offset / FERRY_GRANULE;
+}
+
+/*
+ * An object by its address, of which it is known that an object starts there.
+ * Relaxed: markers agree on what they write, and a stale colour costs a
+ * second trace at most (M3 in DESIGN.md).
+ */
+static inline uint8_t ferry__meta_load(const uint8_t *meta)
+{
+	return __atomic_load_n(meta, __ATOMIC_RELAXED);
+}
+
+static inline void ferry__meta_store(uint8_t *meta, uint8_t value)
+{
+	__atomic_store_n(meta, value, __ATOMIC_RELAXED);
+}
+
+/* Has the object at @addr the current colour? Exact once marking is over. */
+static inline bool ferry__is_marked(const struct ferry_heap *heap,
+				    uintptr_t addr)
+{
+	return (ferry__meta_load(ferry__meta(heap, addr)) &
+		FERRY_META_COLOUR) == heap->cycle.colour;
+}
+
+/*
+ * The start of the object that @word points to or into, or 0: any word, any
+ * thread that is attached or while the world is stopped (mark.c).
+ */
+uintptr_t ferry__object_find(const struct ferry_heap *heap, uintptr_t word);
+
+/* Bytes by the side table: whole granules, or pages. */
+size_t ferry__object_bytes(const struct ferry_heap *heap, uintptr_t addr);
+
+/* --- slots ------------------------------------------------------------------ */
+
+/* What a slot of the heap's encoding refers to: an address in the heap, the
+ * start of an object unless interior_slots, or 0. */
+uintptr_t ferry__slot_load(const struct ferry_heap *heap, void *slot);
+
+/* Puts in a new address (0: NULL), by the store hook if there is one. */
+void ferry__slot_store(const struct ferry_heap *heap, void *slot,
+		       uintptr_t addr);
+
+/* --- marking (mark.c) -------------------------------------------------------- */
+
+struct ferry__marker;
+
+/*
+ * Marks the object at @addr, which is an object's start, and queues it for
+ * tracing if it may have references. Returns true if it was not marked.
+ */
+bool ferry__mark_object(struct ferry__marker *marker, uintptr_t addr);
+
+/* Traces what is queued until nothing is left in any marker. */
+void ferry__mark_drain(struct ferry__marker *marker);
+
+/*
+ * Reports every strong root to the visitor; world stopped. Ambiguous ones are
+ * not among them.
+ */
+void ferry__roots_visit(struct ferry_heap *heap, struct ferry_visitor *v);
+
+/* --- compaction (forward.c) --------------------------------------------------- */
+
+/*
+ * The new address of the object at @addr (or of a place inside it) in the
+ * compaction under way; @addr itself if it stays.
+ */
+uintptr_t ferry__forward(const struct ferry_heap *heap, uintptr_t addr);
+
+/* --- the stopped world (world.c) ----------------------------------------------- */
+
+/*
+ * Stops all mutators and returns when they are stopped; nests not. The caller
+ * is no running mutator and holds the cycle lock. Events and histograms of
+ * the pause are made here. Resume lets them go.
+ */
+void ferry__world_stop(struct ferry_heap *heap, enum ferry_pause why);
+void ferry__world_resume(struct ferry_heap *heap, enum ferry_pause why);
+
+#endif

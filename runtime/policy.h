@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * When to collect, what, and how big the heap may be; the options string;
+ * memory pressure.
+ */
+#ifndef FERRY_RUNTIME_POLICY_H
+#define FERRY_RUNTIME_POLICY_H
+
+#include <ferry/heap.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* What a collection was like, told when it is over. */
+struct ferry__cycle_report {
+	enum ferry_collect what;
+	size_t live;	     /* bytes marked (minor: estimate of all) */
+	size_t used;	     /* bytes in blocks and large objects, after */
+	size_t free_in_used; /* of these, in holes */
+	size_t allocated;    /* bytes since the last one began */
+	size_t allocated_during;
+	uint64_t mark_ns;  /* CPU time of marking */
+	uint64_t wall_ns;  /* from the request to the end of sweeping */
+	uint64_t since_ns; /* from the end of the one before to this request */
+};
+
+struct ferry__policy {
+	_Atomic size_t trigger; /* bytes since the last began: time for one */
+	_Atomic size_t target;	/* total bytes at which the next one ends */
+	_Atomic size_t limit;	/* max_bytes now */
+	_Atomic bool pressed;	/* the system is short of memory */
+	pthread_mutex_t lock;
+};
+
+/* Stress and debugging, from the options string; 0: off. */
+struct ferry__stress {
+	uint64_t collect_every; /* n-th slow allocation collects */
+	bool move_all; /* every full collection compacts, all that can move */
+	bool poison;   /* what was left is overwritten (debug pattern) */
+	bool verify;   /* ferry_heap_verify() after each collection */
+	uint64_t delay_seed; /* random delays at marked points */
+};
+
+/*
+ * Resolves defaults, then options and environment, into @params.
+ * Returns 0; -EINVAL.
+ */
+int ferry__conf_resolve(struct ferry_heap_params *params,
+			struct ferry__stress *stress);
+
+int ferry__policy_init(struct ferry_heap *heap);
+void ferry__policy_fini(struct ferry_heap *heap);
+
+/* What kind the next collection is to be when the trigger was reached. */
+enum ferry_collect ferry__policy_next(struct ferry_heap *heap);
+
+/* A collection is over: sets trigger and target anew. */
+void ferry__policy_update(struct ferry_heap *heap,
+			  const struct ferry__cycle_report *report);
+
+/* After a full collection: is what is free so scattered that blocks are to be
+ * emptied? */
+bool ferry__policy_wants_compaction(struct ferry_heap *heap,
+				    const struct ferry__cycle_report *report);
+
+/* Bytes of free memory (blocks, extents) worth keeping. */
+size_t ferry__policy_keep(struct ferry_heap *heap);
+
+/* The world is at the limit: asks the host. True if there is more now. */
+bool ferry__policy_ask(struct ferry_heap *heap, size_t size);
+
+#endif
