@@ -37,7 +37,7 @@ struct ferry__cycle {
 	uint8_t colour;		/* of marked objects; world stopped */
 	bool full;		/* the one under way */
 	bool remembers; /* dirty tracking covers all since the last one */
-	uint64_t number;
+	_Atomic uint64_t number; /* stalls of mutators name it, relaxed */
 
 	struct ferry_dirty *dirty;
 	unsigned char *armed; /* a byte a chunk of the reservation */

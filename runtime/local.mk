@@ -2,6 +2,10 @@
 noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES =
 %C%_libruntime_la_SOURCES += %D%/version.c
+%C%_libruntime_la_SOURCES += %D%/event.c
+%C%_libruntime_la_SOURCES += %D%/event.h
+%C%_libruntime_la_SOURCES += %D%/probe.h
+%C%_libruntime_la_SOURCES += %D%/stats.c
 
 lib_LTLIBRARIES += %D%/libferry.la
 %C%_libferry_la_SOURCES =

@@ -28,6 +28,7 @@ struct ferry__policy {
 	_Atomic size_t trigger; /* bytes since the last began: time for one */
 	_Atomic size_t target;	/* total bytes at which the next one ends */
 	_Atomic size_t limit;	/* max_bytes now */
+	_Atomic size_t live;	/* found by the last collection */
 	_Atomic bool pressed;	/* the system is short of memory */
 	pthread_mutex_t lock;
 };

@@ -7,7 +7,8 @@ SH_LOG_DRIVER = $(LOG_DRIVER)
 LOG_COMPILER = $(SAN_RUN)
 AM_TESTS_ENVIRONMENT = FERRY_SRCDIR='$(abs_top_srcdir)'; export FERRY_SRCDIR; \
 	FERRY_BUILDDIR='$(abs_top_builddir)'; export FERRY_BUILDDIR; \
-	NM='$(NM)'; export NM; MANDOC='$(MANDOC)'; export MANDOC;
+	NM='$(NM)'; export NM; READELF='$(READELF)'; export READELF; \
+	MANDOC='$(MANDOC)'; export MANDOC;
 dist_noinst_SCRIPTS += %D%/driver.sh
 
 CHECK_UFFD =
@@ -55,6 +56,7 @@ CHECK_ALLOC += %D%/check_alloc_lookup
 
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_version
+CHECK_RUNTIME += %D%/check_runtime_event
 
 CHECK_BENCH =
 CHECK_BENCH += %D%/check_bench_stats
@@ -93,10 +95,12 @@ EXTRA_DIST += %D%/README.md
 # Checks of what is built, by scripts.
 TESTS += %D%/exports.sh
 TESTS += %D%/manpages.sh
+TESTS += %D%/probes.sh
 dist_noinst_SCRIPTS += %D%/exports.sh
 dist_noinst_SCRIPTS += %D%/bench_run.sh
 TESTS += %D%/bench_run.sh
 dist_noinst_SCRIPTS += %D%/manpages.sh
+dist_noinst_SCRIPTS += %D%/probes.sh
 dist_noinst_SCRIPTS += %D%/installcheck.sh
 
 # What a test of each layer links. The first is the default, so that a test
@@ -138,6 +142,7 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
+%C%_check_runtime_event_LDADD = $(RUNTIME_TEST_LIBS)
 
 .PHONY: installcheck-examples
 installcheck-local: installcheck-examples

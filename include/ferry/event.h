@@ -35,7 +35,7 @@ enum ferry_pause {
 	FERRY_PAUSE_FLIP,      /* roots get the new addresses */
 	FERRY_PAUSE_EVACUATE,  /* some blocks evacuated in the pause */
 	FERRY_PAUSE_STOPPED,   /* a whole collection */
-	FERRY_PAUSE_OTHER,     /* verification, fork */
+	FERRY_PAUSE_OTHER,     /* verification */
 	FERRY_PAUSES
 };
 
@@ -48,30 +48,47 @@ struct ferry_event {
 
 /*
  * Runs in the thread where the event happens, often inside a pause: it must
- * be quick, not allocate from the heap, not call it, not wait for a mutator.
+ * be quick, not allocate from the heap, not call it, not wait for a mutator
+ * nor for a lock that one may hold. Calls for one heap come one at a time.
  */
 typedef void (*ferry_event_fn)(void *arg, const struct ferry_event *event);
 
 struct ferry_listener;
 
-/* Any number. Returns 0; -ENOMEM. Remove waits for calls under way; not from
- * a listener. Names: the same events are USDT probes, provider "ferry". */
+/*
+ * Adds a listener, any number of them; they are called in the order in which
+ * they were added. A collection that is under way is heard from its next
+ * event on. Where the library was built with sys/sdt.h the same events are
+ * USDT probes of provider "ferry", named as by ferry_event_name() with '_'
+ * for '-', with arguments heap, value, cycle: they need no listener.
+ * Returns 0; -EINVAL no function; -ENOMEM. Any thread, not from a listener;
+ * not signal-safe.
+ */
 FERRY_EXPORT int ferry_listener_add(struct ferry_heap *heap, ferry_event_fn fn,
 				    void *arg,
 				    struct ferry_listener **ret_listener);
+
+/*
+ * Takes it away and frees it; waits for a call of it under way. NULL is
+ * allowed. What is left when the heap is destroyed goes with the heap.
+ * Any thread, not from a listener; not signal-safe.
+ */
 FERRY_EXPORT void ferry_listener_remove(struct ferry_heap *heap,
 					struct ferry_listener *listener);
 
 /* "cycle-begin", "mark-round", ...; "start", "final", "flip", ... Never
- * NULL. Signal-safe. */
+ * NULL: what is not known is "unknown". Any thread; signal-safe. */
 FERRY_EXPORT const char *ferry_event_name(enum ferry_event_kind kind);
 FERRY_EXPORT const char *ferry_pause_name(enum ferry_pause pause);
 
 /*
- * Durations, in buckets that grow by powers of two with four steps each:
- * relative error under 19 %. Bucket i begins at ferry_histogram_floor(i).
+ * Durations, in buckets of powers of two with eight equal steps each: what
+ * falls into one bucket differs by an eighth at most. Bucket i begins at
+ * ferry_histogram_floor(i); the last takes all from there on (17 minutes).
+ * @count is the sum of the buckets; @sum_ns and @max_ns of a snapshot may
+ * miss, or have, samples that are being added just then.
  */
-#define FERRY_HISTOGRAM_BUCKETS 160
+#define FERRY_HISTOGRAM_BUCKETS 304
 struct ferry_histogram {
 	uint64_t count;
 	uint64_t sum_ns;
@@ -79,11 +96,15 @@ struct ferry_histogram {
 	uint64_t bucket[FERRY_HISTOGRAM_BUCKETS];
 };
 
-/* Nanoseconds at which bucket @i begins. */
+/* Nanoseconds at which bucket @i begins; UINT64_MAX from
+ * FERRY_HISTOGRAM_BUCKETS on. Any thread; signal-safe. */
 FERRY_EXPORT uint64_t ferry_histogram_floor(unsigned int i);
 
-/* The value below which @permille of the samples lie, from above; 0 if there
- * are none; the exact maximum at 1000. */
+/*
+ * The value that @permille of the samples do not exceed, at most an eighth
+ * too high; the exact maximum from 1000 on; 0 if there are no samples.
+ * Any thread; signal-safe.
+ */
 FERRY_EXPORT uint64_t ferry_histogram_quantile(const struct ferry_histogram *h,
 					       unsigned int permille);
 
@@ -111,13 +132,20 @@ struct ferry_heap_stats {
 	uint64_t rounds;      /* of marking */
 	uint64_t stalls;      /* allocations that waited */
 	uint64_t gc_cpu_ns;   /* of collector threads */
-	struct ferry_histogram pauses[FERRY_PAUSES]; /* [0]: all of them */
+	/* From the request to stop until all may go on; [0]: all of them. */
+	struct ferry_histogram pauses[FERRY_PAUSES];
 	struct ferry_histogram to_stop;	 /* of each pause: until all stopped */
 	struct ferry_histogram fault_ns; /* what a fault took its thread */
 	struct ferry_histogram stall_ns;
 };
 
-/* Any thread; @ret_stats: set .size first. Returns 0; -EINVAL, -E2BIG. */
+/*
+ * Fills @ret_stats, whose size the caller has set. Numbers are read one after
+ * the other while the program runs, hence true of about the same moment. The
+ * struct has some 25 KiB: mind small stacks.
+ * Returns 0; -EINVAL, -E2BIG see base.h. Any thread, not from a listener; not
+ * signal-safe.
+ */
 FERRY_EXPORT int ferry_heap_stats(struct ferry_heap *heap,
 				  struct ferry_heap_stats *ret_stats);
 
