@@ -187,6 +187,11 @@ void ferry__roots_visit(struct ferry_heap *heap, struct ferry_visitor *v);
  */
 uintptr_t ferry__forward(const struct ferry_heap *heap, uintptr_t addr);
 
+/* Puts pages of [@addr, @addr + @len) in place that a compaction has under
+ * way. A mutator; compact.c. */
+void ferry__compact_prefault(struct ferry_heap *heap, uintptr_t addr,
+			     size_t len);
+
 /* --- the stopped world (world.c) ----------------------------------------------- */
 
 /*

@@ -1,6 +1,7 @@
 # The library that is installed: every layer, exported through ferry.map.
 noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES =
+%C%_libruntime_la_SOURCES += %D%/root.c
 %C%_libruntime_la_SOURCES += %D%/version.c
 %C%_libruntime_la_SOURCES += %D%/event.c
 %C%_libruntime_la_SOURCES += %D%/event.h
