@@ -2,6 +2,7 @@
 # of them: the names are those of its NAME section.
 dist_man_MANS =
 dist_man_MANS += %D%/ferry-bench.1
+dist_man_MANS += %D%/ferry-heap.7
 dist_man_MANS += %D%/ferry.7
 dist_man_MANS += %D%/ferry_arena_create.3
 dist_man_MANS += %D%/ferry_arena_stats.3

@@ -43,8 +43,9 @@ struct ferry__stress {
 };
 
 /*
- * Resolves defaults, then options and environment, into @params.
- * Returns 0; -EINVAL.
+ * Resolves the options string, the environment, then defaults of what is
+ * zero still, into @params; what no option sets in @stress is off.
+ * Returns 0; -EINVAL, and neither is changed.
  */
 int ferry__conf_resolve(struct ferry_heap_params *params,
 			struct ferry__stress *stress);

@@ -56,6 +56,7 @@ CHECK_ALLOC += %D%/check_alloc_lookup
 
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_version
+CHECK_RUNTIME += %D%/check_runtime_conf
 CHECK_RUNTIME += %D%/check_runtime_event
 
 CHECK_BENCH =
@@ -67,6 +68,8 @@ if HAVE_CHECK
 check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_SOURCES =
 %C%_libharness_la_SOURCES += %D%/feature.c
+%C%_libharness_la_SOURCES += %D%/files.c
+%C%_libharness_la_SOURCES += %D%/files.h
 %C%_libharness_la_SOURCES += %D%/harness.c
 %C%_libharness_la_SOURCES += %D%/harness.h
 %C%_libharness_la_SOURCES += %D%/inject.c
@@ -142,6 +145,7 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
+%C%_check_runtime_conf_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_event_LDADD = $(RUNTIME_TEST_LIBS)
 
 .PHONY: installcheck-examples

@@ -3,6 +3,7 @@
 #	fuzz_arena	what a user of arenas and compaction can call
 #	fuzz_claims	what movers of pages call below it, and moves themselves
 #	fuzz_smaps	the reader of /proc/PID/smaps
+#	fuzz_conf	the reader of a heap's options
 # Another seed: make check-fuzz FUZZ_SEED=7. What it finds is left in the
 # build folder as tests/fuzz/crash-*; run the program on that file again.
 FUZZ_SECONDS = 30
@@ -13,9 +14,11 @@ FUZZ_FLAGS = -g -O1 -fsanitize=fuzzer,address,undefined \
 	-fno-sanitize=alignment -fno-sanitize-recover=all
 
 FUZZERS = %D%/fuzz_arena %D%/fuzz_claims %D%/fuzz_smaps
+FUZZERS += %D%/fuzz_conf
 FUZZ_CLAIMS = %D%/fuzz_claims.c %D%/model.c
 EXTRA_DIST += %D%/fuzz_arena.c
 EXTRA_DIST += %D%/fuzz_smaps.c
+EXTRA_DIST += %D%/fuzz_conf.c
 EXTRA_DIST += $(FUZZ_CLAIMS)
 EXTRA_DIST += %D%/model.h
 CLEANFILES += $(FUZZERS)
@@ -36,6 +39,9 @@ FUZZ_BUILD = $(MKDIR_P) %D% && $(CLANG) $(STD_CFLAGS) $(FUZZ_FLAGS) \
 	$(AM_V_GEN)sources='$(FUZZ_CLAIMS)'; $(FUZZ_BUILD)
 %D%/fuzz_smaps: %D%/fuzz_smaps.c $(FUZZED)
 	$(AM_V_GEN)sources=%D%/fuzz_smaps.c; $(FUZZ_BUILD)
+%D%/fuzz_conf: %D%/fuzz_conf.c runtime/conf.c runtime/cgroup.c $(FUZZED)
+	$(AM_V_GEN)sources='%D%/fuzz_conf.c runtime/conf.c runtime/cgroup.c'; \
+	  $(FUZZ_BUILD)
 
 .PHONY: check-fuzz
 if HAVE_CLANG
