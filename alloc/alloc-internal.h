@@ -247,7 +247,7 @@ int ferry__policy_apply(const struct ferry_arena *arena, char *addr,
 /* Notes that the arena grew: the new memory has the policy of the whole. */
 void ferry__policy_grow(struct ferry_arena *arena, size_t old_reserved);
 
-void ferry__policy_fini(struct ferry_arena *arena);
+void ferry__policies_free(struct ferry_arena *arena);
 
 /*
  * Where the mapping that holds @offset ends, in bytes: a move must not go

@@ -161,7 +161,7 @@ static int arena_alloc(const struct ferry_arena_params *p,
 
 void ferry__arena_free(struct ferry_arena *arena)
 {
-	ferry__policy_fini(arena);
+	ferry__policies_free(arena);
 	ferry__pages_fini(&arena->pages);
 	pthread_cond_destroy(&arena->settled);
 	pthread_mutex_destroy(&arena->lock);

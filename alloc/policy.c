@@ -125,7 +125,7 @@ void ferry__policy_grow(struct ferry_arena *arena, size_t old_reserved)
 	arena->pieces_len = plan.len;
 }
 
-void ferry__policy_fini(struct ferry_arena *arena)
+void ferry__policies_free(struct ferry_arena *arena)
 {
 	struct ferry__placement *place = arena->places, *next;
 
