@@ -10,22 +10,46 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+struct ferry_heap;
+
+/* Extents by size: each number of pages up to 15, then four steps for every
+ * doubling up to 2^32 pages. */
+#define FERRY__LARGE_BINS  132u
+#define FERRY__LARGE_WORDS ((FERRY__LARGE_BINS + 63) / 64)
+
+/* Free extents of a kind, in doubly linked lists; large lock. */
+struct ferry__large_bins {
+	uint32_t head[FERRY__LARGE_BINS];  /* first page + 1; 0: none */
+	uint64_t some[FERRY__LARGE_WORDS]; /* bins with extents */
+};
+
+/* Of a free extent, at its first page: its neighbours in the bin. */
+struct ferry__large_link {
+	uint32_t next, prev; /* first page + 1; 0: none */
+};
+
 /*
  * Objects lie in half 0 or half 1 of the large space, at the same offset of
  * either; side-table byte of the first page: kind | colour (and END for an
  * object of one page), of the last: END, as in small blocks. The extents of
- * pages, free or used, tile [0, used_end) of the half.
+ * pages, free or used, tile [0, used_end) of the half. The tables have an
+ * entry for each page; what is not touched costs no memory.
  */
 struct ferry__large {
 	pthread_mutex_t lock; /* rank 35 */
-	uint32_t *extent; /* pages of the extent, at its first and last page,
-			     with flag bits: large.c */
-	size_t pages;	  /* in a half */
-	size_t used_end;  /* page beyond the last extent */
+	uint64_t *tag;	      /* of an extent, at its first and last page:
+				 pages and flags, see large.c */
+	uint32_t *start;      /* of used extents, at every page: the first */
+	struct ferry__large_link *link;
+	struct ferry__large_bins bins[2]; /* without memory; with some */
+	size_t pages;			  /* in a half */
+	_Atomic size_t used_end;	  /* page beyond the last extent; L2 */
+	uint64_t fresh;	      /* flag of what is allocated now; L4 */
 	_Atomic size_t bytes; /* in objects */
 	_Atomic size_t kept;  /* in free extents that still have memory */
 };
 
+/* Returns 0; -ENOMEM. */
 int ferry__large_init(struct ferry_heap *heap);
 void ferry__large_fini(struct ferry_heap *heap);
 
@@ -33,35 +57,43 @@ void ferry__large_fini(struct ferry_heap *heap);
  * An object of @size bytes of zeros, aligned to @align (a power of two, at
  * least a page, at most 2 MiB), of the given kind and colour. The caller has
  * accounted for the limit. Returns its address, or 0: no address space, or
- * the kernel has no memory. Any mutator.
+ * the kernel has no memory. A running mutator: the world is not stopped
+ * before it returns (L4).
  */
 uintptr_t ferry__large_alloc(struct ferry_heap *heap, size_t size, size_t align,
 			     enum ferry_kind kind, uint8_t colour);
 
 /*
- * Frees every object whose colour is not @keep, but those allocated since the
- * world was last stopped (colour young, or black): the caller says by @young
- * whether colour YOUNG is garbage, which is so only for extents that existed
- * when marking ended. Concurrent with allocation. Returns bytes freed.
+ * Called with the world stopped when marking ends: objects allocated from
+ * here on are not the next sweep's, whatever their colour. O(1).
  */
-size_t ferry__large_sweep(struct ferry_heap *heap, uint8_t keep);
-
-/* Called with the world stopped when marking ends: objects from here on are
- * not this sweep's. */
 void ferry__large_sweep_begin(struct ferry_heap *heap);
 
 /*
- * The next object at or after page @page of the half: its address (in the
- * half it lies in) and bytes; false at the end. Nothing is freed meanwhile
- * (markers and compaction exclude sweeping); allocation may go on.
+ * Frees every object whose colour is not @keep, but for those allocated since
+ * ferry__large_sweep_begin(). Concurrent with allocation; one sweep at a
+ * time, and it is over before marking begins again. Returns bytes freed.
+ */
+size_t ferry__large_sweep(struct ferry_heap *heap, uint8_t keep);
+
+/*
+ * The next object that starts at or after page @page of the half: its address
+ * (in the half it lies in) and bytes; false at the end. Nothing is freed
+ * meanwhile (markers and compaction exclude sweeping); allocation may go on.
  */
 bool ferry__large_next(struct ferry_heap *heap, size_t page,
 		       uintptr_t *ret_addr, size_t *ret_bytes);
 
-/* The object that @addr points into, or 0. Any thread, without the lock. */
+/*
+ * The start of the object that @addr points to or into, or 0; its bytes, of
+ * an address that starts one. Wait-free. Of a word that is not known to be a
+ * reference the answer counts only while nothing is freed.
+ */
 uintptr_t ferry__large_find(const struct ferry_heap *heap, uintptr_t addr);
+size_t ferry__large_bytes(const struct ferry_heap *heap, uintptr_t addr);
 
-/* The other half from now on (compaction took it across). World stopped. */
+/* The object at @addr is in the other half from now on (compaction took it
+ * across). World stopped. */
 void ferry__large_flip(struct ferry_heap *heap, uintptr_t addr);
 
 /* Gives memory of free extents back to the system, down to @keep bytes.

@@ -1,6 +1,9 @@
 # The library that is installed: every layer, exported through ferry.map.
 noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES =
+%C%_libruntime_la_SOURCES += %D%/extent.c
+%C%_libruntime_la_SOURCES += %D%/extent.h
+%C%_libruntime_la_SOURCES += %D%/large.c
 %C%_libruntime_la_SOURCES += %D%/root.c
 %C%_libruntime_la_SOURCES += %D%/version.c
 %C%_libruntime_la_SOURCES += %D%/cgroup.c
