@@ -33,6 +33,7 @@
 #include "runtime/mark.h"
 #include "runtime/policy.h"
 #include "runtime/root.h"
+#include "runtime/stress.h"
 #include "runtime/weak.h"
 #include "runtime/world.h"
 #include "uffd/sys.h"
@@ -83,6 +84,7 @@ struct ferry_heap {
 	struct ferry__weak weak;     /* weak.c, ephemeron.c, finalizer.c */
 	struct ferry__policy policy; /* policy.c, pressure.c */
 	struct ferry__stress stress; /* stress.c */
+	struct ferry__checks checks; /* stress.c, verify.c */
 	struct ferry__events events; /* event.c, stats.c */
 };
 

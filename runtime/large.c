@@ -325,6 +325,10 @@ static size_t object_free(struct ferry_heap *heap, size_t first, uint64_t tag)
 	ferry__meta_store(meta_of(heap, first + e.n - 1), 0);
 	if (e.n > FERRY__LARGE_KEEP)
 		left -= drop(heap, e, half_of(tag), SIZE_MAX);
+	else
+		ferry__stress_poison(
+			heap, (uintptr_t)page_addr(heap, first, half_of(tag)),
+			bytes);
 	atomic_fetch_add_explicit(&heap->large.kept, left,
 				  memory_order_relaxed);
 	atomic_fetch_sub_explicit(&heap->large.bytes, bytes,
@@ -361,6 +365,7 @@ size_t ferry__large_sweep(struct ferry_heap *heap, uint8_t keep)
 			return sum;
 		tag = ferry__extent_tag(&heap->large, page);
 		sum += object_sweep(heap, page, tag, keep);
+		ferry__stress_delay(heap, FERRY__POINT_SWEEP);
 		page += tag & FERRY__EXTENT_PAGES;
 	}
 }

@@ -142,7 +142,10 @@ FERRY_EXPORT int ferry_heap_destroy(struct ferry_heap *heap);
  * place). A collection under way is finished first. The caller is @mutator,
  * which is at a safepoint for that time, or an unattached thread (NULL).
  * In a heap whose memory of writes is lost MINOR does FULL.
- * Returns 0; -EINVAL; -EDEADLK from a callback of the heap; -ECHILD.
+ * Returns 0; -EINVAL; -EDEADLK from a callback of the heap; -ECHILD; -EILSEQ:
+ * the collection is over, and in a heap with params.debug (or the option
+ * verify) a mistake of the host's was found in passing, such as a trace
+ * callback that lies about a size: ferry_heap_verify() tells which.
  */
 FERRY_EXPORT int ferry_heap_collect(struct ferry_heap *heap,
 				    struct ferry_mutator *mutator,
@@ -184,6 +187,7 @@ struct ferry_heap_fault {
  * compares with the side table; sizes told by callbacks against sizes
  * allocated; every reference against the object it should hit; block and
  * free-space accounts. For tests: takes as long as a stopped collection.
+ * A fault that a collection found in passing is reported first, and once.
  * Returns 0 when all is well; -EILSEQ and *ret_fault (may be NULL) what was
  * found first; -ENOMEM; -EDEADLK; -ECHILD.
  */
