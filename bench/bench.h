@@ -37,6 +37,10 @@ struct bench_cmd {
 	const char *operands; /* NULL: takes none; else for the usage line */
 	const struct bench_option *options; /* its own, or NULL */
 	bool composite; /* runs others, which show their own targets */
+	/* Reads its own options; -EINVAL with a sentence that names what is
+	 * wrong. NULL: there is nothing that could be. */
+	int (*check)(const struct bench_options *opt, char *err,
+		     size_t err_size);
 	/*
 	 * Returns 0 or a negative errno after saying what failed. What the
 	 * kernel does not have is said (bench_say) and is no failure.
@@ -55,6 +59,7 @@ extern const struct bench_cmd bench_cmd_fault;
 extern const struct bench_cmd bench_cmd_dirty;
 extern const struct bench_cmd bench_cmd_compact;
 extern const struct bench_cmd bench_cmd_lookup;
+extern const struct bench_cmd bench_cmd_gc;
 extern const struct bench_cmd bench_cmd_tour;
 
 /* Run @cmd as part of another one, with its own options left at default. */

@@ -6,6 +6,10 @@ noinst_LTLIBRARIES += %D%/libbench.la
 %C%_libbench_la_SOURCES += %D%/bench.h
 %C%_libbench_la_SOURCES += %D%/doc.c
 %C%_libbench_la_SOURCES += %D%/doc.h
+%C%_libbench_la_SOURCES += %D%/gc_meter.c
+%C%_libbench_la_SOURCES += %D%/gc_meter.h
+%C%_libbench_la_SOURCES += %D%/gc_plan.c
+%C%_libbench_la_SOURCES += %D%/gc_plan.h
 %C%_libbench_la_SOURCES += %D%/machine.c
 %C%_libbench_la_SOURCES += %D%/machine.h
 %C%_libbench_la_SOURCES += %D%/opts.c
@@ -37,9 +41,35 @@ bench-commit:
 	echo "#define FERRY_BENCH_COMMIT \"$$commit\"" >$@.new; \
 	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
+# The workloads of ferry-bench gc are compiled once for each collector, so that
+# every one is measured by its own inline calls.
+GC_WORK =
+GC_WORK += %D%/gc_mem.h
+GC_WORK += %D%/gc_work.c
+GC_WORK += %D%/gc_work_alloc.c
+GC_WORK += %D%/gc_work_chain.c
+GC_WORK += %D%/gc_work_fragment.c
+GC_WORK += %D%/gc_work_oldmut.c
+GC_WORK += %D%/gc_work_tree.c
+
+GC_LIBS =
+GC_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+noinst_LTLIBRARIES += %D%/libgcnone.la
+GC_LIBS += %D%/libgcnone.la
+%C%_libgcnone_la_SOURCES = $(GC_WORK) %D%/gc_mem_none.h
+%C%_libgcnone_la_CPPFLAGS = $(GC_CPPFLAGS) -DGC_VARIANT=none \
+	-DGC_MEM_HEADER='"gc_mem_none.h"'
+if HAVE_BDWGC
+noinst_LTLIBRARIES += %D%/libgcbdwgc.la
+GC_LIBS += %D%/libgcbdwgc.la $(BDWGC_LIBS)
+%C%_libgcbdwgc_la_SOURCES = $(GC_WORK) %D%/gc_mem_bdwgc.h %D%/gc_bdwgc.c
+%C%_libgcbdwgc_la_CPPFLAGS = $(GC_CPPFLAGS) $(BDWGC_CFLAGS) -DGC_THREADS \
+	-DGC_VARIANT=bdwgc -DGC_MEM_HEADER='"gc_mem_bdwgc.h"'
+endif
+
 bin_PROGRAMS += %D%/ferry-bench
 %C%_ferry_bench_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(XXHASH_CFLAGS)
-%C%_ferry_bench_LDADD = %D%/libbench.la runtime/libferry.la $(JANSSON_LIBS) \
+%C%_ferry_bench_LDADD = $(GC_LIBS) %D%/libbench.la runtime/libferry.la $(JANSSON_LIBS) \
 	$(XXHASH_LIBS) $(PTHREAD_LIBS) -lm
 %C%_ferry_bench_SOURCES =
 %C%_ferry_bench_SOURCES += %D%/main.c
@@ -52,6 +82,15 @@ bin_PROGRAMS += %D%/ferry-bench
 %C%_ferry_bench_SOURCES += %D%/dirty.c
 %C%_ferry_bench_SOURCES += %D%/fault.c
 %C%_ferry_bench_SOURCES += %D%/features.c
+%C%_ferry_bench_SOURCES += %D%/gc.c
+%C%_ferry_bench_SOURCES += %D%/gc.h
+%C%_ferry_bench_SOURCES += %D%/gc_cell.c
+%C%_ferry_bench_SOURCES += %D%/gc_none.c
+%C%_ferry_bench_SOURCES += %D%/gc_plots.c
+%C%_ferry_bench_SOURCES += %D%/gc_rss.c
+%C%_ferry_bench_SOURCES += %D%/gc_run.c
+%C%_ferry_bench_SOURCES += %D%/gc_run.h
+%C%_ferry_bench_SOURCES += %D%/gc_show.c
 %C%_ferry_bench_SOURCES += %D%/hand.c
 %C%_ferry_bench_SOURCES += %D%/hand.h
 %C%_ferry_bench_SOURCES += %D%/lookup.c

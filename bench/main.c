@@ -7,6 +7,7 @@
 #include <ferry/ferry.h>
 
 #include "bench.h"
+#include "gc.h"
 #include "output.h"
 
 #define EXIT_USAGE 2
@@ -20,6 +21,7 @@ const struct bench_cmd *const bench_commands[] = {
 	&bench_cmd_dirty,
 	&bench_cmd_lookup,
 	&bench_cmd_compact,
+	&bench_cmd_gc,
 	&bench_cmd_tour,
 	NULL,
 };
@@ -196,6 +198,8 @@ static int start(const struct bench_cmd *cmd, int argc, char **argv)
 	} else if (b.opt.help) {
 		command_help(cmd);
 		status = EXIT_SUCCESS;
+	} else if (cmd->check && cmd->check(&b.opt, err, sizeof(err)) < 0) {
+		status = usage_error(err, cmd->name);
 	} else {
 		status = run(&b);
 	}
@@ -218,6 +222,8 @@ int main(int argc, char **argv)
 		printf("ferry-bench %s\n", ferry_version());
 		return EXIT_SUCCESS;
 	}
+	if (!strcmp(argv[1], GC_CELL_ARGUMENT))
+		return gc_cell_main();
 	cmd = bench_find_command(argv[1]);
 	if (cmd)
 		return start(cmd, argc - 1, argv + 1);

@@ -7,6 +7,7 @@ dist_man_MANS += %D%/ferry.7
 dist_man_MANS += %D%/ferry_arena_create.3
 dist_man_MANS += %D%/ferry_arena_stats.3
 dist_man_MANS += %D%/ferry_compact_plan.3
+dist_man_MANS += %D%/ferry_demand_create.3
 dist_man_MANS += %D%/ferry_dirty_open.3
 dist_man_MANS += %D%/ferry_fault_service_create.3
 dist_man_MANS += %D%/ferry_features_get.3

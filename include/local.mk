@@ -4,6 +4,7 @@ pkginclude_HEADERS =
 pkginclude_HEADERS += %D%/ferry/arena.h
 pkginclude_HEADERS += %D%/ferry/base.h
 pkginclude_HEADERS += %D%/ferry/compact.h
+pkginclude_HEADERS += %D%/ferry/demand.h
 pkginclude_HEADERS += %D%/ferry/dirty.h
 pkginclude_HEADERS += %D%/ferry/eligible.h
 pkginclude_HEADERS += %D%/ferry/fault.h

@@ -15,26 +15,28 @@
  *	VOID -> FREE -> OWNED -> UNSWEPT -> SWEEPING -> FREE | HOLES | FULL
  *			  ^				 |      |
  *			  +------------------------------+------+
- * and of HOLES, FULL: SPARSE while a compaction empties them, then VOID or
- * FREE. Who makes which step: DESIGN.md, B1 to B6.
+ * and of HOLES, FULL: SPARSE while a compaction empties them, then VOID.
+ * Who makes which step: DESIGN.md, B1 to B6.
  */
 enum ferry__block_state {
 	FERRY__BLOCK_VOID = 0, /* no memory */
 	FERRY__BLOCK_FREE,     /* memory with leftovers; side table zero */
 	FERRY__BLOCK_OWNED,    /* a mutator allocates in it */
+	FERRY__BLOCK_RETIRED,  /* was owned since the last sweep */
 	FERRY__BLOCK_UNSWEPT,  /* marks are final, garbage still in it */
 	FERRY__BLOCK_SWEEPING,
 	FERRY__BLOCK_HOLES,  /* swept; on the list of its kind */
 	FERRY__BLOCK_FULL,   /* swept; no hole worth having */
-	FERRY__BLOCK_SPARSE, /* chosen for evacuation: nobody allocates */
+	FERRY__BLOCK_SPARSE, /* being evacuated: nobody allocates */
+	FERRY__BLOCK_TARGET, /* evacuated into: nobody allocates yet */
 };
 
 /* Flags of a block. */
 #define FERRY__BLOCK_LEAF   0x01u /* objects without references */
 #define FERRY__BLOCK_HALF   0x02u /* it lies in half 1 */
-#define FERRY__BLOCK_YOUNG  0x04u /* allocated in since the last cycle */
-#define FERRY__BLOCK_PINNED 0x08u /* keeps its address in this compaction */
-#define FERRY__BLOCK_AMBIG  0x10u /* has objects of kind AMBIGUOUS */
+#define FERRY__BLOCK_PINNED 0x04u /* keeps its address in this compaction */
+#define FERRY__BLOCK_AMBIG  0x08u /* has objects of kind AMBIGUOUS */
+#define FERRY__BLOCK_FRESH  0x10u /* memory came zeroed from the kernel */
 
 struct ferry__block {
 	_Atomic uint8_t state; /* enum ferry__block_state */
@@ -59,19 +61,69 @@ struct ferry__span {
 };
 
 struct ferry__space {
-	pthread_mutex_t lock;		   /* rank 30 */
+	pthread_mutex_t lock;		   /* rank 30; all but the atomics */
+	pthread_cond_t swept;		   /* sweeping became 0 */
+	struct ferry__block_list voids;	   /* VOID below used_end */
 	struct ferry__block_list free;	   /* FREE */
 	struct ferry__block_list holes[2]; /* HOLES, by kind */
-	struct ferry__block_list young;	   /* retired since the last cycle */
+	struct ferry__block_list retired;  /* RETIRED */
 	struct ferry__block_list unswept;  /* minor: what is to be swept */
 	uint32_t used_end; /* blocks at and beyond were never taken */
 	uint32_t max;	   /* blocks in a half */
-	uint32_t sweep_at; /* full: next index to sweep; lock */
+	uint32_t sweep_at; /* full: next index to look at */
 	uint32_t sweep_end;
-	uint32_t sweeping;	  /* blocks in state SWEEPING; lock */
-	_Atomic size_t taken;	  /* bytes in blocks that are not VOID, FREE */
+	uint32_t sweeping;	  /* blocks in state SWEEPING */
+	size_t live;		  /* bytes found by the sweep under way */
+	size_t in_holes;	  /* bytes free in HOLES and FULL blocks */
+	_Atomic size_t taken;	  /* bytes in blocks neither VOID nor FREE */
 	_Atomic size_t allocated; /* bytes handed to mutators, ever */
 	_Atomic size_t since;	  /* of these since the last cycle began */
 };
+
+int ferry__space_init(struct ferry_heap *heap);
+void ferry__space_fini(struct ferry_heap *heap);
+
+/*
+ * Gives the mutator's bump pointer a hole of @granules at least. Returns 0,
+ * or -ENOSPC: the limit is reached. Owner.
+ */
+int ferry__space_refill(struct ferry_mutator *m, unsigned int leaf,
+			size_t granules);
+
+/* The same for its spare pointer, with a block of its own. */
+int ferry__space_refill_spare(struct ferry_mutator *m, unsigned int leaf);
+
+/* Takes back what the mutator allocates from. Owner, or world stopped. */
+void ferry__space_retire(struct ferry_mutator *m);
+
+/* A block to evacuate into, in state TARGET, its memory absent; -ENOSPC. */
+int ferry__space_target(struct ferry_heap *heap, unsigned int leaf,
+			uint32_t *ret_index);
+
+/*
+ * Marking is over, world stopped, all retired: what is to be swept. After a
+ * minor collection that is what was allocated in since the last.
+ */
+void ferry__sweep_begin(struct ferry_heap *heap, bool full);
+
+/* Sweeps one block; false when there is none left. Any thread. */
+bool ferry__sweep_step(struct ferry_heap *heap);
+
+/* Sweeps the rest and waits for what others are sweeping. */
+void ferry__sweep_finish(struct ferry_heap *heap);
+
+/* Gives memory of free blocks back, down to @keep bytes. Returns bytes. */
+size_t ferry__space_release(struct ferry_heap *heap, size_t keep);
+
+/* The block's memory goes back at once; it becomes VOID. @absent: it is gone
+ * already. */
+void ferry__space_void(struct ferry_heap *heap, uint32_t index, bool absent);
+
+/* Puts a block whose live and hole are right on the list it belongs to. */
+void ferry__space_file(struct ferry_heap *heap, uint32_t index);
+
+/* Counts live granules and holes of a block, without changing it. */
+void ferry__block_survey(const struct ferry_heap *heap, uint32_t index,
+			 uint16_t *ret_live, uint16_t *ret_hole);
 
 #endif

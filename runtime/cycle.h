@@ -22,25 +22,47 @@ enum ferry__phase {
 };
 
 struct ferry__cycle {
-	pthread_mutex_t lock;	/* rank 5: requests; held by no pause */
+	pthread_mutex_t lock;	/* rank 5; held by no pause */
 	pthread_cond_t request; /* the collector thread waits here */
 	pthread_cond_t done;	/* who asked for a collection waits here */
 	pthread_t thread;
 	bool has_thread;
 	bool quit;
-	bool active;	   /* one is under way */
-	unsigned int want; /* bit mask of 1 << enum ferry_collect */
-	uint64_t asked;	   /* number that requests made now will get */
-	uint64_t finished; /* collections over, by number */
+	bool active;		 /* one is under way */
+	unsigned int want;	 /* bit mask of 1 << enum ferry_collect */
+	uint64_t finished;	 /* collections over, by number */
+	_Atomic uint64_t number; /* collections begun; lock, but events name
+				    it without, relaxed */
+	uint64_t last_end_ns;
 
-	_Atomic uint32_t phase; /* enum ferry__phase; C1 */
+	_Atomic bool asked;	/* want is not 0, for a quick look */
+	_Atomic uint32_t phase; /* enum ferry__phase; written with the world
+				   stopped or by who runs the collection */
 	uint8_t colour;		/* of marked objects; world stopped */
 	bool full;		/* the one under way */
-	bool remembers; /* dirty tracking covers all since the last one */
-	_Atomic uint64_t number; /* stalls of mutators name it, relaxed */
-
-	struct ferry_dirty *dirty;
-	unsigned char *armed; /* a byte a chunk of the reservation */
+	uint32_t scanned;	/* head of the retired list at the last scan */
 };
+
+int ferry__cycle_init(struct ferry_heap *heap);
+void ferry__cycle_fini(struct ferry_heap *heap);
+
+/* What new objects get for a colour. World lock, world not stopped. */
+uint8_t ferry__cycle_alloc_colour(const struct ferry_heap *heap);
+
+/* A mutator allocates: starts what the policy says is due. */
+void ferry__cycle_poll(struct ferry_heap *heap, struct ferry_mutator *m);
+
+/*
+ * No memory within the limit for @size bytes, for the (@tries + 1)th time.
+ * Collects, and waits for it; asks the host. True: worth trying again.
+ */
+bool ferry__cycle_exhausted(struct ferry_heap *heap, struct ferry_mutator *m,
+			    size_t size, unsigned int tries);
+
+/* Asks for a collection; the number that must be finished for it. */
+uint64_t ferry__cycle_request(struct ferry_heap *heap, enum ferry_collect what);
+
+/* Starts a thread with all signals blocked. Returns 0, -EAGAIN. */
+int ferry__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg);
 
 #endif

@@ -26,12 +26,15 @@
 #include <stdatomic.h>
 #include <urcu/list.h>
 
+#include "alloc/alloc-internal.h"
 #include "runtime/block.h"
 #include "runtime/cycle.h"
 #include "runtime/event.h"
 #include "runtime/large.h"
 #include "runtime/mark.h"
 #include "runtime/policy.h"
+#include "runtime/reloc.h"
+#include "runtime/remember.h"
 #include "runtime/root.h"
 #include "runtime/stress.h"
 #include "runtime/weak.h"
@@ -55,6 +58,12 @@
 #define FERRY__BLOCK_GRANULES ((size_t)(FERRY__BLOCK_SIZE / FERRY_GRANULE))
 #define FERRY__LARGE_SHIFT    12u /* granule of the large space */
 
+/* A swept block without a hole of so many granules is full. */
+#define FERRY__HOLE_WORTH 8u
+
+/* In the side table of the large space: made while marking, not scanned. */
+#define FERRY__META_NEW 0x40u
+
 #define FERRY__COLOUR_YOUNG 0x00u /* allocated since, or never marked */
 #define FERRY__COLOUR_A	    0x08u
 #define FERRY__COLOUR_B	    0x10u
@@ -77,18 +86,65 @@ struct ferry_heap {
 	struct ferry__space space;   /* block.c: lists and accounts */
 	struct ferry__large large;   /* large.c */
 
-	struct ferry__world world;   /* world.c: mutators, the stop */
-	struct ferry__roots roots;   /* root.c */
-	struct ferry__mark mark;     /* mark.c */
-	struct ferry__cycle cycle;   /* cycle.c: collector thread, phases */
-	struct ferry__weak weak;     /* weak.c, ephemeron.c, finalizer.c */
-	struct ferry__policy policy; /* policy.c, pressure.c */
-	struct ferry__stress stress; /* stress.c */
-	struct ferry__checks checks; /* stress.c, verify.c */
-	struct ferry__events events; /* event.c, stats.c */
+	struct ferry__world world;	 /* world.c: mutators, the stop */
+	struct ferry__roots roots;	 /* root.c */
+	struct ferry__mark mark;	 /* mark.c */
+	struct ferry__remember remember; /* remember.c */
+	struct ferry__reloc reloc;	 /* reloc*.c */
+	struct ferry__cycle cycle;	 /* cycle.c: collector thread, phases */
+	struct ferry__weak weak;	 /* weak.c, ephemeron.c, finalizer.c */
+	struct ferry__policy policy;	 /* policy.c, pressure.c */
+	struct ferry__stress stress;	 /* stress.c */
+	struct ferry__checks checks;	 /* stress.c, verify.c */
+	struct ferry__events events;	 /* event.c, stats.c */
 };
 
 /* --- addresses and the side table ----------------------------------------- */
+
+/*
+ * Side-table bytes. Relaxed: markers agree on what they write, and a stale
+ * colour costs a second trace at most (M3 in DESIGN.md).
+ */
+static inline uint8_t ferry__meta_load(const uint8_t *meta)
+{
+	return __atomic_load_n(meta, __ATOMIC_RELAXED);
+}
+
+static inline void ferry__meta_store(uint8_t *meta, uint8_t value)
+{
+	__atomic_store_n(meta, value, __ATOMIC_RELAXED);
+}
+
+/* The side table read eight bytes at a time: the next byte at or after @g that is not zero, below @end; else
+ * @end. */
+static inline uint32_t ferry__meta_next(const uint8_t *meta, uint32_t g,
+					uint32_t end)
+{
+	while (g < end && (g & 7)) {
+		if (ferry__meta_load(meta + g))
+			return g;
+		g++;
+	}
+	for (; g + 8 <= end; g += 8) {
+		uint64_t word = __atomic_load_n((const uint64_t *)(meta + g),
+						__ATOMIC_RELAXED);
+		if (word)
+			return g + (uint32_t)__builtin_ctzll(word) / 8;
+	}
+	for (; g < end; g++)
+		if (ferry__meta_load(meta + g))
+			return g;
+	return end;
+}
+
+/* The last granule of the object that starts at @g. */
+static inline uint32_t ferry__meta_end(const uint8_t *meta, uint32_t g,
+				       uint32_t end)
+{
+	if (ferry__meta_load(meta + g) & FERRY_META_END)
+		return g;
+	return ferry__meta_next(meta, g + 1, end);
+}
 
 /* Any word: does it lie in the reservation? */
 static inline bool ferry__in_heap(const struct ferry_heap *heap, uintptr_t word)
@@ -100,6 +156,22 @@ static inline bool ferry__is_large(const struct ferry_heap *heap,
 				   uintptr_t addr)
 {
 	return addr - heap->base >= 2 * heap->half;
+}
+
+static inline uintptr_t ferry__block_addr(const struct ferry_heap *heap,
+					  uint32_t index)
+{
+	uint8_t flags = atomic_load_explicit(&heap->blocks[index].flags,
+					     memory_order_relaxed);
+
+	return heap->base + (flags & FERRY__BLOCK_HALF ? heap->half : 0) +
+	       ((size_t)index << FERRY__BLOCK_SHIFT);
+}
+
+static inline uint8_t *ferry__block_meta(const struct ferry_heap *heap,
+					 uint32_t index)
+{
+	return heap->small_meta + (size_t)index * FERRY__BLOCK_GRANULES;
 }
 
 /* Offset within the half: the same in both. */
@@ -118,21 +190,6 @@ static inline uint8_t *ferry__meta(const struct ferry_heap *heap,
 	if (ferry__is_large(heap, addr))
 		return heap->large_meta + (offset >> FERRY__LARGE_SHIFT);
 	return heap->small_meta + offset / FERRY_GRANULE;
-}
-
-/*
- * An object by its address, of which it is known that an object starts there.
- * Relaxed: markers agree on what they write, and a stale colour costs a
- * second trace at most (M3 in DESIGN.md).
- */
-static inline uint8_t ferry__meta_load(const uint8_t *meta)
-{
-	return __atomic_load_n(meta, __ATOMIC_RELAXED);
-}
-
-static inline void ferry__meta_store(uint8_t *meta, uint8_t value)
-{
-	__atomic_store_n(meta, value, __ATOMIC_RELAXED);
 }
 
 /* Has the object at @addr the current colour? Exact once marking is over. */
@@ -162,18 +219,7 @@ uintptr_t ferry__slot_load(const struct ferry_heap *heap, void *slot);
 void ferry__slot_store(const struct ferry_heap *heap, void *slot,
 		       uintptr_t addr);
 
-/* --- marking (mark.c) -------------------------------------------------------- */
-
-struct ferry__marker;
-
-/*
- * Marks the object at @addr, which is an object's start, and queues it for
- * tracing if it may have references. Returns true if it was not marked.
- */
-bool ferry__mark_object(struct ferry__marker *marker, uintptr_t addr);
-
-/* Traces what is queued until nothing is left in any marker. */
-void ferry__mark_drain(struct ferry__marker *marker);
+/* --- roots (root.c) ------------------------------------------------------- */
 
 /*
  * Reports every strong root to the visitor; world stopped. Ambiguous ones are
@@ -194,14 +240,15 @@ uintptr_t ferry__forward(const struct ferry_heap *heap, uintptr_t addr);
 void ferry__compact_prefault(struct ferry_heap *heap, uintptr_t addr,
 			     size_t len);
 
-/* --- the stopped world (world.c) ----------------------------------------------- */
+/* --- what dies ------------------------------------------------------------- */
 
-/*
- * Stops all mutators and returns when they are stopped; nests not. The caller
- * is no running mutator and holds the cycle lock. Events and histograms of
- * the pause are made here. Resume lets them go.
- */
-void ferry__world_stop(struct ferry_heap *heap, enum ferry_pause why);
-void ferry__world_resume(struct ferry_heap *heap, enum ferry_pause why);
+/* The granules of [@addr, @addr + @len) hold no object any more: what other
+ * side tables know of them is forgotten. By who sweeps. */
+static inline void ferry__swept_range(struct ferry_heap *heap, uintptr_t addr,
+				      size_t len)
+{
+	ferry__stress_poison(heap, addr, len);
+	ferry__hash_swept(heap, addr, len);
+}
 
 #endif

@@ -75,8 +75,8 @@ static void read_now(struct ferry_heap *heap, struct ferry_heap_stats *s)
 	s->live = load(heap->policy.live);
 	s->target = load(heap->policy.target);
 	s->limit = load(heap->policy.limit);
-	if (heap->cycle.dirty)
-		s->dirty_provider = ferry_dirty_provider(heap->cycle.dirty);
+	if (heap->remember.dirty)
+		s->dirty_provider = ferry_dirty_provider(heap->remember.dirty);
 }
 
 static void read_counters(struct ferry_heap *heap, struct ferry_heap_stats *s)

@@ -15,6 +15,7 @@ struct ferry__marker;
 
 struct ferry__weak {
 	pthread_mutex_t lock; /* rank 20 */
+	_Atomic bool watching;
 };
 
 int ferry__weak_init(struct ferry_heap *heap);
@@ -71,5 +72,7 @@ void ferry__weak_forward_rest(struct ferry_heap *heap);
 bool ferry__hash_grows(const struct ferry_heap *heap, uintptr_t addr);
 void ferry__hash_store(struct ferry_heap *heap, uintptr_t old_addr,
 		       uintptr_t new_addr, void *copy, size_t bytes);
+
+void ferry__hash_swept(struct ferry_heap *heap, uintptr_t addr, size_t bytes);
 
 #endif

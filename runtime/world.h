@@ -5,6 +5,7 @@
 #ifndef FERRY_RUNTIME_WORLD_H
 #define FERRY_RUNTIME_WORLD_H
 
+#include <ferry/event.h>
 #include <ferry/mutator.h>
 
 #include <pthread.h>
@@ -12,10 +13,14 @@
 
 #include "runtime/block.h"
 
+/* Callee-saved registers of the architectures known here, with room. */
+#define FERRY__REGS 16u
+
 struct ferry__mutator {
 	struct ferry_mutator pub; /* first: published offsets */
 	struct ferry_heap *heap;
-	struct cds_list_head node; /* in heap->world.mutators; world lock */
+	struct cds_list_head node;  /* in heap->world.mutators; world lock */
+	struct ferry__mutator *all; /* next heap's, of the same thread */
 	pthread_t thread;
 	bool running;		    /* touches objects; world lock */
 	struct ferry__span span[2]; /* owner, or the stopped world */
@@ -23,20 +28,19 @@ struct ferry__mutator {
 	struct ferry__span spare_span[2];
 	ferry_root_fn roots;
 	void *roots_arg;
-	char *stack_base;   /* outer end */
-	char *stack_top;    /* inner end, while not running */
-	uintptr_t regs[16]; /* callee-saved, while not running */
+	char *stack_base;	     /* outer end */
+	char *stack_top;	     /* inner end, while not running */
+	uintptr_t regs[FERRY__REGS]; /* callee-saved, while not running */
 };
 
 struct ferry__world {
 	pthread_mutex_t lock;  /* rank 10 */
 	pthread_cond_t resume; /* mutators wait here while stopping */
-	pthread_cond_t quiet;  /* the collector: running became 0 */
+	pthread_cond_t quiet;  /* who stops waits here: running became 0 */
 	struct cds_list_head mutators;
 	unsigned int running; /* mutators that touch objects */
 	unsigned int len;     /* mutators */
-	bool stopping;	      /* lock */
-	uint64_t asked_ns;    /* when the stop was asked for */
+	bool stopping;
 };
 
 static inline struct ferry__mutator *
@@ -44,5 +48,21 @@ ferry__mutator(const struct ferry_mutator *m)
 {
 	return (struct ferry__mutator *)m;
 }
+
+int ferry__world_init(struct ferry_heap *heap);
+void ferry__world_fini(struct ferry_heap *heap);
+
+/*
+ * Stops all mutators and returns when they are stopped; nests not. The caller
+ * is no running mutator and runs the collection. Events and histograms of
+ * the pause are made here. Resume lets them go.
+ */
+void ferry__world_stop(struct ferry_heap *heap, enum ferry_pause why);
+void ferry__world_resume(struct ferry_heap *heap, enum ferry_pause why);
+
+/* The mutator stops touching objects, or starts again (and waits while the
+ * world is stopped). Owner; NULL: nothing. */
+void ferry__mutator_leave(struct ferry_mutator *m);
+void ferry__mutator_enter(struct ferry_mutator *m);
 
 #endif

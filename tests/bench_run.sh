@@ -86,6 +86,13 @@ else
   fail json-to-standard-output 'tables and JSON are not kept apart'
 fi
 
+"$bench" gc --collector=none,nobody >"$tmp/out" 2>"$tmp/err"
+if [ $? -eq 2 ] && grep -q 'collector.*nobody' "$tmp/err"; then
+  ok unknown-collector-is-named
+else
+  fail unknown-collector-is-named "$(cat "$tmp/err")"
+fi
+
 head -c 5000 /dev/zero >"$tmp/tiny"
 if "$bench" compact --quick --quick "$tmp/tiny" >"$tmp/out" 2>&1 &&
   grep -q 'too small' "$tmp/out"; then

@@ -63,6 +63,7 @@ CHECK_BENCH =
 CHECK_BENCH += %D%/check_bench_stats
 CHECK_BENCH += %D%/check_bench_opts
 CHECK_BENCH += %D%/check_bench_output
+CHECK_BENCH += %D%/check_bench_gc
 
 if HAVE_CHECK
 check_LTLIBRARIES += %D%/libharness.la
@@ -125,6 +126,8 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_bench_opts_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 %C%_check_bench_output_LDADD = $(BENCH_TEST_LIBS)
 %C%_check_bench_output_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+%C%_check_bench_gc_LDADD = $(BENCH_TEST_LIBS)
+%C%_check_bench_gc_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 %C%_check_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
 %C%_stress_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_place_LDADD = $(ALLOC_TEST_LIBS)

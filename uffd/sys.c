@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,6 +159,23 @@ static int linux_msync(void *addr, size_t len, int flags)
 	return edge(msync(addr, len, flags));
 }
 
+static int linux_futex_wait(uint32_t *word, uint32_t value, uint64_t ns)
+{
+	struct timespec timeout = {
+		.tv_sec = (time_t)(ns / 1000000000u),
+		.tv_nsec = (long)(ns % 1000000000u),
+	};
+
+	return edge(syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value,
+			    &timeout, NULL, 0));
+}
+
+static int linux_futex_wake(uint32_t *word)
+{
+	return edge(syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL,
+			    NULL, 0));
+}
+
 static int linux_membarrier(int command, unsigned int flags)
 {
 	return edge(syscall(SYS_membarrier, command, flags, 0));
@@ -287,6 +306,8 @@ const struct ferry__sys ferry__sys_linux = {
 	.mincore = linux_mincore,
 	.msync = linux_msync,
 	.membarrier = linux_membarrier,
+	.futex_wait = linux_futex_wait,
+	.futex_wake = linux_futex_wake,
 	.name_memory = linux_name_memory,
 	.set_home_node = linux_set_home_node,
 	.sigaction = linux_sigaction,

@@ -50,6 +50,12 @@ struct ferry__sys {
 	int (*mincore)(void *addr, size_t len, unsigned char *vec);
 	int (*msync)(void *addr, size_t len, int flags);
 	int (*membarrier)(int command, unsigned int flags);
+	/*
+	 * Sleeps while *@word is @value, at most @ns (may end early); wakes
+	 * all who sleep on @word. Of this process only; signal-safe.
+	 */
+	int (*futex_wait)(uint32_t *word, uint32_t value, uint64_t ns);
+	int (*futex_wake)(uint32_t *word);
 	/* Names anonymous memory (5.17); @name NULL takes the name away. */
 	int (*name_memory)(void *addr, size_t len, const char *name);
 	/* Node that BIND and PREFERRED_MANY of a range begin with (5.17). */

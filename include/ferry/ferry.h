@@ -6,6 +6,7 @@
 #include <ferry/arena.h>
 #include <ferry/base.h>
 #include <ferry/compact.h>
+#include <ferry/demand.h>
 #include <ferry/dirty.h>
 #include <ferry/eligible.h>
 #include <ferry/event.h>

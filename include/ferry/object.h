@@ -21,7 +21,7 @@ extern "C" {
 enum ferry_kind {
 	FERRY_KIND_TRACED = 1, /* the heap's trace callback knows its slots */
 	FERRY_KIND_TYPED,      /* its first word points to a ferry_type */
-	FERRY_KIND_AMBIGUOUS, /* any word may be a reference: what one hits is
+	FERRY_KIND_AMBIGUOUS,  /* any word may be a reference: what one hits is
 				 kept, and keeps its address */
 	FERRY_KIND_LEAF,       /* no references */
 	FERRY_KIND_RAW,	       /* no references; never shown to callbacks */

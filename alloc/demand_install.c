@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How produced units get to their place: by UFFDIO_MOVE, by UFFDIO_COPY where
+ * the kernel refuses that, or in place while nobody looks.
+ *
+ * The thread that installs a unit is the only one to do so (N2), so a page
+ * found present there whose source is gone was moved by it, in this try or an
+ * earlier one: every way here can be gone again from the start.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "alloc/demand-internal.h"
+#include "uffd/pagemap.h"
+
+/* For how long one move waits for mappings that change. */
+#define MOVE_NS 2000000u
+
+/* A run of units on its way. */
+struct job {
+	struct ferry_demand *demand;
+	uintptr_t dst, src;
+	size_t len;
+	unsigned int answer; /* enum ferry_demand_answer */
+};
+
+static size_t pages(size_t bytes)
+{
+	return bytes / ferry__page_size;
+}
+
+static void installed_by(struct ferry_demand *demand, int method)
+{
+	/* Relaxed: for people. */
+	if (__atomic_load_n(&demand->method, __ATOMIC_RELAXED) != method)
+		__atomic_store_n(&demand->method, method, __ATOMIC_RELAXED);
+}
+
+/* The source's pages are left: they are staging memory again. */
+static void source_kept(const struct job *job)
+{
+	if (job->answer == FERRY_DEMAND_STAGED)
+		ferry__staging_return(
+			job->demand,
+			(struct ferry__run){ job->src, pages(job->len) });
+	else
+		ferry__staging_recycle(job->demand, job->src, pages(job->len));
+}
+
+static void source_spent(const struct job *job)
+{
+	if (job->answer == FERRY_DEMAND_STAGED)
+		ferry__staging_spent(
+			job->demand,
+			(struct ferry__run){ job->src, pages(job->len) });
+}
+
+/* In SIGBUS mode nobody sleeps in the kernel for a page. */
+static bool nobody_sleeps(const struct ferry_demand *demand)
+{
+	return demand->mode == FERRY_DEMAND_SIGBUS;
+}
+
+/* --- copying ---------------------------------------------------------------- */
+
+/* Is there just nothing at the source? Then reading it may raise a fault. */
+static bool is_hole(const struct ferry_demand *demand, uintptr_t addr)
+{
+	unsigned char there = 0;
+	uint64_t word = 0;
+
+	return !ferry__sys->mincore((void *)addr, ferry__page_size, &there) &&
+	       ferry__pagemap_read(demand->uffd->pagemap, addr, 1, &word) ==
+		       1 &&
+	       !ferry__pagemap_occupied(word);
+}
+
+/* Copies from @from on to the end; what is there, and holes, are passed. */
+static int copy_from(const struct job *job, size_t from)
+{
+	unsigned int flags = nobody_sleeps(job->demand) ? FERRY_OP_NO_WAKE : 0;
+	size_t done;
+	int r = 0;
+
+	while (from < job->len) {
+		r = ferry_uffd_copy(job->demand->uffd,
+				    (void *)(job->dst + from),
+				    (void *)(job->src + from), job->len - from,
+				    flags, &done);
+		from += done;
+		ferry__demand_count(job->demand, pages_copied, pages(done));
+		if (!r)
+			break;
+		if (r != -EEXIST &&
+		    (r != -EFAULT || !is_hole(job->demand, job->src + from)))
+			return r;
+		from += ferry__page_size;
+	}
+	return 0;
+}
+
+static int copy(const struct job *job)
+{
+	int r = copy_from(job, 0);
+
+	if (r)
+		return r;
+	installed_by(job->demand, FERRY_DEMAND_BY_COPY);
+	source_kept(job);
+	return 0;
+}
+
+/* --- moving ----------------------------------------------------------------- */
+
+static int move_from(const struct job *job, size_t from, uint32_t flags,
+		     struct ferry_move_result *res)
+{
+	struct ferry_move_params params = FERRY_INIT(struct ferry_move_params);
+	int r;
+
+	params.flags = flags | FERRY_MOVE_NATIVE | FERRY_MOVE_SOLE |
+		       FERRY_MOVE_PASS_PRESENT | FERRY_MOVE_SPLIT_BUSY;
+	if (nobody_sleeps(job->demand))
+		params.flags |= FERRY_MOVE_NO_WAKE;
+	/* The source is quiescent: that is the contract of MOVE and STAGED. */
+	params.busy = FERRY_BUSY_COPY;
+	params.deadline_ns = MOVE_NS;
+	r = ferry_move(job->demand->uffd, (void *)(job->dst + from),
+		       (void *)(job->src + from), job->len - from, &params,
+		       res);
+	ferry__demand_count(job->demand, pages_moved, pages(res->moved));
+	ferry__demand_count(job->demand, pages_copied, pages(res->copied));
+	return r;
+}
+
+/* Mappings that do not suit, or a page that cannot be moved: copied. */
+static int move_refused(const struct job *job, size_t done, int error,
+			enum ferry_reason reason)
+{
+	int r;
+
+	if (error == -EAGAIN || error == -ENOMEM || error == -EINTR)
+		return error;
+	r = copy_from(job, done);
+	if (r) {
+		ferry__demand_note(job->demand, error, reason);
+		return r;
+	}
+	source_kept(job);
+	return 0;
+}
+
+static int move(const struct job *job)
+{
+	struct ferry_move_result res = FERRY_INIT(struct ferry_move_result);
+	size_t done;
+	int r;
+
+	r = move_from(job, 0, 0, &res);
+	done = res.done;
+	if (r == -ENOENT && res.reason == FERRY_REASON_HOLE) {
+		r = move_from(job, done, FERRY_MOVE_HOLES, &res);
+		done += res.done;
+	}
+	if (r == -EOPNOTSUPP) {
+		/* Relaxed: who does not see it yet asks once more. */
+		__atomic_store_n(&job->demand->copying, true, __ATOMIC_RELAXED);
+		return copy(job);
+	}
+	if (r)
+		return move_refused(job, done, r, res.reason);
+	installed_by(job->demand, FERRY_DEMAND_BY_MOVE);
+	source_spent(job);
+	return 0;
+}
+
+/* --- zero pages, and in place ------------------------------------------------ */
+
+static int zero(const struct job *job)
+{
+	unsigned int flags = nobody_sleeps(job->demand) ? FERRY_OP_NO_WAKE : 0;
+	size_t at = 0, done;
+	int r;
+
+	while (at < job->len) {
+		r = ferry_uffd_zero(job->demand->uffd, (void *)(job->dst + at),
+				    job->len - at, flags, &done);
+		at += done;
+		ferry__demand_count(job->demand, pages_zeroed, pages(done));
+		if (!r)
+			break;
+		if (r != -EEXIST)
+			return r;
+		at += ferry__page_size;
+	}
+	return 0;
+}
+
+/* Staging was the place itself, and what is absent reads as zero. */
+static int in_place(const struct job *job)
+{
+	installed_by(job->demand, FERRY_DEMAND_IN_PLACE);
+	if (job->answer != FERRY_DEMAND_MOVE)
+		return 0;
+	memcpy((void *)job->dst, (void *)job->src, job->len);
+	ferry__demand_count(job->demand, pages_copied, pages(job->len));
+	ferry__staging_recycle(job->demand, job->src, pages(job->len));
+	return 0;
+}
+
+int ferry__demand_install(struct ferry_demand *demand,
+			  const struct ferry__place *at, size_t n,
+			  uint64_t word)
+{
+	const struct job job = {
+		.demand = demand,
+		.dst = ferry__unit_addr(at),
+		.src = FERRY__UNIT_SRC(word),
+		.len = n << at->range->shift,
+		.answer = FERRY__UNIT_ANSWER(word),
+	};
+
+	if (demand->mode == FERRY_DEMAND_STOPPED)
+		return in_place(&job);
+	if (job.answer == FERRY_DEMAND_ZERO)
+		return zero(&job);
+	/* Relaxed: a hint. */
+	if (__atomic_load_n(&demand->copying, __ATOMIC_RELAXED))
+		return copy(&job);
+	return move(&job);
+}

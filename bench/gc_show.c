@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/* gc_show.c: results, tables and figures to reach of ferry-bench gc. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "gc.h"
+
+#define MIB (1 << 20)
+#define GIB (1 << 30)
+
+char *gc_cell_name(const struct gc_cell *c)
+{
+	const struct gc_spec *s = &c->spec;
+
+	return bench_asprintf("gc/%s/live=%llu/mutators=%llu/%s%s",
+			      gc_workload_names[s->workload],
+			      (unsigned long long)s->live,
+			      (unsigned long long)s->mutators,
+			      gc_collector_names[s->collector],
+			      s->ambiguous ? "-conservative" : "");
+}
+
+void gc_record(struct bench *b, const struct gc_cell *c)
+{
+	char *name = gc_cell_name(c);
+
+	for (size_t i = 0; i < GC_METRICS && !c->error; i++) {
+		struct bench_stat st = gc_cell_stat(c, (enum gc_metric)i);
+
+		bench_result(b, &st, gc_metrics[i].unit, "%s/%s", name,
+			     gc_metrics[i].name);
+	}
+	free(name);
+}
+
+/* --- tables --------------------------------------------------------------- */
+
+/* A column: a metric, and by what it is divided for people. */
+struct column {
+	enum gc_metric metric;
+	double divisor;
+};
+
+static void put_columns(struct bench_table *t, const struct gc_cell *c,
+			const struct column *v, size_t n)
+{
+	char text[32];
+
+	for (size_t i = 0; i < n; i++) {
+		struct bench_stat st = gc_cell_stat(c, v[i].metric);
+
+		bench_format(st.value / v[i].divisor, text, sizeof(text));
+		bench_cell(t, "%s", st.n && !c->error ? text : "-");
+	}
+}
+
+static char *caption(const struct gc_group *g, const char *what)
+{
+	const struct gc_spec *s = &g->v[0].spec;
+
+	return bench_asprintf(
+		"%s, %.4g MiB%s, %llu mutator%s%s%s",
+		gc_workload_names[s->workload], (double)s->live / MIB,
+		s->workload == GC_FRAGMENT || s->workload == GC_LEAF ? " filled"
+								     : " live",
+		(unsigned long long)s->mutators, s->mutators == 1 ? "" : "s",
+		s->ambiguous ? ", stacks scanned" : "", what);
+}
+
+static void show_main(struct bench *b, const struct gc_group *g)
+{
+	static const struct column columns[] = {
+		{ GC_WALL, 1 },		  { GC_CPU, 1 },
+		{ GC_OPS_PER_S, 1e3 },	  { GC_COLLECTIONS, 1 },
+		{ GC_PAUSES, 1 },	  { GC_PAUSE_P50, 1e3 },
+		{ GC_PAUSE_P99, 1e3 },	  { GC_PAUSE_MAX, 1e3 },
+		{ GC_HICCUP_MAX, 1e3 },	  { GC_MMU + 3, 0.01 },
+		{ GC_MMU + 5, 0.01 },	  { GC_LOST, 0.01 },
+		{ GC_PEAK_RSS, MIB },	  { GC_FAULTS, 1e3 },
+		{ GC_BYTES_COPIED, MIB }, { GC_BYTES_MOVED, MIB },
+	};
+	char *text = caption(g, "; times of pauses and hiccups in ms");
+	struct bench_table *t = bench_table_new(
+		text, "collector", "wall s", "CPU s", "kops/s", "collections",
+		"pauses", "p50", "p99", "max", "hiccup", "MMU 10 ms %", "50 ms",
+		"lost %", "peak MiB", "kfaults", "copied MiB", "moved MiB",
+		NULL);
+
+	for (size_t i = 0; i < g->n; i++) {
+		bench_cell(t, "%s", gc_collector_names[g->v[i].spec.collector]);
+		put_columns(t, &g->v[i], columns, BENCH_ARRAY_LEN(columns));
+	}
+	bench_show(b, t);
+	free(text);
+}
+
+static void show_returned(struct bench *b, const struct gc_group *g)
+{
+	static const struct column columns[] = {
+		{ GC_RETURNED, 0.01 },
+		{ GC_RETURN_CPU, 1 },
+		{ GC_RSS_OVER, 0.01 },
+	};
+	char *text = caption(g, ", three quarters of it dropped");
+	struct bench_table *t =
+		bench_table_new(text, "collector", "given back, % of dead",
+				"CPU s to 95 %", "peak above begin %", NULL);
+
+	for (size_t i = 0; i < g->n; i++) {
+		bench_cell(t, "%s", gc_collector_names[g->v[i].spec.collector]);
+		put_columns(t, &g->v[i], columns, BENCH_ARRAY_LEN(columns));
+	}
+	bench_show(b, t);
+	free(text);
+}
+
+/* One number for each collector. */
+static void show_one(struct bench *b, const struct gc_group *g,
+		     const struct column *v, size_t n, const char *first,
+		     const char *second)
+{
+	char *text = caption(g, "");
+	struct bench_table *t =
+		bench_table_new(text, "collector", first, second, NULL);
+
+	for (size_t i = 0; i < g->n; i++) {
+		bench_cell(t, "%s", gc_collector_names[g->v[i].spec.collector]);
+		put_columns(t, &g->v[i], v, n);
+	}
+	bench_show(b, t);
+	free(text);
+}
+
+void gc_show_group(struct bench *b, const struct gc_group *g)
+{
+	static const struct column alloc[] = { { GC_ALLOC_MEDIAN, 1 },
+					       { GC_ALLOC_MEAN, 1 } };
+	static const struct column chain[] = { { GC_PER_EPHEMERON, 1 },
+					       { GC_WALL, 1 } };
+
+	if (!g->n)
+		return;
+	switch (g->v[0].spec.workload) {
+	case GC_ALLOC:
+		show_one(b, g, alloc, BENCH_ARRAY_LEN(alloc),
+			 "ns per 32 bytes, median", "mean");
+		break;
+	case GC_CHAIN:
+		show_one(b, g, chain, BENCH_ARRAY_LEN(chain),
+			 "ns per ephemeron", "wall s");
+		break;
+	case GC_FRAGMENT:
+	case GC_LEAF:
+		show_main(b, g);
+		show_returned(b, g);
+		break;
+	default:
+		show_main(b, g);
+	}
+}
+
+/* --- figures to reach ----------------------------------------------------- */
+
+static const struct gc_cell *cell_of(const struct gc_group *g,
+				     enum gc_collector_id id)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (g->v[i].spec.collector == id)
+			return &g->v[i];
+	return NULL;
+}
+
+/* The result that a target is about is there already. */
+static void limit(struct bench *b, const struct gc_cell *c, enum gc_metric m,
+		  enum bench_sense sense, double at, const char *text)
+{
+	char *name = gc_cell_name(c);
+	struct bench_target t = {
+		.name = bench_asprintf("%s/%s", name, gc_metrics[m].name),
+		.text = bench_asprintf("%s, %.4g MiB: %s",
+				       gc_workload_names[c->spec.workload],
+				       (double)c->spec.live / MIB, text),
+		.sense = sense,
+		.limit = at,
+		.unit = gc_metrics[m].unit,
+	};
+
+	if (!c->error)
+		t.got = gc_cell_stat(c, m);
+	bench_doc_target(&b->doc, &t);
+	free(t.name);
+	free(t.text);
+	free(name);
+}
+
+static void ratio(struct bench *b, const struct gc_group *g, enum gc_metric m,
+		  double at, const char *what)
+{
+	const struct gc_cell *ferry = cell_of(g, GC_FERRY);
+	const struct gc_cell *other = cell_of(g, GC_BDWGC);
+	const struct gc_spec *s = &ferry->spec;
+	const char *workload = gc_workload_names[s->workload];
+	struct bench_target t = { .sense = BENCH_AT_MOST,
+				  .limit = at,
+				  .unit = "x" };
+
+	t.name = bench_asprintf("gc/ratio/%s/live=%llu/mutators=%llu/"
+				"ferry_to_bdwgc/%s",
+				workload, (unsigned long long)s->live,
+				(unsigned long long)s->mutators,
+				gc_metrics[m].name);
+	t.text = bench_asprintf("%s, %.4g MiB: %s, ferry / bdwgc", workload,
+				(double)s->live / MIB, what);
+	if (other && !other->error && !ferry->error)
+		t.got = bench_paired_ratio(&ferry->metric[m],
+					   &other->metric[m]);
+	bench_target(b, &t);
+	free(t.name);
+	free(t.text);
+}
+
+static void limit_oldmut(struct bench *b, const struct gc_group *g)
+{
+	const struct gc_cell *c = cell_of(g, GC_FERRY);
+
+	if (c->spec.ambiguous) {
+		limit(b, c, GC_PAUSE_MAX, BENCH_AT_MOST, 3000,
+		      "longest pause, stacks scanned");
+		return;
+	}
+	ratio(b, g, GC_WALL, 0.8, "wall");
+	if (c->spec.mutators != 1)
+		return;
+	limit(b, c, GC_PAUSE_P99, BENCH_AT_MOST, 1000, "pauses, p99");
+	limit(b, c, GC_PAUSE_MAX, BENCH_AT_MOST, 2000, "longest pause");
+	limit(b, c, GC_HICCUP_MAX, BENCH_AT_MOST, 5000, "worst hiccup");
+	limit(b, c, GC_MMU + 3, BENCH_AT_LEAST, 0.5, "utilisation in 10 ms");
+	limit(b, c, GC_MMU + 5, BENCH_AT_LEAST, 0.8, "utilisation in 50 ms");
+}
+
+static void limit_fragment(struct bench *b, const struct gc_group *g)
+{
+	const struct gc_cell *c = cell_of(g, GC_FERRY);
+
+	limit(b, c, GC_RETURNED, BENCH_AT_LEAST, 0.95, "of dead bytes back");
+	limit(b, c, GC_RETURN_CPU, BENCH_AT_MOST,
+	      2 * (double)c->spec.live / GIB, "CPU until 95 % are back");
+	limit(b, c, GC_RSS_OVER, BENCH_AT_MOST, 0.02,
+	      "peak memory above the beginning");
+}
+
+static void limit_group(struct bench *b, const struct gc_group *g)
+{
+	const struct gc_cell *c = cell_of(g, GC_FERRY);
+
+	switch (c->spec.workload) {
+	case GC_OLDMUT:
+		limit_oldmut(b, g);
+		break;
+	case GC_FRAGMENT:
+		limit_fragment(b, g);
+		break;
+	case GC_GCBENCH:
+		ratio(b, g, GC_WALL, 0.75, "wall");
+		ratio(b, g, GC_CPU, 1, "CPU");
+		break;
+	case GC_BINARY_TREES:
+		ratio(b, g, GC_WALL, 0.8, "wall");
+		break;
+	case GC_LEAF:
+		limit(b, c, GC_BYTES_COPIED, BENCH_AT_MOST, 0, "bytes copied");
+		break;
+	case GC_ALLOC:
+		limit(b, c, GC_ALLOC_MEDIAN, BENCH_AT_MOST, 2.5,
+		      "an object of 32 bytes");
+		break;
+	default:
+		break;
+	}
+}
+
+/* The least of all ferry's cells of oldmut with so much live, or NULL. */
+static const struct gc_cell *find(const struct gc_group *g, size_t n,
+				  uint64_t live)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct gc_cell *c = cell_of(&g[i], GC_FERRY);
+
+		if (c && !c->error && c->spec.workload == GC_OLDMUT &&
+		    c->spec.mutators == 1 && c->spec.live == live)
+			return c;
+	}
+	return NULL;
+}
+
+/* Pauses do not grow with the heap. */
+static void limit_growth(struct bench *b, const struct gc_group *g, size_t n)
+{
+	const struct gc_cell *small = find(g, n, (uint64_t)256 * MIB);
+	const struct gc_cell *big = find(g, n, (uint64_t)4 * GIB);
+	struct bench_target t = {
+		.name = (char *)"gc/ratio/oldmut/live=4G_to_256M/pause_p50_us",
+		.text = (char *)"oldmut: median pause, 4 GiB / 256 MiB",
+		.sense = BENCH_AT_MOST,
+		.limit = 2,
+		.unit = "x",
+	};
+
+	if (!small || !big)
+		return;
+	t.got = bench_paired_ratio(&big->metric[GC_PAUSE_P50],
+				   &small->metric[GC_PAUSE_P50]);
+	bench_target(b, &t);
+}
+
+void gc_set_targets(struct bench *b, const struct gc_group *g, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (cell_of(&g[i], GC_FERRY))
+			limit_group(b, &g[i]);
+	limit_growth(b, g, n);
+}

@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Blocks and their lists: where mutators get memory, and where it goes when
+ * it is free.
+ */
+#include "runtime/heap-internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A hole smaller than this is not worth a refill. */
+#define HOLE_MIN 4u
+
+/* --- lists; space lock ------------------------------------------------------ */
+
+static void list_push(struct ferry_heap *heap, struct ferry__block_list *list,
+		      uint32_t index)
+{
+	heap->blocks[index].next = list->head;
+	list->head = index + 1;
+	list->len++;
+}
+
+static bool list_pop(struct ferry_heap *heap, struct ferry__block_list *list,
+		     uint32_t *ret_index)
+{
+	if (!list->head)
+		return false;
+	*ret_index = list->head - 1;
+	list->head = heap->blocks[*ret_index].next;
+	list->len--;
+	return true;
+}
+
+static void state_set(struct ferry_heap *heap, uint32_t index,
+		      enum ferry__block_state state)
+{
+	/* Relaxed: who acts on a state holds the lock, or the world. */
+	atomic_store_explicit(&heap->blocks[index].state, state,
+			      memory_order_relaxed);
+}
+
+static enum ferry__block_state state_get(const struct ferry_heap *heap,
+					 uint32_t index)
+{
+	return atomic_load_explicit(&heap->blocks[index].state,
+				    memory_order_relaxed);
+}
+
+static uint8_t flags_get(const struct ferry_heap *heap, uint32_t index)
+{
+	return atomic_load_explicit(&heap->blocks[index].flags,
+				    memory_order_relaxed);
+}
+
+static void flags_set(struct ferry_heap *heap, uint32_t index, uint8_t flags)
+{
+	atomic_store_explicit(&heap->blocks[index].flags, flags,
+			      memory_order_relaxed);
+}
+
+/* --- accounts ---------------------------------------------------------------- */
+
+static bool within_limit(struct ferry_heap *heap, size_t bytes)
+{
+	/* Relaxed: a limit that two threads overstep by a block is fine. */
+	size_t used =
+		atomic_load_explicit(&heap->space.taken, memory_order_relaxed) +
+		atomic_load_explicit(&heap->large.bytes, memory_order_relaxed);
+
+	return used + bytes <=
+	       atomic_load_explicit(&heap->policy.limit, memory_order_relaxed);
+}
+
+static void taken_add(struct ferry_heap *heap, size_t bytes)
+{
+	atomic_fetch_add_explicit(&heap->space.taken, bytes,
+				  memory_order_relaxed);
+}
+
+static void taken_sub(struct ferry_heap *heap, size_t bytes)
+{
+	atomic_fetch_sub_explicit(&heap->space.taken, bytes,
+				  memory_order_relaxed);
+}
+
+static void allocated_add(struct ferry_heap *heap, size_t bytes)
+{
+	atomic_fetch_add_explicit(&heap->space.allocated, bytes,
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&heap->space.since, bytes,
+				  memory_order_relaxed);
+}
+
+/* --- taking blocks ------------------------------------------------------------ */
+
+static size_t arena_offset(const struct ferry_heap *heap, uint32_t index)
+{
+	return ferry__block_addr(heap, index) - heap->base;
+}
+
+/* A block that has no memory yet gets some. */
+static int block_commit(struct ferry_heap *heap, uint32_t index)
+{
+	int r = ferry_arena_commit(heap->arena, arena_offset(heap, index),
+				   FERRY__BLOCK_SIZE, false);
+
+	if (r < 0)
+		return r;
+	return ferry__reloc_provide(heap, ferry__block_addr(heap, index),
+				    FERRY__BLOCK_SIZE);
+}
+
+/* A VOID block: one that was used before, or the next. Space lock. */
+static bool take_void(struct ferry_heap *heap, uint32_t *ret_index)
+{
+	struct ferry__space *space = &heap->space;
+
+	if (list_pop(heap, &space->voids, ret_index))
+		return true;
+	if (space->used_end == space->max)
+		return false;
+	*ret_index = space->used_end++;
+	return true;
+}
+
+static void own(struct ferry_heap *heap, uint32_t index, unsigned int leaf,
+		uint8_t more)
+{
+	uint8_t flags = flags_get(heap, index) & FERRY__BLOCK_HALF;
+
+	flags_set(heap, index, flags | more | (leaf ? FERRY__BLOCK_LEAF : 0));
+	heap->blocks[index].fwd = leaf ? FERRY__FWD_STAY : FERRY__FWD_TOGGLE;
+	heap->blocks[index].live = 0;
+	state_set(heap, index, FERRY__BLOCK_OWNED);
+	taken_add(heap, FERRY__BLOCK_SIZE);
+}
+
+/* A whole block for a mutator. Space lock; let go meanwhile. */
+static int take_whole(struct ferry_heap *heap, unsigned int leaf,
+		      uint32_t *ret_index)
+{
+	struct ferry__space *space = &heap->space;
+	uint32_t index;
+	int r;
+
+	if (!within_limit(heap, FERRY__BLOCK_SIZE))
+		return -ENOSPC;
+	if (list_pop(heap, &space->free, &index)) {
+		own(heap, index, leaf, 0);
+		*ret_index = index;
+		return 0;
+	}
+	if (!take_void(heap, &index))
+		return -ENOSPC;
+	own(heap, index, leaf, FERRY__BLOCK_FRESH);
+	pthread_mutex_unlock(&space->lock);
+	r = block_commit(heap, index);
+	pthread_mutex_lock(&space->lock);
+	if (r < 0) {
+		state_set(heap, index, FERRY__BLOCK_VOID);
+		taken_sub(heap, FERRY__BLOCK_SIZE);
+		list_push(heap, &space->voids, index);
+		return r;
+	}
+	*ret_index = index;
+	return 0;
+}
+
+/* A block with holes of the kind, the first one big enough. Space lock. */
+static bool take_holes(struct ferry_heap *heap, unsigned int leaf,
+		       size_t granules, uint32_t *ret_index)
+{
+	struct ferry__block_list *list = &heap->space.holes[leaf];
+	uint32_t index = list->head - 1;
+
+	if (!list->head || heap->blocks[index].hole < granules)
+		return false;
+	list_pop(heap, list, ret_index);
+	heap->space.in_holes -=
+		(FERRY__BLOCK_GRANULES - heap->blocks[*ret_index].live) *
+		FERRY_GRANULE;
+	state_set(heap, *ret_index, FERRY__BLOCK_OWNED);
+	return true;
+}
+
+/*
+ * A block to allocate from: one with holes; else one that is swept for the
+ * purpose; else a whole one. Sweeping may file blocks of either kind, so it
+ * is asked again after each.
+ */
+static int take(struct ferry_heap *heap, unsigned int leaf, size_t granules,
+		uint32_t *ret_index)
+{
+	struct ferry__space *space = &heap->space;
+	int r = 0;
+
+	pthread_mutex_lock(&space->lock);
+	while (!take_holes(heap, leaf, granules, ret_index)) {
+		pthread_mutex_unlock(&space->lock);
+		if (ferry__sweep_step(heap)) {
+			pthread_mutex_lock(&space->lock);
+			continue;
+		}
+		pthread_mutex_lock(&space->lock);
+		r = take_whole(heap, leaf, ret_index);
+		break;
+	}
+	pthread_mutex_unlock(&space->lock);
+	return r;
+}
+
+int ferry__space_target(struct ferry_heap *heap, unsigned int leaf,
+			uint32_t *ret_index)
+{
+	struct ferry__space *space = &heap->space;
+	bool found;
+
+	pthread_mutex_lock(&space->lock);
+	found = take_void(heap, ret_index);
+	if (found) {
+		own(heap, *ret_index, leaf, 0);
+		state_set(heap, *ret_index, FERRY__BLOCK_TARGET);
+	}
+	pthread_mutex_unlock(&space->lock);
+	return found ? 0 : -ENOSPC;
+}
+
+/* --- holes ---------------------------------------------------------------------- */
+
+/*
+ * The next hole of at least @granules at or after @g. Between objects the side
+ * table is zero, and inside one too, so objects are stepped over by their end.
+ */
+static bool next_hole(const uint8_t *meta, uint32_t g, size_t granules,
+		      uint32_t *ret_begin, uint32_t *ret_end)
+{
+	while (g < FERRY__BLOCK_GRANULES) {
+		uint32_t start =
+			ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
+
+		if (start - g >= granules) {
+			*ret_begin = g;
+			*ret_end = start;
+			return true;
+		}
+		if (start == FERRY__BLOCK_GRANULES)
+			return false;
+		g = ferry__meta_end(meta, start, FERRY__BLOCK_GRANULES) + 1;
+	}
+	return false;
+}
+
+/* Points @b at a hole; fresh memory of the kernel's is zero already. */
+static void bump_set(struct ferry_heap *heap, struct ferry_bump *b,
+		     struct ferry__span *span, uint32_t index, uint32_t begin,
+		     uint32_t end)
+{
+	uintptr_t addr = ferry__block_addr(heap, index);
+	size_t len = (size_t)(end - begin) * FERRY_GRANULE;
+
+	b->cursor = addr + (size_t)begin * FERRY_GRANULE;
+	b->limit = b->cursor + len;
+	b->meta = ferry__block_meta(heap, index) - addr / FERRY_GRANULE;
+	if (!(flags_get(heap, index) & FERRY__BLOCK_FRESH))
+		memset((void *)b->cursor, 0, len);
+	span->block = index + 1;
+	span->next = end;
+	allocated_add(heap, len);
+}
+
+static bool span_next(struct ferry_heap *heap, struct ferry_bump *b,
+		      struct ferry__span *span, size_t granules)
+{
+	uint32_t index = span->block - 1;
+	uint32_t begin, end;
+
+	if (!span->block)
+		return false;
+	if (granules < HOLE_MIN)
+		granules = HOLE_MIN;
+	if (!next_hole(ferry__block_meta(heap, index), span->next, granules,
+		       &begin, &end))
+		return false;
+	bump_set(heap, b, span, index, begin, end);
+	return true;
+}
+
+/*
+ * Memory that a fresh block has not touched yet is touched now: a compaction
+ * that moves the block finds it whole (K2 in DESIGN.md).
+ */
+static void touch_rest(struct ferry_heap *heap, uint32_t index)
+{
+	uintptr_t addr = ferry__block_addr(heap, index);
+	size_t at;
+
+	for (at = 0; at < FERRY__BLOCK_SIZE; at += ferry__page_size) {
+		volatile uint8_t *byte = (volatile uint8_t *)(addr + at);
+
+		/* A write that keeps what an object may have there. */
+		*byte = *byte;
+	}
+}
+
+static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
+			struct ferry__span *span)
+{
+	struct ferry__space *space = &heap->space;
+	uint32_t index = span->block - 1;
+	uint8_t flags;
+
+	if (!span->block)
+		return;
+	flags = flags_get(heap, index);
+	if (flags & FERRY__BLOCK_FRESH)
+		touch_rest(heap, index);
+	pthread_mutex_lock(&space->lock);
+	flags_set(heap, index, flags & (uint8_t)~FERRY__BLOCK_FRESH);
+	state_set(heap, index, FERRY__BLOCK_RETIRED);
+	list_push(heap, &space->retired, index);
+	pthread_mutex_unlock(&space->lock);
+	*span = (struct ferry__span){ 0, 0 };
+	*b = (struct ferry_bump){ 0, 0, NULL };
+}
+
+int ferry__space_refill(struct ferry_mutator *m, unsigned int leaf,
+			size_t granules)
+{
+	struct ferry__mutator *mutator = ferry__mutator(m);
+	struct ferry_heap *heap = mutator->heap;
+	struct ferry_bump *b = &m->bump[leaf];
+	struct ferry__span *span = &mutator->span[leaf];
+	uint32_t index;
+	int r;
+
+	while (!span_next(heap, b, span, granules)) {
+		span_retire(heap, b, span);
+		r = take(heap, leaf, granules, &index);
+		if (r < 0)
+			return r;
+		*span = (struct ferry__span){ index + 1, 0 };
+	}
+	return 0;
+}
+
+int ferry__space_refill_spare(struct ferry_mutator *m, unsigned int leaf)
+{
+	struct ferry__mutator *mutator = ferry__mutator(m);
+	struct ferry_heap *heap = mutator->heap;
+	struct ferry_bump *b = &mutator->spare[leaf];
+	struct ferry__span *span = &mutator->spare_span[leaf];
+	uint32_t index;
+	int r;
+
+	span_retire(heap, b, span);
+	pthread_mutex_lock(&heap->space.lock);
+	r = take_whole(heap, leaf, &index);
+	pthread_mutex_unlock(&heap->space.lock);
+	if (r < 0)
+		return r;
+	bump_set(heap, b, span, index, 0, FERRY__BLOCK_GRANULES);
+	return 0;
+}
+
+void ferry__space_retire(struct ferry_mutator *m)
+{
+	struct ferry__mutator *mutator = ferry__mutator(m);
+	unsigned int leaf;
+
+	for (leaf = 0; leaf < 2; leaf++) {
+		span_retire(mutator->heap, &m->bump[leaf],
+			    &mutator->span[leaf]);
+		span_retire(mutator->heap, &mutator->spare[leaf],
+			    &mutator->spare_span[leaf]);
+	}
+}
+
+/* --- sweeping --------------------------------------------------------------------- */
+
+void ferry__block_survey(const struct ferry_heap *heap, uint32_t index,
+			 uint16_t *ret_live, uint16_t *ret_hole)
+{
+	const uint8_t *meta = ferry__block_meta(heap, index);
+	uint32_t g = 0, live = 0, hole = 0;
+
+	while (g < FERRY__BLOCK_GRANULES) {
+		uint32_t start =
+			ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
+		uint32_t end;
+
+		if (start - g > hole)
+			hole = start - g;
+		if (start == FERRY__BLOCK_GRANULES)
+			break;
+		end = ferry__meta_end(meta, start, FERRY__BLOCK_GRANULES) + 1;
+		live += end - start;
+		g = end;
+	}
+	*ret_live = (uint16_t)live;
+	*ret_hole = (uint16_t)hole;
+}
+
+/* Takes the objects that are not marked out of the side table. */
+static void sweep_meta(struct ferry_heap *heap, uint32_t index)
+{
+	uint8_t *meta = ferry__block_meta(heap, index);
+	uintptr_t addr = ferry__block_addr(heap, index);
+	uint8_t keep = heap->cycle.colour;
+	uint32_t g = 0;
+
+	for (;;) {
+		uint32_t end;
+
+		g = ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
+		if (g == FERRY__BLOCK_GRANULES)
+			return;
+		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES);
+		if ((ferry__meta_load(meta + g) & FERRY_META_COLOUR) != keep) {
+			ferry__meta_store(meta + g, 0);
+			ferry__meta_store(meta + end, 0);
+			ferry__swept_range(
+				heap, addr + (size_t)g * FERRY_GRANULE,
+				(end + 1 - g) * (size_t)FERRY_GRANULE);
+		}
+		g = end + 1;
+	}
+}
+
+void ferry__space_file(struct ferry_heap *heap, uint32_t index)
+{
+	struct ferry__space *space = &heap->space;
+	struct ferry__block *block = &heap->blocks[index];
+	unsigned int leaf = flags_get(heap, index) & FERRY__BLOCK_LEAF;
+
+	if (!block->live) {
+		state_set(heap, index, FERRY__BLOCK_FREE);
+		taken_sub(heap, FERRY__BLOCK_SIZE);
+		list_push(heap, &space->free, index);
+		return;
+	}
+	space->live += (size_t)block->live * FERRY_GRANULE;
+	space->in_holes +=
+		(FERRY__BLOCK_GRANULES - block->live) * FERRY_GRANULE;
+	if (block->hole < FERRY__HOLE_WORTH) {
+		state_set(heap, index, FERRY__BLOCK_FULL);
+		return;
+	}
+	state_set(heap, index, FERRY__BLOCK_HOLES);
+	list_push(heap, &space->holes[leaf], index);
+}
+
+/* A block that waits to be swept, now SWEEPING and the caller's. */
+static bool sweep_claim(struct ferry_heap *heap, uint32_t *ret_index)
+{
+	struct ferry__space *space = &heap->space;
+	bool found = false;
+
+	pthread_mutex_lock(&space->lock);
+	if (list_pop(heap, &space->unswept, ret_index))
+		found = true;
+	while (!found && space->sweep_at < space->sweep_end) {
+		*ret_index = space->sweep_at++;
+		found = state_get(heap, *ret_index) == FERRY__BLOCK_UNSWEPT;
+	}
+	if (found) {
+		state_set(heap, *ret_index, FERRY__BLOCK_SWEEPING);
+		space->sweeping++;
+	}
+	pthread_mutex_unlock(&space->lock);
+	return found;
+}
+
+bool ferry__sweep_step(struct ferry_heap *heap)
+{
+	struct ferry__space *space = &heap->space;
+	uint32_t index;
+
+	if (!sweep_claim(heap, &index))
+		return false;
+	sweep_meta(heap, index);
+	ferry__block_survey(heap, index, &heap->blocks[index].live,
+			    &heap->blocks[index].hole);
+	pthread_mutex_lock(&space->lock);
+	ferry__space_file(heap, index);
+	if (!--space->sweeping)
+		pthread_cond_broadcast(&space->swept);
+	pthread_mutex_unlock(&space->lock);
+	return true;
+}
+
+void ferry__sweep_finish(struct ferry_heap *heap)
+{
+	struct ferry__space *space = &heap->space;
+
+	while (ferry__sweep_step(heap))
+		;
+	pthread_mutex_lock(&space->lock);
+	while (space->sweeping)
+		pthread_cond_wait(&space->swept, &space->lock);
+	pthread_mutex_unlock(&space->lock);
+}
+
+static bool is_swept_state(enum ferry__block_state state)
+{
+	return state == FERRY__BLOCK_HOLES || state == FERRY__BLOCK_FULL ||
+	       state == FERRY__BLOCK_RETIRED;
+}
+
+static void sweep_begin_full(struct ferry_heap *heap)
+{
+	struct ferry__space *space = &heap->space;
+	uint32_t i;
+
+	for (i = 0; i < space->used_end; i++)
+		if (is_swept_state(state_get(heap, i)))
+			state_set(heap, i, FERRY__BLOCK_UNSWEPT);
+	space->holes[0] = space->holes[1] = (struct ferry__block_list){ 0, 0 };
+	space->retired = (struct ferry__block_list){ 0, 0 };
+	space->sweep_at = 0;
+	space->sweep_end = space->used_end;
+	space->live = 0;
+	space->in_holes = 0;
+}
+
+static void sweep_begin_minor(struct ferry_heap *heap)
+{
+	struct ferry__space *space = &heap->space;
+	uint32_t index;
+
+	while (list_pop(heap, &space->retired, &index)) {
+		space->live -= (size_t)heap->blocks[index].live * FERRY_GRANULE;
+		state_set(heap, index, FERRY__BLOCK_UNSWEPT);
+		list_push(heap, &space->unswept, index);
+	}
+}
+
+void ferry__sweep_begin(struct ferry_heap *heap, bool full)
+{
+	pthread_mutex_lock(&heap->space.lock);
+	if (full)
+		sweep_begin_full(heap);
+	else
+		sweep_begin_minor(heap);
+	pthread_mutex_unlock(&heap->space.lock);
+}
+
+/* --- giving back ------------------------------------------------------------------ */
+
+void ferry__space_void(struct ferry_heap *heap, uint32_t index, bool absent)
+{
+	struct ferry__space *space = &heap->space;
+
+	/* A failure keeps the memory, and the block's contents do not
+	 * matter: it is given out as one that needs zeroing. */
+	if (!absent)
+		(void)ferry_arena_decommit(heap->arena,
+					   arena_offset(heap, index),
+					   FERRY__BLOCK_SIZE);
+	pthread_mutex_lock(&space->lock);
+	state_set(heap, index, FERRY__BLOCK_VOID);
+	list_push(heap, &space->voids, index);
+	pthread_mutex_unlock(&space->lock);
+}
+
+static bool release_one(struct ferry_heap *heap, size_t keep)
+{
+	struct ferry__space *space = &heap->space;
+	uint32_t index;
+	bool found = false;
+
+	pthread_mutex_lock(&space->lock);
+	if ((size_t)space->free.len << FERRY__BLOCK_SHIFT > keep)
+		found = list_pop(heap, &space->free, &index);
+	pthread_mutex_unlock(&space->lock);
+	if (found)
+		ferry__space_void(heap, index, false);
+	return found;
+}
+
+size_t ferry__space_release(struct ferry_heap *heap, size_t keep)
+{
+	size_t bytes = 0;
+
+	while (release_one(heap, keep))
+		bytes += FERRY__BLOCK_SIZE;
+	atomic_fetch_add_explicit(&heap->events.count.released, bytes,
+				  memory_order_relaxed);
+	return bytes;
+}
+
+/* --- beginning and end -------------------------------------------------------------- */
+
+int ferry__space_init(struct ferry_heap *heap)
+{
+	struct ferry__space *space = &heap->space;
+	void *mem;
+	int r;
+
+	space->max = (uint32_t)(heap->half >> FERRY__BLOCK_SHIFT);
+	r = ferry__meta_alloc(space->max * sizeof(struct ferry__block), &mem);
+	if (r < 0)
+		return r;
+	heap->blocks = mem;
+	r = ferry__meta_alloc(heap->half / FERRY_GRANULE, &mem);
+	if (r < 0)
+		goto err_blocks;
+	heap->small_meta = mem;
+	pthread_mutex_init(&space->lock, NULL);
+	pthread_cond_init(&space->swept, NULL);
+	return 0;
+err_blocks:
+	ferry__meta_free(heap->blocks,
+			 space->max * sizeof(struct ferry__block));
+	return r;
+}
+
+void ferry__space_fini(struct ferry_heap *heap)
+{
+	struct ferry__space *space = &heap->space;
+
+	pthread_cond_destroy(&space->swept);
+	pthread_mutex_destroy(&space->lock);
+	ferry__meta_free(heap->small_meta, heap->half / FERRY_GRANULE);
+	ferry__meta_free(heap->blocks,
+			 space->max * sizeof(struct ferry__block));
+}

@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A collection: the phases in their order, and who runs them.
+ *
+ *	 request
+ *	    |	 [pause START]	colours change, roots are queued
+ *	  MARK	 rounds: dirty pages are traced again, while there are fewer
+ *	    |	 [pause FINAL]	the last of them, roots again: all is marked
+ *	  WEAK	 tables of weak references are purged
+ *	  SWEEP	 blocks are swept here and by who allocates
+ *	  PLAN	 (full, if worth it) sparse blocks get new addresses
+ *	    |	 [pause FLIP]	roots get them
+ *	 COMPACT pages are produced as they are touched, and one by one
+ *	  IDLE
+ *
+ * In mode STOPPED all of it is one pause.
+ */
+#include "runtime/heap-internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+/* Rounds of marking before the final pause comes in any case. */
+#define ROUNDS_MAX 10u
+/* So few dirty pages are left to the pause. */
+#define DIRTY_FEW 64u
+
+static void phase_set(struct ferry_heap *heap, enum ferry__phase phase)
+{
+	/* C1: release pairs with the acquire in the readers of weak*.c; for
+	 * mutators the world lock orders it as well. */
+	atomic_store_explicit(&heap->cycle.phase, phase, memory_order_release);
+}
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* --- colours ------------------------------------------------------------------- */
+
+uint8_t ferry__cycle_alloc_colour(const struct ferry_heap *heap)
+{
+	if (atomic_load_explicit(&heap->cycle.phase, memory_order_relaxed) ==
+	    FERRY__PHASE_MARK)
+		return heap->cycle.colour;
+	return FERRY__COLOUR_YOUNG;
+}
+
+/* World stopped. */
+static void alloc_colours_set(struct ferry_heap *heap)
+{
+	struct ferry__mutator *m;
+
+	cds_list_for_each_entry (m, &heap->world.mutators, node)
+		m->pub.colour = ferry__cycle_alloc_colour(heap);
+}
+
+static void retire_all(struct ferry_heap *heap)
+{
+	struct ferry__mutator *m;
+
+	cds_list_for_each_entry (m, &heap->world.mutators, node)
+		ferry__space_retire(&m->pub);
+}
+
+/* --- marking --------------------------------------------------------------------- */
+
+static struct ferry__marker *leader(struct ferry_heap *heap)
+{
+	return &heap->mark.member[0];
+}
+
+static void ambiguous_word(void *arg, uintptr_t word)
+{
+	ferry__mark_word(arg, word);
+}
+
+static void mark_roots(struct ferry_heap *heap)
+{
+	struct ferry_visitor *v = &leader(heap)->visitor;
+
+	ferry__roots_visit(heap, v);
+	if (v->n)
+		v->flush(v);
+	ferry__roots_ambiguous(heap, ambiguous_word, leader(heap));
+	ferry__pins_each(heap, ambiguous_word, leader(heap));
+}
+
+/* Blocks retired since the last look hold black objects never scanned. */
+static void scan_retired(struct ferry_heap *heap)
+{
+	uint32_t head, at;
+
+	pthread_mutex_lock(&heap->space.lock);
+	head = heap->space.retired.head;
+	pthread_mutex_unlock(&heap->space.lock);
+	/* What lies below the head changes no more: it is pushed to only. */
+	for (at = head; at != heap->cycle.scanned;
+	     at = heap->blocks[at - 1].next)
+		ferry__mark_scan_block(leader(heap), at - 1);
+	heap->cycle.scanned = head;
+}
+
+static void drain(struct ferry_heap *heap)
+{
+	ferry__team_run(heap, ferry__mark_drain);
+}
+
+/* What could not be queued for want of memory is found again by its colour. */
+static void mark_overflowed(struct ferry_heap *heap)
+{
+	_Atomic bool *overflow = &heap->mark.overflow;
+	uintptr_t small = heap->base;
+	size_t len = (size_t)heap->space.used_end << FERRY__BLOCK_SHIFT;
+
+	while (atomic_load_explicit(overflow, memory_order_relaxed)) {
+		atomic_store_explicit(overflow, false, memory_order_relaxed);
+		ferry__mark_scan(leader(heap), small, len);
+		ferry__mark_scan(leader(heap), small + heap->half, len);
+		ferry__mark_scan(leader(heap), small + 2 * heap->half,
+				 heap->half);
+		ferry__mark_scan(leader(heap), small + 3 * heap->half,
+				 heap->half);
+		drain(heap);
+	}
+}
+
+static size_t mark_round(struct ferry_heap *heap, bool arm)
+{
+	size_t pages;
+
+	ferry__remember_begin(heap, arm);
+	ferry__team_run(heap, ferry__remember_scan);
+	scan_retired(heap);
+	drain(heap);
+	pages = atomic_load_explicit(&heap->remember.pages,
+				     memory_order_relaxed);
+	atomic_fetch_add_explicit(&heap->events.count.dirty_pages, pages,
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&heap->events.count.rounds, 1,
+				  memory_order_relaxed);
+	ferry__event(heap, FERRY_EVENT_MARK_ROUND, pages);
+	return pages;
+}
+
+/* Rounds as long as each leaves clearly less than the one before. */
+static void mark_concurrently(struct ferry_heap *heap)
+{
+	size_t pages, last = SIZE_MAX;
+	unsigned int round;
+
+	mark_round(heap, true);
+	for (round = 1; round < ROUNDS_MAX; round++) {
+		ferry__stress_delay(heap, FERRY__POINT_ROUND);
+		pages = mark_round(heap, true);
+		if (pages <= DIRTY_FEW || pages > last / 4 * 3)
+			break;
+		last = pages;
+	}
+}
+
+/* World stopped: the colour that is going to be the marked one. */
+static void mark_begin(struct ferry_heap *heap, bool full)
+{
+	if (full)
+		heap->cycle.colour ^= FERRY__COLOUR_A | FERRY__COLOUR_B;
+	heap->cycle.full = full;
+	heap->cycle.scanned = heap->space.retired.head;
+	atomic_store_explicit(&heap->space.since, 0, memory_order_relaxed);
+	ferry__mark_begin(heap);
+	ferry__weak_mark_begin(heap);
+	phase_set(heap, FERRY__PHASE_MARK);
+	alloc_colours_set(heap);
+}
+
+/* World stopped, all mutators retired: nothing reachable is left unmarked. */
+static void mark_finish(struct ferry_heap *heap)
+{
+	mark_roots(heap);
+	ferry__mark_scan_news(leader(heap));
+	scan_retired(heap);
+	if (heap->mode == FERRY_GC_CONCURRENT) {
+		ferry__remember_begin(heap, false);
+		ferry__team_run(heap, ferry__remember_scan);
+	}
+	do {
+		drain(heap);
+		mark_overflowed(heap);
+	} while (ferry__weak_drained(leader(heap)));
+	ferry__weak_clear(heap);
+	ferry__sweep_begin(heap, heap->cycle.full);
+	ferry__large_sweep_begin(heap);
+	phase_set(heap, FERRY__PHASE_WEAK);
+	alloc_colours_set(heap);
+}
+
+/* --- after marking ------------------------------------------------------------------ */
+
+static void sweep(struct ferry_heap *heap)
+{
+	ferry__weak_purge(heap, leader(heap));
+	ferry__mark_end(heap);
+	phase_set(heap, FERRY__PHASE_SWEEP);
+	while (ferry__sweep_step(heap))
+		;
+	ferry__sweep_finish(heap);
+	ferry__large_sweep(heap, heap->cycle.colour);
+	ferry__event(heap, FERRY_EVENT_SWEPT, heap->space.in_holes);
+}
+
+static size_t used_now(const struct ferry_heap *heap)
+{
+	return atomic_load_explicit(&heap->space.taken, memory_order_relaxed) +
+	       atomic_load_explicit(&heap->large.bytes, memory_order_relaxed);
+}
+
+static void report_fill(struct ferry_heap *heap,
+			struct ferry__cycle_report *report)
+{
+	report->live =
+		heap->space.live +
+		atomic_load_explicit(&heap->large.bytes, memory_order_relaxed);
+	report->used = used_now(heap);
+	report->free_in_used = heap->space.in_holes;
+	report->allocated_during =
+		atomic_load_explicit(&heap->space.since, memory_order_relaxed);
+}
+
+static void compact(struct ferry_heap *heap, enum ferry_collect what,
+		    struct ferry__cycle_report *report)
+{
+	size_t gained;
+
+	report_fill(heap, report);
+	if (!heap->cycle.full)
+		return;
+	if (what != FERRY_COLLECT_COMPACT && !heap->stress.move_all &&
+	    (heap->params.no_compact ||
+	     !ferry__policy_wants_compaction(heap, report)))
+		return;
+	gained = ferry__reloc_run(heap, what == FERRY_COLLECT_COMPACT ||
+						heap->stress.move_all);
+	ferry__event(heap, FERRY_EVENT_COMPACT_END, gained);
+	atomic_fetch_add_explicit(&heap->events.count.compactions, 1,
+				  memory_order_relaxed);
+	report_fill(heap, report);
+}
+
+static void give_back(struct ferry_heap *heap)
+{
+	size_t keep = ferry__policy_keep(heap);
+	size_t bytes = ferry__space_release(heap, keep);
+
+	bytes += ferry__large_release(heap, keep);
+	if (bytes)
+		ferry__event(heap, FERRY_EVENT_RELEASED, bytes);
+}
+
+/* --- one collection ------------------------------------------------------------------- */
+
+static void run_concurrent(struct ferry_heap *heap, bool full)
+{
+	ferry__world_stop(heap, FERRY_PAUSE_START);
+	mark_begin(heap, full);
+	mark_roots(heap);
+	ferry__world_resume(heap, FERRY_PAUSE_START);
+	mark_concurrently(heap);
+	ferry__stress_delay(heap, FERRY__POINT_FINAL);
+	ferry__world_stop(heap, FERRY_PAUSE_FINAL);
+	retire_all(heap);
+	mark_finish(heap);
+	ferry__world_resume(heap, FERRY_PAUSE_FINAL);
+	heap->remember.whole = true;
+}
+
+static void count_kind(struct ferry_heap *heap, bool full)
+{
+	atomic_fetch_add_explicit(full ? &heap->events.count.fulls
+				       : &heap->events.count.minors,
+				  1, memory_order_relaxed);
+}
+
+static void run(struct ferry_heap *heap, enum ferry_collect what)
+{
+	struct ferry__cycle_report report = { .what = what };
+	uint64_t begin = ferry__sys->now_ns(), cpu = cpu_ns();
+	bool stopped = heap->mode == FERRY_GC_STOPPED;
+	bool full = what != FERRY_COLLECT_MINOR || stopped ||
+		    !heap->remember.whole;
+
+	ferry__event(heap, FERRY_EVENT_CYCLE_BEGIN, what);
+	report.since_ns = begin - heap->cycle.last_end_ns;
+	report.allocated =
+		atomic_load_explicit(&heap->space.since, memory_order_relaxed);
+	if (full && what == FERRY_COLLECT_MINOR)
+		report.what = FERRY_COLLECT_FULL;
+	if (stopped) {
+		ferry__world_stop(heap, FERRY_PAUSE_STOPPED);
+		mark_begin(heap, true);
+		retire_all(heap);
+		mark_finish(heap);
+	} else {
+		run_concurrent(heap, full);
+	}
+	report.mark_ns = cpu_ns() - cpu;
+	sweep(heap);
+	compact(heap, what, &report);
+	phase_set(heap, FERRY__PHASE_IDLE);
+	if (stopped)
+		ferry__world_resume(heap, FERRY_PAUSE_STOPPED);
+	give_back(heap);
+	count_kind(heap, full);
+	heap->cycle.last_end_ns = ferry__sys->now_ns();
+	report.wall_ns = heap->cycle.last_end_ns - begin;
+	atomic_fetch_add_explicit(&heap->events.count.gc_cpu_ns, cpu_ns() - cpu,
+				  memory_order_relaxed);
+	ferry__policy_update(heap, &report);
+	ferry__event(heap, FERRY_EVENT_CYCLE_END, report.live);
+}
+
+/* --- requests ---------------------------------------------------------------------------- */
+
+/* The most thorough of what is wanted serves all who wait. Cycle lock. */
+static enum ferry_collect take_want(struct ferry__cycle *cycle)
+{
+	unsigned int want = cycle->want;
+
+	cycle->want = 0;
+	atomic_store_explicit(&cycle->asked, false, memory_order_relaxed);
+	if (want & 1u << FERRY_COLLECT_COMPACT)
+		return FERRY_COLLECT_COMPACT;
+	if (want & 1u << FERRY_COLLECT_FULL)
+		return FERRY_COLLECT_FULL;
+	return FERRY_COLLECT_MINOR;
+}
+
+/* Cycle lock; let go while it runs. */
+static void run_wanted(struct ferry_heap *heap)
+{
+	struct ferry__cycle *cycle = &heap->cycle;
+	enum ferry_collect what = take_want(cycle);
+
+	cycle->active = true;
+	atomic_fetch_add_explicit(&cycle->number, 1, memory_order_relaxed);
+	pthread_mutex_unlock(&cycle->lock);
+	run(heap, what);
+	pthread_mutex_lock(&cycle->lock);
+	cycle->active = false;
+	cycle->finished++;
+	pthread_cond_broadcast(&cycle->done);
+}
+
+static void *collector_main(void *arg)
+{
+	struct ferry_heap *heap = arg;
+	struct ferry__cycle *cycle = &heap->cycle;
+
+	pthread_mutex_lock(&cycle->lock);
+	for (;;) {
+		while (!cycle->want && !cycle->quit)
+			pthread_cond_wait(&cycle->request, &cycle->lock);
+		if (cycle->quit)
+			break;
+		run_wanted(heap);
+	}
+	pthread_mutex_unlock(&cycle->lock);
+	return NULL;
+}
+
+uint64_t ferry__cycle_request(struct ferry_heap *heap, enum ferry_collect what)
+{
+	struct ferry__cycle *cycle = &heap->cycle;
+	uint64_t number;
+
+	pthread_mutex_lock(&cycle->lock);
+	cycle->want |= 1u << what;
+	atomic_store_explicit(&cycle->asked, true, memory_order_relaxed);
+	/* One under way began before what was asked for now. */
+	number = atomic_load_explicit(&cycle->number, memory_order_relaxed) + 1;
+	pthread_cond_signal(&cycle->request);
+	pthread_mutex_unlock(&cycle->lock);
+	return number;
+}
+
+/* Until collection @number is over; runs it where there is no thread. */
+static void wait_for(struct ferry_heap *heap, uint64_t number)
+{
+	struct ferry__cycle *cycle = &heap->cycle;
+
+	pthread_mutex_lock(&cycle->lock);
+	while (cycle->finished < number) {
+		if (!cycle->has_thread && !cycle->active && cycle->want)
+			run_wanted(heap);
+		else
+			pthread_cond_wait(&cycle->done, &cycle->lock);
+	}
+	pthread_mutex_unlock(&cycle->lock);
+}
+
+static void collect(struct ferry_heap *heap, struct ferry_mutator *m,
+		    enum ferry_collect what)
+{
+	uint64_t number = ferry__cycle_request(heap, what);
+
+	ferry__mutator_leave(m);
+	wait_for(heap, number);
+	ferry__mutator_enter(m);
+}
+
+int ferry_heap_collect(struct ferry_heap *heap, struct ferry_mutator *mutator,
+		       enum ferry_collect what)
+{
+	if (what < FERRY_COLLECT_MINOR || what > FERRY_COLLECT_COMPACT)
+		return -EINVAL;
+	if (heap->pid != ferry__sys->getpid())
+		return -ECHILD;
+	collect(heap, mutator, what);
+	return 0;
+}
+
+int ferry_heap_request(struct ferry_heap *heap, enum ferry_collect what)
+{
+	if (what < FERRY_COLLECT_MINOR || what > FERRY_COLLECT_COMPACT)
+		return -EINVAL;
+	if (heap->pid != ferry__sys->getpid())
+		return -ECHILD;
+	ferry__cycle_request(heap, what);
+	return 0;
+}
+
+void ferry__cycle_poll(struct ferry_heap *heap, struct ferry_mutator *m)
+{
+	size_t since =
+		atomic_load_explicit(&heap->space.since, memory_order_relaxed);
+
+	/* Relaxed: a trigger seen late is met at the next hole. */
+	if (since < atomic_load_explicit(&heap->policy.trigger,
+					 memory_order_relaxed) ||
+	    atomic_load_explicit(&heap->cycle.asked, memory_order_relaxed))
+		return;
+	if (heap->mode == FERRY_GC_STOPPED)
+		collect(heap, m, FERRY_COLLECT_FULL);
+	else if (atomic_load_explicit(&heap->cycle.phase,
+				      memory_order_relaxed) ==
+		 FERRY__PHASE_IDLE)
+		ferry__cycle_request(heap, ferry__policy_next(heap));
+}
+
+bool ferry__cycle_exhausted(struct ferry_heap *heap, struct ferry_mutator *m,
+			    size_t size, unsigned int tries)
+{
+	uint64_t begin = ferry__sys->now_ns();
+
+	if (tries >= 2)
+		return ferry__policy_ask(heap, size);
+	collect(heap, m,
+		tries == 1 && !heap->params.no_compact ? FERRY_COLLECT_COMPACT
+						       : FERRY_COLLECT_FULL);
+	ferry__event_stall(heap, ferry__sys->now_ns() - begin);
+	return true;
+}
+
+/* --- beginning and end ---------------------------------------------------------------------- */
+
+int ferry__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = -pthread_create(ret_thread, NULL, fn, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
+
+int ferry__cycle_init(struct ferry_heap *heap)
+{
+	struct ferry__cycle *cycle = &heap->cycle;
+	int r = 0;
+
+	pthread_mutex_init(&cycle->lock, NULL);
+	pthread_cond_init(&cycle->request, NULL);
+	pthread_cond_init(&cycle->done, NULL);
+	cycle->colour = FERRY__COLOUR_A;
+	cycle->last_end_ns = ferry__sys->now_ns();
+	if (heap->mode == FERRY_GC_STOPPED)
+		return 0;
+	r = ferry__team_start(heap);
+	if (r < 0)
+		goto err_lock;
+	r = ferry__thread_start(&cycle->thread, collector_main, heap);
+	if (r < 0)
+		goto err_team;
+	cycle->has_thread = true;
+	return 0;
+err_team:
+	ferry__team_stop(heap);
+err_lock:
+	pthread_mutex_destroy(&cycle->lock);
+	return r;
+}
+
+void ferry__cycle_fini(struct ferry_heap *heap)
+{
+	struct ferry__cycle *cycle = &heap->cycle;
+
+	if (cycle->has_thread) {
+		pthread_mutex_lock(&cycle->lock);
+		cycle->quit = true;
+		pthread_cond_signal(&cycle->request);
+		pthread_mutex_unlock(&cycle->lock);
+		pthread_join(cycle->thread, NULL);
+		ferry__team_stop(heap);
+	}
+	pthread_cond_destroy(&cycle->done);
+	pthread_cond_destroy(&cycle->request);
+	pthread_mutex_destroy(&cycle->lock);
+}

@@ -1,0 +1,766 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Marking: from slots to objects to their slots, until nothing is left.
+ *
+ * A marker gathers slots, then looks at the side-table bytes of all of them
+ * with their prefetches overlapping, and queues what was not marked; objects
+ * are prefetched a few ahead of being traced. (Cher, Hosking, Vitek, Software
+ * Prefetching for Mark-Sweep Garbage Collection, ASPLOS 2004.)
+ *
+ * Colours are written by plain relaxed stores. Two markers that meet at one
+ * object write the same byte; both may queue it, and it is traced twice,
+ * which finds nothing new (M3 in DESIGN.md).
+ *
+ * The program writes slots while they are read here. Nothing is concluded
+ * from a value except that what it refers to is kept; what is overwritten
+ * later lies on a page that is dirty (M1). ThreadSanitizer is kept from
+ * seeing these reads, which are meant.
+ */
+#include "runtime/heap-internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define NO_TSAN __attribute__((no_sanitize("thread")))
+
+/* Chunks of a slab: what one mmap(2) brings. */
+#define SLAB_CHUNKS 63u
+/* Slabs kept from one collection to the next. */
+#define SLABS_KEPT 4u
+/* A chunk with fewer objects is not worth handing over. */
+#define SHARE_MIN 32u
+
+struct ferry__mark_slab {
+	struct ferry__mark_slab *next;
+	char pad[FERRY__MARK_CHUNK_SIZE - sizeof(void *)];
+	struct ferry__mark_chunk chunk[SLAB_CHUNKS];
+};
+
+_Static_assert(sizeof(struct ferry__mark_chunk) == FERRY__MARK_CHUNK_SIZE,
+	       "a chunk is a page");
+#define CHUNK_MAX                                                              \
+	(sizeof(((struct ferry__mark_chunk *)0)->object) / sizeof(uintptr_t))
+
+/* --- chunks; mark lock ----------------------------------------------------------- */
+
+static void chunk_push(struct ferry__mark_chunk **list,
+		       struct ferry__mark_chunk *chunk)
+{
+	chunk->next = *list;
+	*list = chunk;
+}
+
+static struct ferry__mark_chunk *chunk_pop(struct ferry__mark_chunk **list)
+{
+	struct ferry__mark_chunk *chunk = *list;
+
+	if (chunk)
+		*list = chunk->next;
+	return chunk;
+}
+
+static bool slab_add(struct ferry__mark *mark)
+{
+	struct ferry__mark_slab *slab;
+	void *mem;
+	unsigned int i;
+
+	if (ferry__meta_alloc(sizeof(*slab), &mem) < 0)
+		return false;
+	slab = mem;
+	slab->next = mark->slabs;
+	mark->slabs = slab;
+	for (i = SLAB_CHUNKS; i--;)
+		chunk_push(&mark->empty, &slab->chunk[i]);
+	return true;
+}
+
+static struct ferry__mark_chunk *chunk_empty(struct ferry__mark *mark)
+{
+	struct ferry__mark_chunk *chunk;
+
+	if (!mark->empty && !slab_add(mark))
+		return NULL;
+	chunk = chunk_pop(&mark->empty);
+	chunk->n = 0;
+	return chunk;
+}
+
+static void slabs_free(struct ferry__mark *mark, unsigned int keep)
+{
+	struct ferry__mark_slab *slab, **at = &mark->slabs;
+
+	for (; *at && keep; keep--)
+		at = &(*at)->next;
+	while ((slab = *at)) {
+		*at = slab->next;
+		ferry__meta_free(slab, sizeof(*slab));
+	}
+	/* The list of empty chunks is made anew from what is left. */
+	mark->empty = NULL;
+	for (slab = mark->slabs; slab; slab = slab->next)
+		for (keep = SLAB_CHUNKS; keep--;)
+			chunk_push(&mark->empty, &slab->chunk[keep]);
+}
+
+/*
+ * The marker's chunk is full, or somebody is hungry: others may have it, and
+ * it goes on with another.
+ */
+static bool chunk_share(struct ferry__marker *marker)
+{
+	struct ferry__mark *mark = &marker->heap->mark;
+	struct ferry__mark_chunk *chunk;
+
+	pthread_mutex_lock(&mark->lock);
+	chunk = chunk_empty(mark);
+	if (chunk) {
+		chunk_push(&mark->full, marker->chunk);
+		marker->chunk = chunk;
+		/* Relaxed: a hint; the lock orders the list. */
+		atomic_store_explicit(&mark->hungry, false,
+				      memory_order_relaxed);
+		pthread_cond_signal(&mark->work);
+	}
+	pthread_mutex_unlock(&mark->lock);
+	return chunk != NULL;
+}
+
+static void push(struct ferry__marker *marker, uintptr_t addr)
+{
+	struct ferry__mark *mark = &marker->heap->mark;
+	struct ferry__mark_chunk *chunk = marker->chunk;
+
+	if (chunk->n == CHUNK_MAX ||
+	    (chunk->n >= SHARE_MIN &&
+	     atomic_load_explicit(&mark->hungry, memory_order_relaxed)))
+		if (!chunk_share(marker) && chunk->n == CHUNK_MAX) {
+			/* Relaxed: read when all markers have joined. */
+			atomic_store_explicit(&mark->overflow, true,
+					      memory_order_relaxed);
+			return;
+		}
+	marker->chunk->object[marker->chunk->n++] = addr;
+}
+
+/* --- objects ---------------------------------------------------------------------- */
+
+bool ferry__mark_object(struct ferry__marker *marker, uintptr_t addr)
+{
+	struct ferry_heap *heap = marker->heap;
+	uint8_t *meta = ferry__meta(heap, addr);
+	uint8_t byte = ferry__meta_load(meta);
+	uint8_t colour = heap->cycle.colour;
+	unsigned int kind = byte & FERRY_META_KIND;
+
+	/* Without a kind it is an object being made, which is black. */
+	if ((byte & FERRY_META_COLOUR) == colour || !kind)
+		return false;
+	ferry__meta_store(
+		meta, (uint8_t)((byte & (uint8_t)~FERRY_META_COLOUR) | colour));
+	if (kind < FERRY_KIND_LEAF)
+		push(marker, addr);
+	if (__builtin_expect(atomic_load_explicit(&heap->weak.watching,
+						  memory_order_relaxed),
+			     0))
+		ferry__ephemeron_marked(marker, addr);
+	return true;
+}
+
+void ferry__mark_word(struct ferry__marker *marker, uintptr_t word)
+{
+	uintptr_t addr = ferry__object_find(marker->heap, word);
+
+	if (addr)
+		ferry__mark_object(marker, addr);
+}
+
+static uintptr_t find_small(const struct ferry_heap *heap, uintptr_t word)
+{
+	size_t offset = ferry__offset(heap, word);
+	uint32_t index = (uint32_t)(offset >> FERRY__BLOCK_SHIFT);
+	const uint8_t *meta = ferry__block_meta(heap, index);
+	uintptr_t block = ferry__block_addr(heap, index);
+	uint32_t g, at;
+
+	if (word - block >= FERRY__BLOCK_SIZE)
+		return 0; /* it lies in the other half */
+	at = g = (uint32_t)((word - block) / FERRY_GRANULE);
+	while (!(ferry__meta_load(meta + g) & FERRY_META_KIND)) {
+		/* Past the end of an object that ended before the word. */
+		if (g != at && ferry__meta_load(meta + g) & FERRY_META_END)
+			return 0;
+		if (g == 0 || at - g > FERRY_SMALL_MAX / FERRY_GRANULE)
+			return 0;
+		g--;
+	}
+	if (g != at && ferry__meta_load(meta + g) & FERRY_META_END)
+		return 0;
+	return block + (size_t)g * FERRY_GRANULE;
+}
+
+uintptr_t ferry__object_find(const struct ferry_heap *heap, uintptr_t word)
+{
+	if (!ferry__in_heap(heap, word))
+		return 0;
+	if (ferry__is_large(heap, word))
+		return ferry__large_find(heap, word);
+	return find_small(heap, word);
+}
+
+size_t ferry__object_bytes(const struct ferry_heap *heap, uintptr_t addr)
+{
+	size_t offset = ferry__offset(heap, addr);
+	const uint8_t *meta;
+	uint32_t g;
+
+	if (ferry__is_large(heap, addr))
+		return ferry__large_bytes(heap, addr);
+	meta = ferry__block_meta(heap,
+				 (uint32_t)(offset >> FERRY__BLOCK_SHIFT));
+	g = (uint32_t)(offset & (FERRY__BLOCK_SIZE - 1)) / FERRY_GRANULE;
+	return (size_t)(ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES) + 1 -
+			g) *
+	       FERRY_GRANULE;
+}
+
+/* --- slots ------------------------------------------------------------------------- */
+
+NO_TSAN static inline uintptr_t load_plain(const void *slot)
+{
+	return __atomic_load_n((const uintptr_t *)slot, __ATOMIC_RELAXED);
+}
+
+uintptr_t ferry__slot_load(const struct ferry_heap *heap, void *slot)
+{
+	uintptr_t word;
+
+	if (heap->params.load)
+		word = (uintptr_t)heap->params.load(slot);
+	else
+		word = load_plain(slot);
+	if (!ferry__in_heap(heap, word))
+		return 0;
+	return word;
+}
+
+void ferry__slot_store(const struct ferry_heap *heap, void *slot,
+		       uintptr_t addr)
+{
+	if (heap->params.store)
+		heap->params.store(slot, (void *)addr);
+	else
+		__atomic_store_n((uintptr_t *)slot, addr, __ATOMIC_RELAXED);
+}
+
+/* What is gathered is looked at: first all side-table bytes, then each. */
+NO_TSAN static void flush_plain(struct ferry_visitor *v)
+{
+	struct ferry__marker *marker = ferry__marker_of(v);
+	const struct ferry_heap *heap = marker->heap;
+	uintptr_t target[FERRY__MARK_SLOTS];
+	uint32_t i, n = 0;
+
+	for (i = 0; i < v->n; i++) {
+		uintptr_t word = load_plain(v->slots[i]);
+
+		if (!ferry__in_heap(heap, word))
+			continue;
+		__builtin_prefetch(ferry__meta(heap, word), 1);
+		target[n++] = word;
+	}
+	v->n = 0;
+	for (i = 0; i < n; i++)
+		ferry__mark_object(marker, target[i]);
+}
+
+static void flush_encoded(struct ferry_visitor *v)
+{
+	struct ferry__marker *marker = ferry__marker_of(v);
+	struct ferry_heap *heap = marker->heap;
+	uint32_t i, n = v->n;
+
+	v->n = 0;
+	for (i = 0; i < n; i++) {
+		uintptr_t addr = ferry__slot_load(heap, v->slots[i]);
+
+		if (addr && heap->params.interior_slots)
+			addr = ferry__object_find(heap, addr);
+		if (addr)
+			ferry__mark_object(marker, addr);
+	}
+}
+
+static void visit_weak(struct ferry_visitor *v, void *slot)
+{
+	ferry__weak_slot(ferry__marker_of(v), slot);
+}
+
+static void visit_ephemeron(struct ferry_visitor *v, void *key, void *value)
+{
+	ferry__ephemeron(ferry__marker_of(v), key, value);
+}
+
+/* --- tracing ------------------------------------------------------------------------ */
+
+static void visit_map(struct ferry_visitor *v, uintptr_t *word, uint64_t map)
+{
+	for (; map; map &= map - 1)
+		ferry_visit(v, word + __builtin_ctzll(map));
+}
+
+static void visit_elements(struct ferry_visitor *v, const struct ferry_type *t,
+			   char *object)
+{
+	size_t n = *(const size_t *)(object + t->count_offset);
+	char *element = object + t->size;
+
+	if (!t->element_refs)
+		return;
+	for (; n; n--, element += t->element_size)
+		visit_map(v, (uintptr_t *)element, t->element_refs);
+}
+
+static void trace_typed(struct ferry_visitor *v, void *object)
+{
+	const struct ferry_type *t = *(const struct ferry_type **)object;
+	uintptr_t *word = object;
+	size_t i;
+
+	if (!t)
+		return; /* not written yet */
+	visit_map(v, word, t->refs);
+	for (i = 64; t->more_refs && i < t->size / sizeof(*word); i += 64)
+		visit_map(v, word + i, t->more_refs[i / 64 - 1]);
+	if (t->element_size)
+		visit_elements(v, t, object);
+}
+
+NO_TSAN void ferry__trace(const struct ferry_heap *heap,
+			  struct ferry_visitor *v, void *object,
+			  enum ferry_kind kind)
+{
+	if (kind == FERRY_KIND_TYPED)
+		trace_typed(v, object);
+	else
+		heap->params.trace(object, v);
+}
+
+NO_TSAN static void trace_ambiguous(struct ferry__marker *marker,
+				    uintptr_t addr)
+{
+	size_t n = ferry__object_bytes(marker->heap, addr) / sizeof(uintptr_t);
+	const uintptr_t *word = (const uintptr_t *)addr;
+
+	for (; n; n--, word++)
+		ferry__mark_word(marker, load_plain(word));
+}
+
+static void trace_marked(struct ferry__marker *marker, uintptr_t addr)
+{
+	enum ferry_kind kind =
+		ferry__meta_load(ferry__meta(marker->heap, addr)) &
+		FERRY_META_KIND;
+
+	marker->objects++;
+	if (kind == FERRY_KIND_AMBIGUOUS)
+		trace_ambiguous(marker, addr);
+	else if (kind && kind < FERRY_KIND_LEAF)
+		ferry__trace(marker->heap, &marker->visitor, (void *)addr,
+			     kind);
+}
+
+/* --- draining ------------------------------------------------------------------------- */
+
+/* The next object to trace: what came in some pops ago, prefetched since. */
+static uintptr_t pop(struct ferry__marker *marker)
+{
+	struct ferry__mark_chunk *chunk = marker->chunk;
+	unsigned int tries;
+
+	for (tries = 0; tries < FERRY__MARK_AHEAD; tries++) {
+		unsigned int at = marker->ahead_at++ % FERRY__MARK_AHEAD;
+		uintptr_t addr = marker->ahead[at];
+
+		marker->ahead[at] = 0;
+		if (chunk->n) {
+			marker->ahead[at] = chunk->object[--chunk->n];
+			__builtin_prefetch((void *)marker->ahead[at]);
+		}
+		if (addr)
+			return addr;
+		if (chunk->n)
+			tries = 0;
+	}
+	return 0;
+}
+
+static void drain_own(struct ferry__marker *marker)
+{
+	uintptr_t addr;
+
+	for (;;) {
+		while ((addr = pop(marker)))
+			trace_marked(marker, addr);
+		if (!marker->visitor.n)
+			return;
+		marker->visitor.flush(&marker->visitor);
+	}
+}
+
+/* Waits for a chunk of another marker's; false when all are without. */
+static bool take_over(struct ferry__marker *marker)
+{
+	struct ferry__mark *mark = &marker->heap->mark;
+	struct ferry__mark_chunk *chunk;
+
+	pthread_mutex_lock(&mark->lock);
+	mark->idle++;
+	while (!mark->full && mark->idle < mark->markers) {
+		atomic_store_explicit(&mark->hungry, true,
+				      memory_order_relaxed);
+		pthread_cond_wait(&mark->work, &mark->lock);
+	}
+	chunk = chunk_pop(&mark->full);
+	if (chunk) {
+		mark->idle--;
+		chunk_push(&mark->empty, marker->chunk);
+		marker->chunk = chunk;
+	} else {
+		atomic_store_explicit(&mark->hungry, false,
+				      memory_order_relaxed);
+		pthread_cond_broadcast(&mark->work);
+	}
+	pthread_mutex_unlock(&mark->lock);
+	return chunk != NULL;
+}
+
+void ferry__mark_drain(struct ferry__marker *marker)
+{
+	struct ferry__mark *mark = &marker->heap->mark;
+
+	do
+		drain_own(marker);
+	while (take_over(marker));
+	/* Alone, the count starts anew with the next drain. */
+	pthread_mutex_lock(&mark->lock);
+	if (mark->markers == 1)
+		mark->idle = 0;
+	pthread_mutex_unlock(&mark->lock);
+}
+
+/* --- scanning what is marked ----------------------------------------------------------- */
+
+static void scan_granules(struct ferry__marker *marker, uint32_t index,
+			  uint32_t g, uint32_t end)
+{
+	struct ferry_heap *heap = marker->heap;
+	const uint8_t *meta = ferry__block_meta(heap, index);
+	uintptr_t block = ferry__block_addr(heap, index);
+	uint8_t colour = heap->cycle.colour;
+
+	for (;; g++) {
+		uint8_t byte;
+
+		g = ferry__meta_next(meta, g, end);
+		if (g >= end)
+			return;
+		byte = ferry__meta_load(meta + g);
+		if (byte & FERRY_META_KIND &&
+		    (byte & FERRY_META_COLOUR) == colour)
+			trace_marked(marker, block + (size_t)g * FERRY_GRANULE);
+	}
+}
+
+void ferry__mark_scan_block(struct ferry__marker *marker, uint32_t index)
+{
+	uint8_t flags = atomic_load_explicit(&marker->heap->blocks[index].flags,
+					     memory_order_relaxed);
+
+	if (!(flags & FERRY__BLOCK_LEAF))
+		scan_granules(marker, index, 0, FERRY__BLOCK_GRANULES);
+}
+
+/* Is there something in the block that a concurrent scan may look at? What
+ * a mutator allocates in is scanned as a whole when it is retired. */
+static bool worth_scanning(const struct ferry_heap *heap, uint32_t index)
+{
+	const struct ferry__block *block = &heap->blocks[index];
+	enum ferry__block_state state =
+		atomic_load_explicit(&block->state, memory_order_relaxed);
+
+	return state != FERRY__BLOCK_VOID && state != FERRY__BLOCK_FREE &&
+	       state != FERRY__BLOCK_OWNED &&
+	       !(atomic_load_explicit(&block->flags, memory_order_relaxed) &
+		 FERRY__BLOCK_LEAF);
+}
+
+static void scan_small(struct ferry__marker *marker, uintptr_t addr, size_t len)
+{
+	struct ferry_heap *heap = marker->heap;
+
+	while (len) {
+		size_t offset = ferry__offset(heap, addr);
+		uint32_t index = (uint32_t)(offset >> FERRY__BLOCK_SHIFT);
+		size_t within = offset & (FERRY__BLOCK_SIZE - 1);
+		size_t n = FERRY__BLOCK_SIZE - within;
+		uintptr_t first;
+
+		if (n > len)
+			n = len;
+		if (worth_scanning(heap, index) &&
+		    addr - ferry__block_addr(heap, index) < FERRY__BLOCK_SIZE) {
+			/* The object that reaches in from before. */
+			first = ferry__object_find(heap, addr);
+			if (!first)
+				first = addr;
+			scan_granules(marker, index,
+				      (uint32_t)(within - (addr - first)) /
+					      FERRY_GRANULE,
+				      (uint32_t)(within + n) / FERRY_GRANULE);
+		}
+		addr += n;
+		len -= n;
+	}
+}
+
+/* A large object is traced once for all of its pages in a run. */
+static void scan_large(struct ferry__marker *marker, uintptr_t addr, size_t len)
+{
+	struct ferry_heap *heap = marker->heap;
+	uintptr_t end = addr + len;
+
+	while (addr < end) {
+		uintptr_t object = ferry__large_find(heap, addr);
+		uint8_t byte;
+
+		if (!object) {
+			addr += (size_t)1 << FERRY__LARGE_SHIFT;
+			continue;
+		}
+		byte = ferry__meta_load(ferry__meta(heap, object));
+		if ((byte & FERRY_META_COLOUR) == heap->cycle.colour &&
+		    !(byte & FERRY__META_NEW))
+			trace_marked(marker, object);
+		addr = object + ferry__large_bytes(heap, object);
+	}
+}
+
+void ferry__mark_scan(struct ferry__marker *marker, uintptr_t addr, size_t len)
+{
+	if (ferry__is_large(marker->heap, addr))
+		scan_large(marker, addr, len);
+	else
+		scan_small(marker, addr, len);
+}
+
+int ferry__mark_note_large(struct ferry_heap *heap, uintptr_t addr)
+{
+	struct ferry__mark *mark = &heap->mark;
+	int r = 0;
+
+	pthread_mutex_lock(&mark->lock);
+	if (!mark->news || mark->news->n == CHUNK_MAX) {
+		struct ferry__mark_chunk *chunk = chunk_empty(mark);
+
+		if (chunk)
+			chunk_push(&mark->news, chunk);
+		else
+			r = -ENOMEM;
+	}
+	if (r == 0)
+		mark->news->object[mark->news->n++] = addr;
+	pthread_mutex_unlock(&mark->lock);
+	return r;
+}
+
+void ferry__mark_scan_news(struct ferry__marker *marker)
+{
+	struct ferry__mark *mark = &marker->heap->mark;
+	struct ferry__mark_chunk *chunk;
+
+	while ((chunk = chunk_pop(&mark->news))) {
+		while (chunk->n) {
+			uintptr_t addr = chunk->object[--chunk->n];
+			uint8_t *meta = ferry__meta(marker->heap, addr);
+
+			ferry__meta_store(meta,
+					  ferry__meta_load(meta) &
+						  (uint8_t)~FERRY__META_NEW);
+			trace_marked(marker, addr);
+		}
+		pthread_mutex_lock(&mark->lock);
+		chunk_push(&mark->empty, chunk);
+		pthread_mutex_unlock(&mark->lock);
+	}
+}
+
+/* --- the team ------------------------------------------------------------------------------ */
+
+static void member_work(struct ferry__mark *mark, struct ferry__marker *marker)
+{
+	uint64_t done = 0;
+
+	pthread_mutex_lock(&mark->lock);
+	for (;;) {
+		while (mark->job_number == done && !mark->quit)
+			pthread_cond_wait(&mark->job, &mark->lock);
+		if (mark->quit)
+			break;
+		done = mark->job_number;
+		pthread_mutex_unlock(&mark->lock);
+		mark->fn(marker);
+		pthread_mutex_lock(&mark->lock);
+		if (!--mark->busy)
+			pthread_cond_signal(&mark->joined);
+	}
+	pthread_mutex_unlock(&mark->lock);
+}
+
+static void *member_main(void *arg)
+{
+	struct ferry__marker *marker = arg;
+
+	member_work(&marker->heap->mark, marker);
+	return NULL;
+}
+
+void ferry__team_run(struct ferry_heap *heap, ferry__team_fn fn)
+{
+	struct ferry__mark *mark = &heap->mark;
+
+	pthread_mutex_lock(&mark->lock);
+	mark->fn = fn;
+	mark->idle = 0;
+	mark->markers = mark->threads + 1;
+	mark->busy = mark->threads;
+	mark->job_number++;
+	pthread_cond_broadcast(&mark->job);
+	pthread_mutex_unlock(&mark->lock);
+	fn(&mark->member[0]);
+	pthread_mutex_lock(&mark->lock);
+	while (mark->busy)
+		pthread_cond_wait(&mark->joined, &mark->lock);
+	mark->idle = 0;
+	mark->markers = 1;
+	pthread_mutex_unlock(&mark->lock);
+}
+
+int ferry__team_start(struct ferry_heap *heap)
+{
+	struct ferry__mark *mark = &heap->mark;
+	unsigned int i;
+	int r = 0;
+
+	for (i = 1; r == 0 && i < heap->params.threads; i++) {
+		r = ferry__thread_start(&mark->thread[i], member_main,
+					&mark->member[i]);
+		if (r == 0)
+			mark->threads++;
+	}
+	if (r < 0)
+		ferry__team_stop(heap);
+	return r;
+}
+
+void ferry__team_stop(struct ferry_heap *heap)
+{
+	struct ferry__mark *mark = &heap->mark;
+
+	pthread_mutex_lock(&mark->lock);
+	mark->quit = true;
+	pthread_cond_broadcast(&mark->job);
+	pthread_mutex_unlock(&mark->lock);
+	for (; mark->threads; mark->threads--)
+		pthread_join(mark->thread[mark->threads], NULL);
+	mark->quit = false;
+}
+
+/* --- beginning and end ------------------------------------------------------------------------ */
+
+void ferry__mark_begin(struct ferry_heap *heap)
+{
+	unsigned int i;
+
+	for (i = 0; i < heap->params.threads; i++)
+		heap->mark.member[i].objects = 0;
+}
+
+void ferry__mark_end(struct ferry_heap *heap)
+{
+	struct ferry__mark *mark = &heap->mark;
+	unsigned int i;
+
+	pthread_mutex_lock(&mark->lock);
+	ferry__check(!mark->full && !mark->news);
+	slabs_free(mark, SLABS_KEPT);
+	for (i = 0; i < heap->params.threads; i++)
+		mark->member[i].chunk = chunk_empty(mark);
+	pthread_mutex_unlock(&mark->lock);
+}
+
+static void member_init(struct ferry_heap *heap, struct ferry__marker *marker)
+{
+	struct ferry_visitor *v = &marker->visitor;
+
+	marker->heap = heap;
+	v->slots = marker->slots;
+	v->max = FERRY__MARK_SLOTS;
+	v->flush = heap->params.load || heap->params.interior_slots
+			   ? flush_encoded
+			   : flush_plain;
+	v->weak = visit_weak;
+	v->ephemeron = visit_ephemeron;
+	v->arg = heap->params.arg;
+}
+
+int ferry__mark_init(struct ferry_heap *heap)
+{
+	struct ferry__mark *mark = &heap->mark;
+	size_t n = heap->params.threads;
+	void *mem;
+	size_t i;
+	int r;
+
+	r = ferry__meta_alloc(n * sizeof(*mark->member), &mem);
+	if (r < 0)
+		return r;
+	mark->member = mem;
+	r = ferry__meta_alloc(n * sizeof(*mark->thread), &mem);
+	if (r < 0)
+		goto err_member;
+	mark->thread = mem;
+	pthread_mutex_init(&mark->lock, NULL);
+	pthread_cond_init(&mark->work, NULL);
+	pthread_cond_init(&mark->job, NULL);
+	pthread_cond_init(&mark->joined, NULL);
+	mark->markers = 1;
+	for (i = 0; i < n; i++) {
+		member_init(heap, &mark->member[i]);
+		mark->member[i].chunk = chunk_empty(mark);
+		if (!mark->member[i].chunk)
+			goto err_slabs;
+	}
+	return 0;
+err_slabs:
+	slabs_free(mark, 0);
+	ferry__meta_free(mark->thread, n * sizeof(*mark->thread));
+	r = -ENOMEM;
+err_member:
+	ferry__meta_free(mark->member, n * sizeof(*mark->member));
+	return r;
+}
+
+void ferry__mark_fini(struct ferry_heap *heap)
+{
+	struct ferry__mark *mark = &heap->mark;
+	size_t n = heap->params.threads;
+
+	slabs_free(mark, 0);
+	pthread_cond_destroy(&mark->joined);
+	pthread_cond_destroy(&mark->job);
+	pthread_cond_destroy(&mark->work);
+	pthread_mutex_destroy(&mark->lock);
+	ferry__meta_free(mark->thread, n * sizeof(*mark->thread));
+	ferry__meta_free(mark->member, n * sizeof(*mark->member));
+}

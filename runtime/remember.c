@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Dirty tracking of the heap: rounds over chunks of its address space.
+ *
+ * A chunk is armed in the round that first sees memory in use there, and asked
+ * about in every round from then on. What is in use and not armed was taken
+ * since: such blocks are scanned as a whole when they are retired, and large
+ * objects in the final pause, so nothing written is ever missed (M1, M2).
+ */
+#include "runtime/heap-internal.h"
+
+#include <errno.h>
+
+#define CHUNK_ARMED 0x01u
+#define CHUNK_USED  0x02u
+#define CHUNK_ARM   0x04u /* to be armed in this round */
+
+#define RUNS 512u
+
+static uintptr_t chunk_addr(const struct ferry_heap *heap, size_t chunk)
+{
+	return heap->base + (chunk << FERRY__CHUNK_SHIFT);
+}
+
+static size_t chunk_of(const struct ferry_heap *heap, uintptr_t addr)
+{
+	return (addr - heap->base) >> FERRY__CHUNK_SHIFT;
+}
+
+/* Blocks that may hold references make their chunk used. */
+static void note_blocks(struct ferry_heap *heap)
+{
+	uint32_t i, n = heap->space.used_end;
+
+	for (i = 0; i < n; i++) {
+		const struct ferry__block *block = &heap->blocks[i];
+		enum ferry__block_state state = atomic_load_explicit(
+			&block->state, memory_order_relaxed);
+
+		if (state <= FERRY__BLOCK_FREE ||
+		    atomic_load_explicit(&block->flags, memory_order_relaxed) &
+			    FERRY__BLOCK_LEAF)
+			continue;
+		heap->remember
+			.chunk[chunk_of(heap, ferry__block_addr(heap, i))] |=
+			CHUNK_USED;
+	}
+}
+
+static void note_large(struct ferry_heap *heap)
+{
+	uintptr_t addr;
+	size_t bytes, page = 0, at;
+
+	while (ferry__large_next(heap, page, &addr, &bytes)) {
+		enum ferry_kind kind =
+			ferry__meta_load(ferry__meta(heap, addr)) &
+			FERRY_META_KIND;
+
+		page = (ferry__offset(heap, addr) + bytes) >>
+		       FERRY__LARGE_SHIFT;
+		if (kind >= FERRY_KIND_LEAF)
+			continue;
+		for (at = chunk_of(heap, addr);
+		     at <= chunk_of(heap, addr + bytes - 1); at++)
+			heap->remember.chunk[at] |= CHUNK_USED;
+	}
+}
+
+void ferry__remember_begin(struct ferry_heap *heap, bool arm)
+{
+	struct ferry__remember *remember = &heap->remember;
+	size_t i;
+
+	if (arm) {
+		note_blocks(heap);
+		note_large(heap);
+		for (i = 0; i < remember->chunks; i++) {
+			uint8_t *chunk = &remember->chunk[i];
+
+			if ((*chunk & CHUNK_USED) && !(*chunk & CHUNK_ARMED))
+				*chunk |= CHUNK_ARM;
+		}
+	}
+	/* Relaxed: the team is started after this, under a lock. */
+	atomic_store_explicit(&remember->at, 0, memory_order_relaxed);
+	atomic_store_explicit(&remember->pages, 0, memory_order_relaxed);
+}
+
+/* Everything marked in a chunk whose writes are not known is traced. */
+static void scan_whole(struct ferry__marker *marker, size_t chunk)
+{
+	ferry__mark_scan(marker, chunk_addr(marker->heap, chunk),
+			 FERRY__CHUNK_SIZE);
+}
+
+static void arm(struct ferry__marker *marker, size_t chunk)
+{
+	struct ferry_heap *heap = marker->heap;
+	struct ferry__remember *remember = &heap->remember;
+	int r = ferry_dirty_arm(remember->dirty,
+				(void *)chunk_addr(heap, chunk),
+				FERRY__CHUNK_SIZE, NULL);
+
+	/* On failure it is tried again, and scanned as a whole, every round. */
+	if (r == 0)
+		remember->chunk[chunk] = CHUNK_USED | CHUNK_ARMED;
+	/* Marked before it was tracked, and perhaps traced before. */
+	scan_whole(marker, chunk);
+}
+
+/* Tracking failed: all counts as written, and it is armed anew next time. */
+static void lost(struct ferry__marker *marker, size_t chunk)
+{
+	struct ferry_heap *heap = marker->heap;
+
+	ferry_dirty_disarm(heap->remember.dirty,
+			   (void *)chunk_addr(heap, chunk), FERRY__CHUNK_SIZE);
+	heap->remember.chunk[chunk] = CHUNK_USED | CHUNK_ARM;
+	scan_whole(marker, chunk);
+}
+
+static void collect(struct ferry__marker *marker, size_t chunk)
+{
+	struct ferry_heap *heap = marker->heap;
+	char *at = (char *)chunk_addr(heap, chunk);
+	char *end = at + FERRY__CHUNK_SIZE;
+	struct ferry_range run[RUNS];
+	size_t n, i, pages = 0;
+	void *next;
+
+	while (at < end) {
+		if (ferry_dirty_collect(heap->remember.dirty, at,
+					(size_t)(end - at), run, RUNS, &n,
+					&next) < 0) {
+			lost(marker, chunk);
+			return;
+		}
+		for (i = 0; i < n; i++) {
+			pages += run[i].len / ferry__page_size;
+			ferry__mark_scan(marker, (uintptr_t)run[i].addr,
+					 run[i].len);
+		}
+		at = next;
+	}
+	atomic_fetch_add_explicit(&heap->remember.pages, pages,
+				  memory_order_relaxed);
+}
+
+void ferry__remember_scan(struct ferry__marker *marker)
+{
+	struct ferry__remember *remember = &marker->heap->remember;
+
+	for (;;) {
+		size_t chunk = atomic_fetch_add_explicit(&remember->at, 1,
+							 memory_order_relaxed);
+
+		if (chunk >= remember->chunks)
+			return;
+		if (remember->chunk[chunk] & CHUNK_ARM)
+			arm(marker, chunk);
+		else if (remember->chunk[chunk] & CHUNK_ARMED)
+			collect(marker, chunk);
+	}
+}
+
+void ferry__remember_drop(struct ferry_heap *heap)
+{
+	struct ferry__remember *remember = &heap->remember;
+	size_t i;
+
+	remember->whole = false;
+	for (i = 0; i < remember->chunks; i++) {
+		if (remember->chunk[i] & CHUNK_ARMED)
+			ferry_dirty_disarm(remember->dirty,
+					   (void *)chunk_addr(heap, i),
+					   FERRY__CHUNK_SIZE);
+		remember->chunk[i] = 0;
+	}
+}
+
+int ferry__remember_init(struct ferry_heap *heap)
+{
+	struct ferry__remember *remember = &heap->remember;
+	void *mem;
+	int r;
+
+	if (heap->mode == FERRY_GC_STOPPED)
+		return 0;
+	remember->chunks = 4 * heap->half >> FERRY__CHUNK_SHIFT;
+	r = ferry__meta_alloc(remember->chunks, &mem);
+	if (r < 0)
+		return r;
+	r = ferry_dirty_open(NULL, &heap->why, &remember->dirty);
+	if (r < 0) {
+		ferry__meta_free(mem, remember->chunks);
+		return r;
+	}
+	remember->chunk = mem;
+	return 0;
+}
+
+void ferry__remember_fini(struct ferry_heap *heap)
+{
+	struct ferry__remember *remember = &heap->remember;
+
+	if (!remember->dirty)
+		return;
+	ferry_dirty_close(remember->dirty);
+	ferry__meta_free(remember->chunk, remember->chunks);
+}

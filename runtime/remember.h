@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What was written since it was last looked at: dirty tracking of the heap's
+ * memory, in chunks.
+ */
+#ifndef FERRY_RUNTIME_REMEMBER_H
+#define FERRY_RUNTIME_REMEMBER_H
+
+#include <ferry/dirty.h>
+
+#include <stdatomic.h>
+
+struct ferry__marker;
+
+/* Armed and asked about as a whole. */
+#define FERRY__CHUNK_SHIFT 24u
+#define FERRY__CHUNK_SIZE  ((size_t)1 << FERRY__CHUNK_SHIFT)
+
+struct ferry__remember {
+	struct ferry_dirty *dirty; /* NULL: mode STOPPED */
+	uint8_t *chunk;		   /* by number, over the reservation: flags */
+	size_t chunks;
+	_Atomic size_t at;    /* next chunk of the round under way */
+	_Atomic size_t pages; /* dirty ones found in it */
+	bool whole; /* all written since the last collection is known */
+};
+
+int ferry__remember_init(struct ferry_heap *heap);
+void ferry__remember_fini(struct ferry_heap *heap);
+
+/*
+ * Which chunks have memory in use that may hold references, and begins a
+ * round over them. @arm: those not tracked are to be from now on. World
+ * stopped or not.
+ */
+void ferry__remember_begin(struct ferry_heap *heap, bool arm);
+
+/*
+ * Takes part in the round: looks at chunk after chunk until none is left,
+ * and has the marked objects on dirty pages traced. Any member of the team.
+ */
+void ferry__remember_scan(struct ferry__marker *marker);
+
+/* Ends tracking everywhere: a compaction needs the memory for itself. */
+void ferry__remember_drop(struct ferry_heap *heap);
+
+#endif
