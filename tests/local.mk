@@ -55,6 +55,7 @@ CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
 
 CHECK_RUNTIME =
+CHECK_RUNTIME += %D%/check_runtime_large
 CHECK_RUNTIME += %D%/check_runtime_version
 CHECK_RUNTIME += %D%/check_runtime_conf
 CHECK_RUNTIME += %D%/check_runtime_event
@@ -147,6 +148,7 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_stress_alloc_compact_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_runtime_large_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
 %C%_check_runtime_conf_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_event_LDADD = $(RUNTIME_TEST_LIBS)
