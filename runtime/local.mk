@@ -18,7 +18,6 @@ noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES += %D%/remember.c
 %C%_libruntime_la_SOURCES += %D%/remember.h
 %C%_libruntime_la_SOURCES += %D%/shim.c
-%C%_libruntime_la_SOURCES += %D%/stress.h
 %C%_libruntime_la_SOURCES += %D%/world.c
 %C%_libruntime_la_SOURCES += %D%/world.h
 %C%_libruntime_la_SOURCES += %D%/root.c
