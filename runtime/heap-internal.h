@@ -7,6 +7,8 @@
  *	 5  cycle.c	cycle	who runs a collection
  *	10  world.c	world	mutators, their states, the stop
  *	20  weak*.c	weak	tables of weak.h
+ *	21  weak_map.c	map	each weak map
+ *	22  ephemeron.c	stripe	ephemerons that wait, notes of markers
  *	30  block.c	blocks	lists of blocks, accounts
  *	35  large.c	large	free pages of the large space
  *	40  event.c	stats	histograms, listeners

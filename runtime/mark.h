@@ -10,6 +10,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "runtime/weak.h"
+
 /* Slots that a marker gathers before it looks at any: enough that the
  * prefetches of one batch overlap, few enough to stay in the first cache. */
 #define FERRY__MARK_SLOTS 128u
@@ -36,6 +38,7 @@ struct ferry__marker {
 	unsigned int ahead_at;
 	uint64_t objects; /* traced in this cycle */
 	void *slots[FERRY__MARK_SLOTS];
+	struct ferry__weak_local weak;
 };
 
 typedef void (*ferry__team_fn)(struct ferry__marker *marker);

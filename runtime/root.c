@@ -278,7 +278,6 @@ void ferry__roots_visit(struct ferry_heap *heap, struct ferry_visitor *v)
 	pthread_mutex_unlock(&heap->roots.lock);
 	cds_list_for_each_entry (m, &heap->world.mutators, node)
 		mutator_visit(m, v);
-	ferry__weak_roots(heap, v);
 }
 
 typedef void (*word_fn)(void *arg, uintptr_t word);
