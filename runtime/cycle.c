@@ -138,6 +138,8 @@ static size_t mark_round(struct ferry_heap *heap, bool arm)
 	ferry__team_run(heap, ferry__remember_scan);
 	scan_retired(heap);
 	drain(heap);
+	if (ferry__weak_drained(leader(heap)))
+		drain(heap);
 	pages = atomic_load_explicit(&heap->remember.pages,
 				     memory_order_relaxed);
 	atomic_fetch_add_explicit(&heap->events.count.dirty_pages, pages,

@@ -185,7 +185,7 @@ static request *request_new(struct ferry_heap *heap, uintptr_t object)
 	if (weak->requests_len >= weak->index_max && index_grow(weak) < 0 &&
 	    !weak->index_max)
 		return NULL;
-	r = ferry__pool_alloc(&weak->requests, weak->flips);
+	r = ferry__pool_alloc(&weak->requests, weak->flips, weak->number);
 	if (!r)
 		return NULL;
 	refresh(heap, ferry__pool_page_of(r));
@@ -351,12 +351,11 @@ static void collect_page(void *arg, struct ferry__pool_page *page)
 	uint32_t at = 0;
 	request *r;
 
-	if (!heap->cycle.full && !page->touched)
+	if (!ferry__weak_page_due(heap, page))
 		return;
-	page->touched = false;
 	while ((r = ferry__pool_next(&heap->weak.requests, page, &at))) {
 		if (r->state != WAITING ||
-		    ferry__is_marked(heap, object_of(heap, r)))
+		    ferry__weak_alive(heap, object_of(heap, r)))
 			continue;
 		index_take_out(&heap->weak, r);
 		r->state = DYING;

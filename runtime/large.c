@@ -315,6 +315,12 @@ void ferry__large_sweep_begin(struct ferry_heap *heap)
 	pthread_mutex_unlock(&large->lock);
 }
 
+bool ferry__large_is_fresh(const struct ferry_heap *heap, uintptr_t addr)
+{
+	return ferry__extent_tag(&heap->large, page_of(heap, addr)) &
+	       heap->large.fresh;
+}
+
 /* No object any more: its memory, then its pages. Returns bytes. */
 static size_t object_free(struct ferry_heap *heap, size_t first, uint64_t tag)
 {

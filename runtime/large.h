@@ -69,6 +69,9 @@ uintptr_t ferry__large_alloc(struct ferry_heap *heap, size_t size, size_t align,
  */
 void ferry__large_sweep_begin(struct ferry_heap *heap);
 
+/* Was it allocated since ferry__large_sweep_begin()? */
+bool ferry__large_is_fresh(const struct ferry_heap *heap, uintptr_t addr);
+
 /*
  * Frees every object whose colour is not @keep, but for those allocated since
  * ferry__large_sweep_begin(). Concurrent with allocation; one sweep at a

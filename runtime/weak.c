@@ -24,9 +24,27 @@ uintptr_t ferry__weak_load(const struct ferry_heap *heap, void *slot)
 	return addr;
 }
 
+/*
+ * Was the object made since reachability was decided? Then it has the colour
+ * of what was never marked, as the dead have: but these stand in blocks that
+ * wait to be swept, and nobody allocates in those before (W2).
+ */
+static bool is_new(const struct ferry_heap *heap, uintptr_t addr)
+{
+	size_t index = ferry__offset(heap, addr) >> FERRY__BLOCK_SHIFT;
+
+	if (ferry__is_large(heap, addr))
+		return ferry__large_is_fresh(heap, addr);
+	/* Relaxed: W3 has what comes of a state that changes meanwhile. */
+	return atomic_load_explicit(&heap->blocks[index].state,
+				    memory_order_relaxed) !=
+	       FERRY__BLOCK_UNSWEPT;
+}
+
 bool ferry__weak_alive(const struct ferry_heap *heap, uintptr_t addr)
 {
-	return !ferry__in_heap(heap, addr) || ferry__is_marked(heap, addr);
+	return !ferry__in_heap(heap, addr) || ferry__is_marked(heap, addr) ||
+	       is_new(heap, addr);
 }
 
 bool ferry__weak_is_object(const struct ferry_heap *heap, uintptr_t addr)
@@ -82,7 +100,8 @@ struct ferry_weak *ferry_weak_new(struct ferry_mutator *m, void *object)
 	struct ferry_weak *weak;
 
 	pthread_mutex_lock(&heap->weak.lock);
-	weak = ferry__pool_alloc(&heap->weak.refs, heap->weak.flips);
+	weak = ferry__pool_alloc(&heap->weak.refs, heap->weak.flips,
+				 heap->weak.number);
 	if (weak) {
 		refs_refresh(heap, ferry__pool_page_of(weak));
 		ref_store(weak, (uintptr_t)object);
@@ -114,9 +133,10 @@ static uintptr_t ref_load_old(struct ferry_heap *heap,
 
 /*
  * While references are being cleared, one that is not yet answers as if it
- * were. Marked can mean that a finalizer has just brought the object back:
- * that happens after all references were cleared, so that a second look then
- * finds this one cleared (W3).
+ * were. An object that looks alive may be one that a finalizer has just
+ * brought back, or its memory may have been swept and given out again: both
+ * happen after all references were cleared, so that a second look finds this
+ * one cleared (W3).
  */
 static uintptr_t ref_load_purging(const struct ferry_heap *heap,
 				  const struct ferry_weak *weak)
@@ -126,7 +146,7 @@ static uintptr_t ref_load_purging(const struct ferry_heap *heap,
 	if (!object || !ferry__weak_alive(heap, object))
 		return 0;
 	/* W3, acquire fence: pairs with the release fence in
-	 * ferry__weak_purge(), through the colour that was read. */
+	 * ferry__weak_purge(), through the colour or state that was read. */
 	atomic_thread_fence(memory_order_acquire);
 	return ref_load(weak);
 }
@@ -145,16 +165,20 @@ void *ferry_weak_get(struct ferry_mutator *m, const struct ferry_weak *weak)
 	return (void *)ref_load(weak);
 }
 
-/* A minor collection can only have killed what is new since the last (W6). */
+bool ferry__weak_page_due(const struct ferry_heap *heap,
+			  const struct ferry__pool_page *page)
+{
+	return heap->cycle.full || page->made + 1 >= heap->weak.number;
+}
+
 static void refs_purge_page(void *arg, struct ferry__pool_page *page)
 {
 	struct ferry_heap *heap = arg;
 	struct ferry_weak *weak;
 	uint32_t at = 0;
 
-	if (!heap->cycle.full && !page->touched)
+	if (!ferry__weak_page_due(heap, page))
 		return;
-	page->touched = false;
 	while ((weak = ferry__pool_next(&heap->weak.refs, page, &at)))
 		if (!ferry__weak_alive(heap, ref_load(weak)))
 			ref_store(weak, 0);
@@ -195,7 +219,8 @@ void ferry__weak_purge(struct ferry_heap *heap, struct ferry__marker *marker)
 	ferry__maps_purge(heap);
 	ferry__ephemerons_reset(heap);
 	/* W3, release fence: pairs with the acquire fence in
-	 * ref_load_purging(): colours from here on are behind the clearing. */
+	 * ref_load_purging(): colours and states of blocks that are written
+	 * from here on are behind the clearing. */
 	atomic_thread_fence(memory_order_release);
 	ferry__finalizers_purge(heap, marker);
 }

@@ -4,14 +4,14 @@
  * the collector calls them.
  *
  * What the collector owes these tables:
- *  - From the start of marking until ferry__weak_purge() has returned, new
- *    objects have the current colour.
+ *  - New objects have the current colour while marking, and no colour from
+ *    the final pause on, in blocks that are not UNSWEPT.
  *  - ferry__weak_drained() is called with all mark stacks empty, while no
  *    other marker marks, as long as it returns true: in every round of
  *    concurrent marking, so that little is left for the pause, and in the
  *    final pause.
- *  - Memory of dead objects is not used again before ferry__weak_purge() has
- *    returned, and ferry__hash_swept() is told of it before it is.
+ *  - Nothing is swept before ferry__weak_purge() has returned, and
+ *    ferry__hash_swept() is told of it before memory is used again.
  *  - ferry__forward() answers for old addresses from ferry__weak_flip() until
  *    ferry__weak_forward_rest() has returned; no cycle begins before.
  */
@@ -176,9 +176,14 @@ void ferry__hash_swept(struct ferry_heap *heap, uintptr_t addr, size_t bytes);
 /* The object that a slot refers to, by its start; 0: none in the heap. */
 uintptr_t ferry__weak_load(const struct ferry_heap *heap, void *slot);
 
-/* Is what stands at @addr still reachable? True outside the heap. Once
- * reachability is decided, until the next marking. */
+/* Is what stands at @addr still reachable? True outside the heap. In phase
+ * WEAK. */
 bool ferry__weak_alive(const struct ferry_heap *heap, uintptr_t addr);
+
+/* Can objects of the page's records have died in this collection? In a minor
+ * one only those of records made since the last marking began (W6). */
+bool ferry__weak_page_due(const struct ferry_heap *heap,
+			  const struct ferry__pool_page *page);
 
 /* Is @addr the start of an object? Any mutator. */
 bool ferry__weak_is_object(const struct ferry_heap *heap, uintptr_t addr);

@@ -526,7 +526,7 @@ static void purge_chunk(struct ferry_weak_map *map, size_t c, void *arg)
 	    head->scanned != heap->weak.number)
 		return;
 	for (; n; n--, e++)
-		if (in_use(e) && !ferry__is_marked(heap, e->key))
+		if (in_use(e) && !ferry__weak_alive(heap, e->key))
 			take_out(map, e);
 }
 

@@ -66,7 +66,8 @@ static uint32_t unused(const struct ferry__pool_page *page)
 	return word * 64 + (uint32_t)__builtin_ctzll(~page->map[word]);
 }
 
-void *ferry__pool_alloc(struct ferry__pool *pool, uint64_t flips)
+void *ferry__pool_alloc(struct ferry__pool *pool, uint64_t flips,
+			uint64_t number)
 {
 	struct ferry__pool_page *page;
 	uint32_t i;
@@ -80,7 +81,7 @@ void *ferry__pool_alloc(struct ferry__pool *pool, uint64_t flips)
 		return NULL;
 	i = unused(page);
 	page->map[i / 64] |= 1ull << i % 64;
-	page->touched = true;
+	page->made = number;
 	if (++page->used == pool->per_page)
 		cds_list_del_init(&page->room);
 	return memset(record_at(pool, page, i), 0, pool->size);

@@ -3,9 +3,8 @@
  * Pools of records that hold the address of an object each: weak references
  * and requests to finalize.
  *
- * Records never move; they lie in pages that know which are in use, whether
- * one was made since the last collection, and of which flip the addresses in
- * it are. The collector walks a pool page by page and lets the lock go
+ * Records never move; they lie in pages that know which are in use, when
+ * the last one was made, and of which flip the addresses in it are. The collector walks a pool page by page and lets the lock go
  * between pages; records and pages come and go meanwhile.
  */
 #ifndef FERRY_RUNTIME_WEAK_POOL_H
@@ -25,7 +24,7 @@ struct ferry__pool_page {
 	struct cds_list_head node; /* in pool->pages */
 	struct cds_list_head room; /* in pool->room, or alone when full */
 	_Atomic uint64_t flips;	   /* its addresses are as of so many; L1 */
-	bool touched;		   /* a record was made since it was purged */
+	uint64_t made; /* markings that had begun when a record was made last */
 	uint32_t used;
 	uint64_t map[FERRY__POOL_WORDS];
 };
@@ -42,10 +41,11 @@ struct ferry__pool {
 void ferry__pool_init(struct ferry__pool *pool, size_t size);
 void ferry__pool_fini(struct ferry__pool *pool);
 
-/* A record of zeros in a page whose addresses are as of @flips, and which it
- * makes touched; or NULL. Its page must be brought up to date by the caller
- * when it is older. */
-void *ferry__pool_alloc(struct ferry__pool *pool, uint64_t flips);
+/* A record of zeros, made when @number markings had begun, or NULL. If its
+ * page is new its addresses are as of @flips; if it is older the caller
+ * brings it up to date. */
+void *ferry__pool_alloc(struct ferry__pool *pool, uint64_t flips,
+			uint64_t number);
 void ferry__pool_free(struct ferry__pool *pool, void *record);
 
 static inline struct ferry__pool_page *ferry__pool_page_of(const void *record)
