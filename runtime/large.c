@@ -418,31 +418,40 @@ size_t ferry__large_release(struct ferry_heap *heap, size_t keep)
 
 /* --- life ----------------------------------------------------------------- */
 
-static void tables_free(struct ferry__large *large)
+static void tables_free(struct ferry_heap *heap)
 {
+	struct ferry__large *large = &heap->large;
+
+	ferry__meta_free(heap->large_meta, large->pages);
 	ferry__meta_free(large->tag, large->pages * sizeof(*large->tag));
 	ferry__meta_free(large->start, large->pages * sizeof(*large->start));
 	ferry__meta_free(large->link, large->pages * sizeof(*large->link));
 }
 
-static int tables_alloc(struct ferry__large *large)
+static int table_alloc(size_t bytes, void *ret_table)
 {
 	void *mem;
+	int r = ferry__meta_alloc(bytes, &mem);
+
+	if (r == 0)
+		memcpy(ret_table, &mem, sizeof(mem));
+	return r;
+}
+
+static int tables_alloc(struct ferry_heap *heap)
+{
+	struct ferry__large *large = &heap->large;
+	size_t n = large->pages;
 	int r;
 
-	r = ferry__meta_alloc(large->pages * sizeof(*large->tag), &mem);
-	if (r < 0)
-		return r;
-	large->tag = mem;
-	r = ferry__meta_alloc(large->pages * sizeof(*large->start), &mem);
-	if (r < 0)
-		return r;
-	large->start = mem;
-	r = ferry__meta_alloc(large->pages * sizeof(*large->link), &mem);
-	if (r < 0)
-		return r;
-	large->link = mem;
-	return 0;
+	r = table_alloc(n, &heap->large_meta);
+	if (r == 0)
+		r = table_alloc(n * sizeof(*large->tag), &large->tag);
+	if (r == 0)
+		r = table_alloc(n * sizeof(*large->start), &large->start);
+	if (r == 0)
+		r = table_alloc(n * sizeof(*large->link), &large->link);
+	return r;
 }
 
 int ferry__large_init(struct ferry_heap *heap)
@@ -455,9 +464,9 @@ int ferry__large_init(struct ferry_heap *heap)
 	large->fresh = FERRY__EXTENT_FRESH0;
 	if (large->pages > UINT32_MAX)
 		return -ENOMEM;
-	r = tables_alloc(large);
+	r = tables_alloc(heap);
 	if (r < 0) {
-		tables_free(large);
+		tables_free(heap);
 		return r;
 	}
 	pthread_mutex_init(&large->lock, NULL);
@@ -467,5 +476,5 @@ int ferry__large_init(struct ferry_heap *heap)
 void ferry__large_fini(struct ferry_heap *heap)
 {
 	pthread_mutex_destroy(&heap->large.lock);
-	tables_free(&heap->large);
+	tables_free(heap);
 }

@@ -27,15 +27,12 @@ static struct ferry_heap *heap_new(size_t half)
 {
 	struct ferry_arena_params p = FERRY_INIT(struct ferry_arena_params);
 	struct ferry_heap *heap = calloc(1, sizeof(*heap));
-	void *mem = NULL;
 
 	ck_assert_ptr_nonnull(heap);
 	p.reserve = 4 * half;
 	ck_assert_int_eq(ferry_arena_create(&p, &heap->arena), 0);
 	heap->base = (uintptr_t)ferry_arena_base(heap->arena);
 	heap->half = half;
-	ck_assert_int_eq(ferry__meta_alloc(half / PAGE, &mem), 0);
-	heap->large_meta = mem;
 	ck_assert_int_eq(ferry__large_init(heap), 0);
 	return heap;
 }
@@ -43,7 +40,6 @@ static struct ferry_heap *heap_new(size_t half)
 static void heap_free(struct ferry_heap *heap)
 {
 	ferry__large_fini(heap);
-	ferry__meta_free(heap->large_meta, heap->half / PAGE);
 	ferry_arena_destroy(heap->arena);
 	free(heap);
 }
