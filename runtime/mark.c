@@ -378,7 +378,7 @@ static uintptr_t pop(struct ferry__marker *marker)
 	struct ferry__mark_chunk *chunk = marker->chunk;
 	unsigned int tries;
 
-	for (tries = 0; tries < FERRY__MARK_AHEAD; tries++) {
+	for (tries = 0; tries <= FERRY__MARK_AHEAD; tries++) {
 		unsigned int at = marker->ahead_at++ % FERRY__MARK_AHEAD;
 		uintptr_t addr = marker->ahead[at];
 
