@@ -315,13 +315,13 @@ static void run(struct ferry_heap *heap, enum ferry_collect what)
 	phase_set(heap, FERRY__PHASE_IDLE);
 	if (stopped)
 		ferry__world_resume(heap, FERRY_PAUSE_STOPPED);
-	give_back(heap);
 	count_kind(heap, full);
 	heap->cycle.last_end_ns = ferry__sys->now_ns();
 	report.wall_ns = heap->cycle.last_end_ns - begin;
 	atomic_fetch_add_explicit(&heap->events.count.gc_cpu_ns, cpu_ns() - cpu,
 				  memory_order_relaxed);
 	ferry__policy_update(heap, &report);
+	give_back(heap);
 	ferry__event(heap, FERRY_EVENT_CYCLE_END, report.live);
 }
 

@@ -224,6 +224,8 @@ void ferry__event_pause_end(struct ferry_heap *heap, enum ferry_pause why)
 void ferry__event_stall(struct ferry_heap *heap, uint64_t ns)
 {
 	ferry__histogram_add(&heap->events.stall, ns);
+	atomic_fetch_add_explicit(&heap->events.count.stalls, 1,
+				  memory_order_relaxed);
 	ferry__event(heap, FERRY_EVENT_STALL, ns);
 }
 

@@ -11,6 +11,7 @@
  *	22  ephemeron.c	stripe	ephemerons that wait, notes of markers
  *	30  block.c	blocks	lists of blocks, accounts
  *	35  large.c	large	free pages of the large space
+ *	36  policy.c	policy	the model
  *	40  event.c	stats	histograms, listeners
  * None is taken in a fault handler.
  */

@@ -96,6 +96,7 @@ static const struct part parts[] = {
 	{ ferry__reloc_init, ferry__reloc_fini },
 	{ ferry__policy_init, ferry__policy_fini },
 	{ ferry__cycle_init, ferry__cycle_fini },
+	{ ferry__pressure_init, ferry__pressure_fini },
 };
 
 #define PARTS (sizeof(parts) / sizeof(parts[0]))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * When to collect, what, and how big the heap may be; the options string;
- * memory pressure.
+ * When to collect, what, and how big the heap may be (model.h says how);
+ * the options string; memory pressure.
  */
 #ifndef FERRY_RUNTIME_POLICY_H
 #define FERRY_RUNTIME_POLICY_H
@@ -11,26 +11,24 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* What a collection was like, told when it is over. */
-struct ferry__cycle_report {
-	enum ferry_collect what;
-	size_t live;	     /* bytes marked (minor: estimate of all) */
-	size_t used;	     /* bytes in blocks and large objects, after */
-	size_t free_in_used; /* of these, in holes */
-	size_t allocated;    /* bytes since the last one began */
-	size_t allocated_during;
-	uint64_t mark_ns;  /* CPU time of marking */
-	uint64_t wall_ns;  /* from the request to the end of sweeping */
-	uint64_t since_ns; /* from the end of the one before to this request */
-};
+#include "runtime/model.h"
+#include "runtime/pressure.h"
 
+/*
+ * The model has the lock; what mutators look at is written under it and read
+ * without: relaxed, as each word is a threshold of its own, and one seen late
+ * starts a collection late.
+ */
 struct ferry__policy {
 	_Atomic size_t trigger; /* bytes since the last began: time for one */
 	_Atomic size_t target;	/* total bytes at which the next one ends */
 	_Atomic size_t limit;	/* max_bytes now */
 	_Atomic size_t live;	/* found by the last collection */
 	_Atomic bool pressed;	/* the system is short of memory */
-	pthread_mutex_t lock;
+	pthread_mutex_t lock;	/* rank 36 */
+	struct ferry__model model;
+	uint64_t stalls; /* seen by the last update; lock */
+	struct ferry__pressure pressure;
 };
 
 /* Stress and debugging, from the options string; 0: off. */
@@ -61,14 +59,21 @@ void ferry__policy_update(struct ferry_heap *heap,
 			  const struct ferry__cycle_report *report);
 
 /* After a full collection: is what is free so scattered that blocks are to be
- * emptied? */
+ * emptied? Asked once a collection; remembers the answer. */
 bool ferry__policy_wants_compaction(struct ferry_heap *heap,
 				    const struct ferry__cycle_report *report);
 
-/* Bytes of free memory (blocks, extents) worth keeping. */
+/* Bytes of free memory (blocks, extents) worth keeping. After update. */
 size_t ferry__policy_keep(struct ferry_heap *heap);
 
-/* The world is at the limit: asks the host. True if there is more now. */
+/* Was enough allocated that an idle moment is well spent on a collection? */
+bool ferry__policy_idle(struct ferry_heap *heap);
+
+/* The world is at the limit: asks the host, without a lock. True if there is
+ * more now. */
 bool ferry__policy_ask(struct ferry_heap *heap, size_t size);
+
+/* The system has got short of memory, or has no longer. Any thread. */
+void ferry__policy_press(struct ferry_heap *heap, bool pressed);
 
 #endif

@@ -59,6 +59,9 @@ CHECK_RUNTIME += %D%/check_runtime_large
 CHECK_RUNTIME += %D%/check_runtime_version
 CHECK_RUNTIME += %D%/check_runtime_conf
 CHECK_RUNTIME += %D%/check_runtime_event
+CHECK_RUNTIME += %D%/check_runtime_model
+CHECK_RUNTIME += %D%/check_runtime_policy
+CHECK_RUNTIME += %D%/check_runtime_pressure
 
 CHECK_BENCH =
 CHECK_BENCH += %D%/check_bench_stats
@@ -152,6 +155,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
 %C%_check_runtime_conf_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_event_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_model_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_policy_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_pressure_LDADD = $(RUNTIME_TEST_LIBS)
 
 .PHONY: installcheck-examples
 installcheck-local: installcheck-examples

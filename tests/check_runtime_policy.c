@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/* The policy of real heaps: limits, the host's callback, what is published. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/heap-internal.h"
+#include "tests/harness.h"
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+
+static struct ferry_heap *heap;
+static struct ferry_mutator *mutator;
+
+static void make(struct ferry_heap_params *p)
+{
+	p->no_environment = true;
+	ck_assert_int_eq(ferry_heap_create(p, NULL, &heap), 0);
+	ck_assert_int_eq(ferry_mutator_attach(heap, NULL, &mutator), 0);
+}
+
+static void make_stopped(void)
+{
+	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
+
+	p.mode = FERRY_GC_STOPPED;
+	p.max_bytes = 64 * MIB;
+	p.min_bytes = 4 * MIB;
+	make(&p);
+}
+
+static void unmake(void)
+{
+	ferry_mutator_detach(mutator);
+	ck_assert_int_eq(ferry_heap_destroy(heap), 0);
+}
+
+/* Allocates @bytes of garbage; returns how many were to be had. */
+static size_t litter(size_t bytes)
+{
+	size_t done;
+
+	for (done = 0; done < bytes; done += 4096)
+		if (!ferry_alloc(mutator, 4096, FERRY_KIND_RAW))
+			break;
+	return done;
+}
+
+/* Allocates @bytes that stay; the head of a list of pairs keeps them. */
+static void *kept[2];
+
+static size_t hoard(size_t bytes, size_t size)
+{
+	size_t done;
+	void **link;
+
+	for (done = 0; done < bytes; done += size) {
+		link = ferry_alloc(mutator, size, FERRY_KIND_AMBIGUOUS);
+		if (!link)
+			break;
+		*link = kept[0];
+		kept[0] = link;
+	}
+	return done;
+}
+
+static struct ferry_heap_stats stats(void)
+{
+	static struct ferry_heap_stats s;
+
+	s = (struct ferry_heap_stats)FERRY_INIT(struct ferry_heap_stats);
+	ck_assert_int_eq(ferry_heap_stats(heap, &s), 0);
+	return s;
+}
+
+START_TEST(garbage_is_collected_at_the_target)
+{
+	struct ferry_heap_stats s;
+
+	make_stopped();
+	ck_assert_uint_eq(litter(40 * MIB), 40 * MIB);
+	s = stats();
+	ck_assert_uint_ge(s.fulls, 2);
+	ck_assert_uint_ge(s.target, 4 * MIB);
+	ck_assert_uint_le(s.used, 16 * MIB);
+	unmake();
+}
+END_TEST
+
+START_TEST(small_programs_are_not_collected)
+{
+	make_stopped();
+	ck_assert_uint_eq(litter(3 * MIB), 3 * MIB);
+	ck_assert_uint_eq(stats().fulls, 0);
+	unmake();
+}
+END_TEST
+
+START_TEST(limit_is_kept_and_allocation_returns_null)
+{
+	struct ferry_root *root;
+
+	make_stopped();
+	ck_assert_int_eq(
+		ferry_root_add_ambiguous(heap, kept, sizeof(kept), &root), 0);
+	ck_assert_uint_lt(hoard(200 * MIB, 4096), 64 * MIB + 1);
+	ck_assert_uint_le(stats().used, 64 * MIB);
+	ferry_root_remove(heap, root);
+	unmake();
+}
+END_TEST
+
+static size_t asked, gives;
+
+static size_t more(void *arg, size_t size, size_t used)
+{
+	ck_assert_ptr_eq(arg, &asked);
+	ck_assert_uint_gt(size, 0);
+	ck_assert_uint_gt(used, 30 * MIB);
+	asked++;
+	return gives;
+}
+
+static void make_asking(void)
+{
+	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
+	struct ferry_root *root;
+
+	p.mode = FERRY_GC_STOPPED;
+	p.max_bytes = 40 * MIB;
+	p.limit = more;
+	p.arg = &asked;
+	make(&p);
+	ck_assert_int_eq(
+		ferry_root_add_ambiguous(heap, kept, sizeof(kept), &root), 0);
+}
+
+START_TEST(host_is_asked_at_the_limit_and_its_no_is_final)
+{
+	make_asking();
+	ck_assert_uint_le(hoard(100 * MIB, 4096), 40 * MIB);
+	ck_assert_uint_eq(asked, 1);
+	ck_assert_uint_eq(stats().limit, 40 * MIB);
+	ck_assert_ptr_null(ferry_alloc(mutator, 4096, FERRY_KIND_RAW));
+	ck_assert_uint_eq(asked, 2);
+	unmake();
+}
+END_TEST
+
+START_TEST(host_that_gives_more_is_asked_again_when_that_is_gone)
+{
+	make_asking();
+	gives = 4 * MIB;
+	ck_assert_uint_eq(hoard(48 * MIB, 4096), 48 * MIB);
+	ck_assert_uint_ge(asked, 2);
+	ck_assert_uint_le(asked, 4);
+	ck_assert_uint_eq(stats().limit, 40 * MIB + asked * gives);
+	unmake();
+}
+END_TEST
+
+START_TEST(limit_ends_with_the_reservation)
+{
+	make_asking();
+	gives = SIZE_MAX;
+	hoard(48 * MIB, 4096);
+	ck_assert_uint_eq(stats().limit, heap->half);
+	unmake();
+}
+END_TEST
+
+START_TEST(limit_can_be_changed)
+{
+	struct ferry_root *root;
+
+	make_stopped();
+	ck_assert_int_eq(
+		ferry_root_add_ambiguous(heap, kept, sizeof(kept), &root), 0);
+	ck_assert_int_eq(ferry_heap_set_limit(heap, 0), -EINVAL);
+	ck_assert_int_eq(ferry_heap_set_limit(heap, heap->half + 1), -EINVAL);
+	ck_assert_int_eq(ferry_heap_set_limit(heap, 8 * MIB), 0);
+	ck_assert_uint_le(stats().target, 8 * MIB);
+	ck_assert_uint_le(hoard(20 * MIB, 4096), 8 * MIB);
+	ck_assert_int_eq(ferry_heap_set_limit(heap, 32 * MIB), 0);
+	ck_assert_uint_eq(hoard(16 * MIB, 4096), 16 * MIB);
+	/* Below what is used: nothing more, and nothing is lost. */
+	ck_assert_int_eq(ferry_heap_set_limit(heap, MIB), 0);
+	ck_assert_ptr_null(ferry_alloc(mutator, 8192, FERRY_KIND_RAW));
+	unmake();
+}
+END_TEST
+
+static size_t resized;
+
+static void hear(void *arg, const struct ferry_event *event)
+{
+	(void)arg;
+	if (event->kind == FERRY_EVENT_RESIZE)
+		resized = event->value;
+}
+
+START_TEST(new_targets_are_events)
+{
+	struct ferry_listener *listener;
+
+	make_stopped();
+	ck_assert_int_eq(ferry_listener_add(heap, hear, NULL, &listener), 0);
+	ck_assert_int_eq(ferry_heap_set_limit(heap, 2 * MIB), 0);
+	ck_assert_uint_eq(resized, 2 * MIB);
+	ck_assert_uint_eq(stats().target, 2 * MIB);
+	unmake();
+}
+END_TEST
+
+START_TEST(pressure_asks_for_a_collection_that_keeps_nothing)
+{
+	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
+	struct ferry_heap_stats s;
+
+	p.mode = FERRY_GC_CONCURRENT;
+	p.no_pressure = true; /* of this machine's */
+	p.max_bytes = 256 * MIB;
+	p.min_bytes = 64 * MIB;
+	make(&p);
+	litter(32 * MIB);
+	ferry__policy_press(heap, true);
+	/* The request is served before this one is over. */
+	ck_assert_int_eq(ferry_heap_collect(heap, mutator, FERRY_COLLECT_FULL),
+			 0);
+	s = stats();
+	ck_assert_uint_ge(s.fulls, 1);
+	ck_assert_uint_le(s.committed, 4 * MIB);
+	ck_assert_uint_ge(s.released, 24 * MIB);
+	ferry__policy_press(heap, false);
+	ck_assert(!heap->policy.pressed);
+	unmake();
+}
+END_TEST
+
+START_TEST(concurrent_program_does_not_stall)
+{
+	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
+
+	p.mode = FERRY_GC_CONCURRENT;
+	p.no_pressure = true;
+	p.max_bytes = 512 * MIB;
+	make(&p);
+	litter(harness_scaled(2048) * MIB);
+	ck_assert_uint_ge(stats().fulls, 1);
+	ck_assert_uint_eq(stats().stalls, 0);
+	unmake();
+}
+END_TEST
+
+static const struct test tests[] = {
+	TEST(garbage_is_collected_at_the_target, NULL),
+	TEST(small_programs_are_not_collected, NULL),
+	TEST(limit_is_kept_and_allocation_returns_null, NULL),
+	TEST(host_is_asked_at_the_limit_and_its_no_is_final, NULL),
+	TEST(host_that_gives_more_is_asked_again_when_that_is_gone, NULL),
+	TEST(limit_ends_with_the_reservation, NULL),
+	TEST(limit_can_be_changed, NULL),
+	TEST(new_targets_are_events, NULL),
+	TEST(pressure_asks_for_a_collection_that_keeps_nothing, "move"),
+	TEST(concurrent_program_does_not_stall, "move"),
+};
+
+int main(int argc, char **argv)
+{
+	return HARNESS_MAIN(argc, argv, tests);
+}
