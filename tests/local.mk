@@ -57,6 +57,7 @@ CHECK_ALLOC += %D%/check_alloc_lookup
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_large
 CHECK_RUNTIME += %D%/check_runtime_version
+CHECK_RUNTIME += %D%/stress_runtime_model
 CHECK_RUNTIME += %D%/check_runtime_conf
 CHECK_RUNTIME += %D%/check_runtime_event
 CHECK_RUNTIME += %D%/check_runtime_model
@@ -152,6 +153,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_runtime_large_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_stress_runtime_model_SOURCES = %D%/stress_runtime_model.c \
+	%D%/model.c %D%/model.h
+%C%_stress_runtime_model_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
 %C%_check_runtime_conf_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_event_LDADD = $(RUNTIME_TEST_LIBS)
