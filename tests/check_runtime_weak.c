@@ -487,7 +487,7 @@ END_TEST
 struct shared {
 	struct graph *g;
 	struct ferry_weak_map *map;
-	_Atomic bool stop;
+	_Atomic size_t left; /* threads that are not through */
 	struct random seed;
 };
 
@@ -544,16 +544,20 @@ static void *work(void *arg)
 	struct ferry_frame frame;
 	struct ferry_mutator *m;
 	uint64_t id = (uint64_t)(uintptr_t)w << 32;
+	size_t n = harness_scaled(500000);
 
-	if (ferry_mutator_attach(w->shared->g->heap, NULL, &m) < 0)
+	if (ferry_mutator_attach(w->shared->g->heap, NULL, &m) < 0) {
+		atomic_fetch_sub(&w->shared->left, 1);
 		return arg;
+	}
 	ferry_frame_push(m, &frame, (void **)w->root, SLOTS + 1);
-	while (!atomic_load(&w->shared->stop)) {
+	for (; n; n--) {
 		step(w, m, ++id);
 		ferry_safepoint(m);
 	}
 	ferry_frame_pop(m, &frame);
 	ferry_mutator_detach(m);
+	atomic_fetch_sub(&w->shared->left, 1);
 	return NULL;
 }
 
@@ -561,8 +565,8 @@ static void race(enum ferry_gc_mode mode)
 {
 	struct shared shared = { .seed = harness_random() };
 	static struct worker worker[3];
-	size_t i, n = harness_scaled(60);
 	char options[64];
+	size_t i;
 
 	memset(worker, 0, sizeof(worker));
 	snprintf(options, sizeof(options), "delay-seed:%llu,poison:yes",
@@ -570,6 +574,7 @@ static void race(enum ferry_gc_mode mode)
 	shared.g = graph_make(mode, 1, options);
 	ck_assert_int_eq(ferry_weak_map_create(shared.g->heap, 0, &shared.map),
 			 0);
+	atomic_store(&shared.left, ARRAY_SIZE(worker));
 	for (i = 0; i < ARRAY_SIZE(worker); i++) {
 		worker[i].shared = &shared;
 		worker[i].random = random_seeded(random_next(&shared.seed));
@@ -577,10 +582,9 @@ static void race(enum ferry_gc_mode mode)
 						&worker[i]),
 				 0);
 	}
-	for (; n; n--)
+	while (atomic_load(&shared.left))
 		graph_collect(shared.g,
 			      collects[random_below(&shared.seed, 3)]);
-	atomic_store(&shared.stop, true);
 	ferry_blocking_enter(shared.g->m);
 	for (i = 0; i < ARRAY_SIZE(worker); i++) {
 		void *failed;
