@@ -20,7 +20,7 @@
 
 #define CHUNK 64u
 /* Chunks that the collector looks at before it lets go of the lock. */
-#define BATCH	  64u
+#define BATCH	  16u
 #define SLOTS_MIN ((size_t)16)
 
 #define KEY_NONE ((uintptr_t)0)
@@ -406,6 +406,14 @@ static void each(struct ferry_heap *heap, map_fn fn, void *arg)
 	pthread_mutex_unlock(&heap->weak.lock);
 }
 
+/* Who waits for the lock gets it, also where the lock is not fair. */
+static void let_others(struct ferry_weak_map *map)
+{
+	pthread_mutex_unlock(&map->lock);
+	ferry__sys->sched_yield();
+	pthread_mutex_lock(&map->lock);
+}
+
 typedef void (*chunk_fn)(struct ferry_weak_map *map, size_t c, void *arg);
 
 /* Calls @fn for all chunks from the cursor on, letting others at the map in
@@ -419,8 +427,7 @@ static void walk(struct ferry_weak_map *map, chunk_fn fn, void *arg)
 		for (end = map->cursor + BATCH;
 		     map->cursor < end && map->cursor < chunks(&map->table);)
 			fn(map, map->cursor++, arg);
-		pthread_mutex_unlock(&map->lock);
-		pthread_mutex_lock(&map->lock);
+		let_others(map);
 	}
 	pthread_mutex_unlock(&map->lock);
 }
@@ -463,17 +470,25 @@ static void scan_chunk(struct ferry_weak_map *map, size_t c, void *arg)
 	}
 }
 
+static size_t pop_touched(struct ferry_weak_map *map)
+{
+	size_t c = map->touched - 1;
+
+	map->touched = map->table.head[c].next;
+	map->table.head[c].next = 0;
+	return c;
+}
+
 static void scan_touched(struct ferry_weak_map *map,
 			 struct ferry__marker *marker)
 {
-	size_t c;
+	unsigned int n;
 
 	pthread_mutex_lock(&map->lock);
 	while (map->touched != LAST) {
-		c = map->touched - 1;
-		map->touched = map->table.head[c].next;
-		map->table.head[c].next = 0;
-		scan_chunk(map, c, marker);
+		for (n = 0; n < BATCH && map->touched != LAST; n++)
+			scan_chunk(map, pop_touched(map), marker);
+		let_others(map);
 	}
 	pthread_mutex_unlock(&map->lock);
 }
