@@ -321,6 +321,7 @@ static void run(struct ferry_heap *heap, enum ferry_collect what)
 	atomic_fetch_add_explicit(&heap->events.count.gc_cpu_ns, cpu_ns() - cpu,
 				  memory_order_relaxed);
 	ferry__policy_update(heap, &report);
+	ferry__verify_after(heap);
 	give_back(heap);
 	ferry__event(heap, FERRY_EVENT_CYCLE_END, report.live);
 }
@@ -364,7 +365,7 @@ static void *collector_main(void *arg)
 
 	pthread_mutex_lock(&cycle->lock);
 	for (;;) {
-		while (!cycle->want && !cycle->quit)
+		while ((!cycle->want || cycle->active) && !cycle->quit)
 			pthread_cond_wait(&cycle->request, &cycle->lock);
 		if (cycle->quit)
 			break;
@@ -414,6 +415,30 @@ static void collect(struct ferry_heap *heap, struct ferry_mutator *m,
 	ferry__mutator_enter(m);
 }
 
+void ferry__cycle_exclude(struct ferry_heap *heap, struct ferry_mutator *m)
+{
+	struct ferry__cycle *cycle = &heap->cycle;
+
+	ferry__mutator_leave(m);
+	pthread_mutex_lock(&cycle->lock);
+	while (cycle->active)
+		pthread_cond_wait(&cycle->done, &cycle->lock);
+	cycle->active = true;
+	pthread_mutex_unlock(&cycle->lock);
+}
+
+void ferry__cycle_admit(struct ferry_heap *heap, struct ferry_mutator *m)
+{
+	struct ferry__cycle *cycle = &heap->cycle;
+
+	pthread_mutex_lock(&cycle->lock);
+	cycle->active = false;
+	pthread_cond_broadcast(&cycle->done);
+	pthread_cond_signal(&cycle->request);
+	pthread_mutex_unlock(&cycle->lock);
+	ferry__mutator_enter(m);
+}
+
 int ferry_heap_collect(struct ferry_heap *heap, struct ferry_mutator *mutator,
 		       enum ferry_collect what)
 {
@@ -422,7 +447,7 @@ int ferry_heap_collect(struct ferry_heap *heap, struct ferry_mutator *mutator,
 	if (heap->pid != ferry__sys->getpid())
 		return -ECHILD;
 	collect(heap, mutator, what);
-	return 0;
+	return ferry__fault_pending(heap) ? -EILSEQ : 0;
 }
 
 int ferry_heap_request(struct ferry_heap *heap, enum ferry_collect what)

@@ -62,6 +62,13 @@ bool ferry__cycle_exhausted(struct ferry_heap *heap, struct ferry_mutator *m,
 /* Asks for a collection; the number that must be finished for it. */
 uint64_t ferry__cycle_request(struct ferry_heap *heap, enum ferry_collect what);
 
+/*
+ * Between the two no collection is under way and none begins; the caller's
+ * mutator (NULL: none) does not run. One caller at a time, others wait.
+ */
+void ferry__cycle_exclude(struct ferry_heap *heap, struct ferry_mutator *m);
+void ferry__cycle_admit(struct ferry_heap *heap, struct ferry_mutator *m);
+
 /* Starts a thread with all signals blocked. Returns 0, -EAGAIN. */
 int ferry__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg);
 

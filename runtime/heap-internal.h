@@ -40,6 +40,7 @@
 #include "runtime/remember.h"
 #include "runtime/root.h"
 #include "runtime/stress.h"
+#include "runtime/verify.h"
 #include "runtime/weak.h"
 #include "runtime/world.h"
 #include "uffd/sys.h"

@@ -25,6 +25,7 @@ noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES += %D%/verify.c
 %C%_libruntime_la_SOURCES += %D%/verify.h
 %C%_libruntime_la_SOURCES += %D%/verify_large.c
+%C%_libruntime_la_SOURCES += %D%/verify_space.c
 %C%_libruntime_la_SOURCES += %D%/version.c
 %C%_libruntime_la_SOURCES += %D%/weak.c
 %C%_libruntime_la_SOURCES += %D%/weak.h

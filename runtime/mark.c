@@ -368,6 +368,8 @@ static void trace_marked(struct ferry__marker *marker, uintptr_t addr)
 	else if (kind && kind < FERRY_KIND_LEAF)
 		ferry__trace(marker->heap, &marker->visitor, (void *)addr,
 			     kind);
+	if (__builtin_expect(marker->heap->params.debug, 0))
+		ferry__verify_traced(marker->heap, addr);
 }
 
 /* --- draining ------------------------------------------------------------------------- */

@@ -18,16 +18,9 @@ int ferry__verify(struct ferry_heap *heap, struct ferry_heap_fault *ret_fault);
 /* The same when the option verify is set; what is found is noted. */
 void ferry__verify_after(struct ferry_heap *heap);
 
-/*
- * With params.debug: the trace callback was called for the object at @addr
- * and says that it has @size bytes. A lie is noted. Any marker.
- */
-void ferry__verify_traced(struct ferry_heap *heap, uintptr_t addr, size_t size);
-
-/* Is @size what the host may say of an object of so many @bytes by the side
- * table? */
-bool ferry__verify_size(const struct ferry_heap *heap, uintptr_t addr,
-			size_t size, size_t bytes);
+/* With params.debug: the object at @addr was traced. If it tells another size
+ * than it was given, that is noted. Any marker. */
+void ferry__verify_traced(struct ferry_heap *heap, uintptr_t addr);
 
 /* Fills in what was found; returns -EILSEQ. */
 int ferry__found(struct ferry_heap_fault *ret_fault, const char *what,

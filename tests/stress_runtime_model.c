@@ -376,6 +376,15 @@ static enum ferry_collect any_kind(struct thread *t)
 	return FERRY_COLLECT_MINOR + (int)random_below(&t->rng, 3);
 }
 
+static void verify(struct thread *t)
+{
+	struct ferry_heap_fault fault = FERRY_INIT(struct ferry_heap_fault);
+
+	if (ferry_heap_verify(t->program->heap, t->m, &fault) != 0)
+		ck_abort_msg("%s: object %p, slot %p, value %p", fault.what,
+			     fault.object, fault.slot, fault.value);
+}
+
 static void step_collect(struct thread *t)
 {
 	if (random_below(&t->rng, 4) == 0)
@@ -533,6 +542,7 @@ static void inspect(struct thread *t)
 
 	if (collected)
 		ck_assert_int_eq(ferry_heap_collect(p->heap, t->m, kind), 0);
+	verify(t);
 	compare(p, exact);
 	if (exact)
 		compare_live(p);
