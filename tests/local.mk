@@ -57,6 +57,9 @@ CHECK_ALLOC += %D%/check_alloc_lookup
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_large
 CHECK_RUNTIME += %D%/check_runtime_version
+CHECK_RUNTIME += %D%/check_runtime_identity
+CHECK_RUNTIME += %D%/check_runtime_finalizer
+CHECK_RUNTIME += %D%/check_runtime_ephemeron
 CHECK_RUNTIME += %D%/check_runtime_weak
 CHECK_RUNTIME += %D%/stress_runtime_model
 CHECK_RUNTIME += %D%/check_runtime_conf
@@ -158,6 +161,15 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 	%D%/model.c %D%/model.h
 %C%_stress_runtime_model_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
+%C%_check_runtime_identity_SOURCES = %D%/check_runtime_identity.c \
+	%D%/graph.c %D%/graph.h
+%C%_check_runtime_identity_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_finalizer_SOURCES = %D%/check_runtime_finalizer.c \
+	%D%/graph.c %D%/graph.h
+%C%_check_runtime_finalizer_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_ephemeron_SOURCES = %D%/check_runtime_ephemeron.c \
+	%D%/graph.c %D%/graph.h
+%C%_check_runtime_ephemeron_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_weak_SOURCES = %D%/check_runtime_weak.c %D%/graph.c \
 	%D%/graph.h
 %C%_check_runtime_weak_LDADD = $(RUNTIME_TEST_LIBS)
