@@ -214,9 +214,12 @@ void ferry__weak_clear(struct ferry_heap *heap)
 
 void ferry__weak_purge(struct ferry_heap *heap, struct ferry__marker *marker)
 {
+	ferry__stress_delay(heap, FERRY__POINT_PURGE);
 	ferry__pool_walk(&heap->weak.refs, &heap->weak.lock, refs_purge_page,
 			 heap);
+	ferry__stress_delay(heap, FERRY__POINT_PURGE);
 	ferry__maps_purge(heap);
+	ferry__stress_delay(heap, FERRY__POINT_PURGE);
 	ferry__ephemerons_reset(heap);
 	/* W3, release fence: pairs with the acquire fence in
 	 * ref_load_purging(): colours and states of blocks that are written

@@ -20,7 +20,7 @@
 
 #define CHUNK 64u
 /* Chunks that the collector looks at before it lets go of the lock. */
-#define BATCH	  16u
+#define BATCH	  64u
 #define SLOTS_MIN ((size_t)16)
 
 #define KEY_NONE ((uintptr_t)0)
@@ -32,11 +32,11 @@ struct entry {
 	uintptr_t value;
 };
 
-/* Written since it was looked at: @scanned 0. @next: see touched. */
+/* Written since it was looked at: @scanned 0, and on a list. */
 struct chunk_head {
 	uint64_t flips;	  /* its addresses are as of so many */
 	uint64_t scanned; /* number of the marking that looked at it last */
-	uint32_t next;	  /* in map->touched: index + 1; LAST; 0: not there */
+	uint32_t next;	  /* in a list: index + 1; LAST; 0: in none */
 };
 
 #define LAST UINT32_MAX
@@ -50,14 +50,16 @@ struct table {
 struct ferry_weak_map {
 	struct cds_list_head node; /* in heap->weak.maps; heap's weak lock */
 	struct ferry_heap *heap;
-	bool walked;	      /* by the collector; heap's weak lock */
-	bool doomed;	      /* destroyed while walked; heap's weak lock */
-	bool raw;	      /* values are not references; constant */
-	pthread_mutex_t lock; /* rank 21: all below */
+	bool walked; /* by the collector; heap's weak lock */
+	bool doomed; /* destroyed while walked; heap's weak lock */
+	bool raw;    /* values are not references; constant */
+	_Atomic unsigned int waiting; /* threads that want the lock */
+	pthread_mutex_t lock;	      /* rank 21: all below */
 	struct table table;
 	size_t used; /* slots that are not KEY_NONE */
 	_Atomic size_t len;
 	uint32_t touched; /* chunks written, linked by head.next; or LAST */
+	uint32_t pending; /* the same, being looked at */
 	bool whole;	  /* all chunks are to be looked at: cursor */
 	size_t cursor;	  /* chunk at which the collector's walk goes on */
 	uint64_t seen;	  /* number of the marking that looked last */
@@ -171,6 +173,7 @@ static int resize(struct ferry_weak_map *map, size_t len)
 	map->table = fresh;
 	map->used = atomic_load_explicit(&map->len, memory_order_relaxed);
 	map->touched = LAST;
+	map->pending = LAST;
 	map->whole = true;
 	map->cursor = 0;
 	return 0;
@@ -232,6 +235,17 @@ static void shrink(struct ferry_weak_map *map)
 		resize(map, len_get(map));
 }
 
+/* For who uses the map; the collector is told when it keeps them waiting. */
+static void lock_for_use(struct ferry_weak_map *map)
+{
+	if (pthread_mutex_trylock(&map->lock) == 0)
+		return;
+	/* Relaxed: a hint for let_others(). */
+	atomic_fetch_add_explicit(&map->waiting, 1, memory_order_relaxed);
+	pthread_mutex_lock(&map->lock);
+	atomic_fetch_sub_explicit(&map->waiting, 1, memory_order_relaxed);
+}
+
 static int set_locked(struct ferry_weak_map *map, uint64_t hash, uintptr_t key,
 		      uintptr_t value)
 {
@@ -266,7 +280,7 @@ int ferry_weak_map_set(struct ferry_mutator *m, struct ferry_weak_map *map,
 	if (!map || map->heap != heap || !ferry__weak_is_object(heap, addr))
 		return -EINVAL;
 	hash = ferry__hash_get(heap, addr);
-	pthread_mutex_lock(&map->lock);
+	lock_for_use(map);
 	r = set_locked(map, hash, addr, (uintptr_t)value);
 	pthread_mutex_unlock(&map->lock);
 	return r;
@@ -282,7 +296,7 @@ static int look_up(struct ferry_weak_map *map, const void *key, bool remove,
 
 	if (!ferry__hash_peek(map->heap, addr, &hash))
 		return -ENOENT;
-	pthread_mutex_lock(&map->lock);
+	lock_for_use(map);
 	e = find(map, hash, addr, NULL);
 	if (e)
 		value = e->value;
@@ -339,6 +353,7 @@ int ferry_weak_map_create(struct ferry_heap *heap, unsigned int flags,
 	map->heap = heap;
 	map->raw = flags & FERRY_WEAK_MAP_RAW_VALUES;
 	map->touched = LAST;
+	map->pending = LAST;
 	pthread_mutex_init(&map->lock, NULL);
 	/* The lock keeps the count of flips from changing, too: the caller may
 	 * be no mutator, and not be stopped. */
@@ -406,9 +421,13 @@ static void each(struct ferry_heap *heap, map_fn fn, void *arg)
 	pthread_mutex_unlock(&heap->weak.lock);
 }
 
-/* Who waits for the lock gets it, also where the lock is not fair. */
+/* Who waits for the lock gets it, which an unfair lock would not give. Nobody
+ * does in a pause. */
 static void let_others(struct ferry_weak_map *map)
 {
+	/* Relaxed: a hint. */
+	if (!atomic_load_explicit(&map->waiting, memory_order_relaxed))
+		return;
 	pthread_mutex_unlock(&map->lock);
 	ferry__sys->sched_yield();
 	pthread_mutex_lock(&map->lock);
@@ -470,24 +489,28 @@ static void scan_chunk(struct ferry_weak_map *map, size_t c, void *arg)
 	}
 }
 
-static size_t pop_touched(struct ferry_weak_map *map)
+static size_t pop_pending(struct ferry_weak_map *map)
 {
-	size_t c = map->touched - 1;
+	size_t c = map->pending - 1;
 
-	map->touched = map->table.head[c].next;
+	map->pending = map->table.head[c].next;
 	map->table.head[c].next = 0;
 	return c;
 }
 
+/* Those written until now: what is written meanwhile is for the next time, or
+ * a busy program would keep the collector here. */
 static void scan_touched(struct ferry_weak_map *map,
 			 struct ferry__marker *marker)
 {
 	unsigned int n;
 
 	pthread_mutex_lock(&map->lock);
-	while (map->touched != LAST) {
-		for (n = 0; n < BATCH && map->touched != LAST; n++)
-			scan_chunk(map, pop_touched(map), marker);
+	map->pending = map->touched;
+	map->touched = LAST;
+	while (map->pending != LAST) {
+		for (n = 0; n < BATCH && map->pending != LAST; n++)
+			scan_chunk(map, pop_pending(map), marker);
 		let_others(map);
 	}
 	pthread_mutex_unlock(&map->lock);

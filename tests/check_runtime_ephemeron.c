@@ -276,7 +276,7 @@ static void *write_many(void *arg)
 	struct writer *w = arg;
 	struct ferry_frame frame;
 	struct ferry_mutator *m = NULL;
-	size_t i, n = harness_scaled(500000);
+	size_t i, n = harness_scaled(250000);
 
 	if (ferry_mutator_attach(w->g->heap, NULL, &m) < 0)
 		w->errors++;
@@ -287,6 +287,8 @@ static void *write_many(void *arg)
 		for (i = 0; i < n; i++) {
 			write_one(w, m, i + 1);
 			ferry_safepoint(m);
+			if (i % 128 == 0)
+				graph_rest(m);
 		}
 		ferry_frame_pop(m, &frame);
 		ferry_mutator_detach(m);

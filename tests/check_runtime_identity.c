@@ -201,9 +201,11 @@ static void *ask_many(void *arg)
 		a->errors++;
 	if (m) {
 		ferry_frame_push(m, &frame, (void **)a->root, SLOTS);
-		for (n = harness_scaled(1000000); n; n--) {
+		for (n = harness_scaled(500000); n; n--) {
 			ask_one(a, m);
 			ferry_safepoint(m);
+			if (n % 256 == 0)
+				graph_rest(m);
 		}
 		ferry_frame_pop(m, &frame);
 		ferry_mutator_detach(m);

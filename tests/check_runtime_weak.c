@@ -496,10 +496,27 @@ struct worker {
 	pthread_t thread;
 	struct random random;
 	struct ferry_weak *weak[SLOTS];
-	struct node *root[SLOTS + 1];
-	uint64_t id[SLOTS]; /* of what weak[] refers to */
+	struct node *root[SLOTS + 2]; /* SLOTS + 1: a value taken out */
+	uint64_t id[SLOTS];	      /* of what weak[] refers to */
 	uint64_t errors;
 };
+
+/* A value that is in no map for a while, and back when its chunk may have been
+ * looked at already. */
+static void borrow(struct worker *w, struct ferry_mutator *m, size_t i)
+{
+	struct node **held = &w->root[SLOTS + 1];
+	void *value;
+
+	if (*held) {
+		ferry_weak_map_set(m, w->shared->map, (*held)->left, *held);
+		*held = NULL;
+	} else if (w->root[i] &&
+		   ferry_weak_map_remove(m, w->shared->map, w->root[i],
+					 &value) == 0) {
+		*held = value;
+	}
+}
 
 static void step(struct worker *w, struct ferry_mutator *m, uint64_t id)
 {
@@ -518,7 +535,11 @@ static void step(struct worker *w, struct ferry_mutator *m, uint64_t id)
 		if (node->id != ~w->id[i] || node->left != w->root[i])
 			w->errors++;
 	}
-	switch (random_below(&w->random, 4)) {
+	switch (random_below(&w->random, 8)) {
+	case 2:
+	case 3:
+		borrow(w, m, i);
+		break;
 	case 0: /* let it die */
 		w->root[i] = NULL;
 		break;
@@ -544,16 +565,18 @@ static void *work(void *arg)
 	struct ferry_frame frame;
 	struct ferry_mutator *m;
 	uint64_t id = (uint64_t)(uintptr_t)w << 32;
-	size_t n = harness_scaled(500000);
+	size_t n = harness_scaled(250000);
 
 	if (ferry_mutator_attach(w->shared->g->heap, NULL, &m) < 0) {
 		atomic_fetch_sub(&w->shared->left, 1);
 		return arg;
 	}
-	ferry_frame_push(m, &frame, (void **)w->root, SLOTS + 1);
+	ferry_frame_push(m, &frame, (void **)w->root, SLOTS + 2);
 	for (; n; n--) {
 		step(w, m, ++id);
 		ferry_safepoint(m);
+		if (n % 128 == 0)
+			graph_rest(m);
 	}
 	ferry_frame_pop(m, &frame);
 	ferry_mutator_detach(m);

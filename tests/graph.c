@@ -3,6 +3,7 @@
 #include "tests/graph.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "tests/harness.h"
 
@@ -62,4 +63,13 @@ struct node *graph_node(struct ferry_mutator *m, uint64_t id)
 void graph_collect(struct graph *g, enum ferry_collect what)
 {
 	ck_assert_int_eq(ferry_heap_collect(g->heap, g->m, what), 0);
+}
+
+void graph_rest(struct ferry_mutator *m)
+{
+	struct timespec some = { .tv_nsec = 200000 };
+
+	ferry_blocking_enter(m);
+	nanosleep(&some, NULL);
+	ferry_blocking_leave(m);
 }

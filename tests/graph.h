@@ -43,6 +43,9 @@ struct node *graph_node(struct ferry_mutator *m, uint64_t id);
 /* Collects, and waits for it. */
 void graph_collect(struct graph *g, enum ferry_collect what);
 
+/* Lets collections run beside few changes. A safepoint. */
+void graph_rest(struct ferry_mutator *m);
+
 /* For loop tests: the best mode that is to be had, and STOPPED. */
 extern const enum ferry_gc_mode graph_modes[2];
 
