@@ -94,23 +94,31 @@ static void allocated_add(struct ferry_heap *heap, size_t bytes)
 
 /* --- taking blocks ------------------------------------------------------------ */
 
-static size_t arena_offset(const struct ferry_heap *heap, uint32_t index)
+/*
+ * A block that has no memory yet gets some. Its places in both halves are
+ * committed, as the arena's states do not follow it from one to the other.
+ */
+int ferry__block_commit(struct ferry_heap *heap, uint32_t index)
 {
-	return ferry__block_addr(heap, index) - heap->base;
+	size_t offset = (size_t)index << FERRY__BLOCK_SHIFT;
+	int r;
+
+	r = ferry_arena_commit(heap->arena, offset, FERRY__BLOCK_SIZE, false);
+	if (r == 0)
+		r = ferry_arena_commit(heap->arena, offset + heap->half,
+				       FERRY__BLOCK_SIZE, false);
+	return r;
 }
 
-/* A block that has no memory yet gets some. */
-static int block_commit(struct ferry_heap *heap, uint32_t index)
+static void block_decommit(struct ferry_heap *heap, uint32_t index)
 {
-	int r = ferry_arena_commit(heap->arena, arena_offset(heap, index),
-				   FERRY__BLOCK_SIZE, false);
+	size_t offset = (size_t)index << FERRY__BLOCK_SHIFT;
 
-	if (r < 0)
-		return r;
-	return ferry__reloc_provide(heap, ferry__block_addr(heap, index),
-				    FERRY__BLOCK_SIZE);
+	/* A failure keeps memory; it is zeroed before it is used. */
+	(void)ferry_arena_decommit(heap->arena, offset, FERRY__BLOCK_SIZE);
+	(void)ferry_arena_decommit(heap->arena, offset + heap->half,
+				   FERRY__BLOCK_SIZE);
 }
-
 /* A VOID block: one that was used before, or the next. Space lock. */
 static bool take_void(struct ferry_heap *heap, uint32_t *ret_index)
 {
@@ -155,7 +163,10 @@ static int take_whole(struct ferry_heap *heap, unsigned int leaf,
 		return -ENOSPC;
 	own(heap, index, leaf, FERRY__BLOCK_FRESH);
 	pthread_mutex_unlock(&space->lock);
-	r = block_commit(heap, index);
+	r = ferry__block_commit(heap, index);
+	if (r == 0)
+		r = ferry__reloc_provide(heap, ferry__block_addr(heap, index),
+					 FERRY__BLOCK_SIZE);
 	pthread_mutex_lock(&space->lock);
 	if (r < 0) {
 		state_set(heap, index, FERRY__BLOCK_VOID);
@@ -286,23 +297,6 @@ static bool span_next(struct ferry_heap *heap, struct ferry_bump *b,
 	return true;
 }
 
-/*
- * Memory that a fresh block has not touched yet is touched now: a compaction
- * that moves the block finds it whole (K2 in DESIGN.md).
- */
-static void touch_rest(struct ferry_heap *heap, uint32_t index)
-{
-	uintptr_t addr = ferry__block_addr(heap, index);
-	size_t at;
-
-	for (at = 0; at < FERRY__BLOCK_SIZE; at += ferry__page_size) {
-		volatile uint8_t *byte = (volatile uint8_t *)(addr + at);
-
-		/* A write that keeps what an object may have there. */
-		*byte = *byte;
-	}
-}
-
 static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
 			struct ferry__span *span)
 {
@@ -313,8 +307,6 @@ static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
 	if (!span->block)
 		return;
 	flags = flags_get(heap, index);
-	if (flags & FERRY__BLOCK_FRESH)
-		touch_rest(heap, index);
 	pthread_mutex_lock(&space->lock);
 	flags_set(heap, index, flags & (uint8_t)~FERRY__BLOCK_FRESH);
 	state_set(heap, index, FERRY__BLOCK_RETIRED);
@@ -555,12 +547,8 @@ void ferry__space_void(struct ferry_heap *heap, uint32_t index, bool absent)
 {
 	struct ferry__space *space = &heap->space;
 
-	/* A failure keeps the memory, and the block's contents do not
-	 * matter: it is given out as one that needs zeroing. */
 	if (!absent)
-		(void)ferry_arena_decommit(heap->arena,
-					   arena_offset(heap, index),
-					   FERRY__BLOCK_SIZE);
+		block_decommit(heap, index);
 	pthread_mutex_lock(&space->lock);
 	state_set(heap, index, FERRY__BLOCK_VOID);
 	list_push(heap, &space->voids, index);

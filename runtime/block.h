@@ -119,6 +119,9 @@ size_t ferry__space_release(struct ferry_heap *heap, size_t keep);
  * already. */
 void ferry__space_void(struct ferry_heap *heap, uint32_t index, bool absent);
 
+/* Memory for a VOID block: it may be touched. Returns 0, -ENOMEM. */
+int ferry__block_commit(struct ferry_heap *heap, uint32_t index);
+
 /* Puts a block whose live and hole are right on the list it belongs to. */
 void ferry__space_file(struct ferry_heap *heap, uint32_t index);
 

@@ -26,7 +26,7 @@
 /* So few dirty pages are left to the pause. */
 #define DIRTY_FEW 64u
 
-static void phase_set(struct ferry_heap *heap, enum ferry__phase phase)
+void ferry__cycle_phase_set(struct ferry_heap *heap, enum ferry__phase phase)
 {
 	/* C1: release pairs with the acquire in the readers of weak*.c; for
 	 * mutators the world lock orders it as well. */
@@ -60,7 +60,7 @@ static void alloc_colours_set(struct ferry_heap *heap)
 		m->pub.colour = ferry__cycle_alloc_colour(heap);
 }
 
-static void retire_all(struct ferry_heap *heap)
+void ferry__cycle_retire_all(struct ferry_heap *heap)
 {
 	struct ferry__mutator *m;
 
@@ -176,7 +176,7 @@ static void mark_begin(struct ferry_heap *heap, bool full)
 	atomic_store_explicit(&heap->space.since, 0, memory_order_relaxed);
 	ferry__mark_begin(heap);
 	ferry__weak_mark_begin(heap);
-	phase_set(heap, FERRY__PHASE_MARK);
+	ferry__cycle_phase_set(heap, FERRY__PHASE_MARK);
 	alloc_colours_set(heap);
 }
 
@@ -197,7 +197,7 @@ static void mark_finish(struct ferry_heap *heap)
 	ferry__weak_clear(heap);
 	ferry__sweep_begin(heap, heap->cycle.full);
 	ferry__large_sweep_begin(heap);
-	phase_set(heap, FERRY__PHASE_WEAK);
+	ferry__cycle_phase_set(heap, FERRY__PHASE_WEAK);
 	alloc_colours_set(heap);
 }
 
@@ -207,7 +207,7 @@ static void sweep(struct ferry_heap *heap)
 {
 	ferry__weak_purge(heap, leader(heap));
 	ferry__mark_end(heap);
-	phase_set(heap, FERRY__PHASE_SWEEP);
+	ferry__cycle_phase_set(heap, FERRY__PHASE_SWEEP);
 	while (ferry__sweep_step(heap))
 		;
 	ferry__sweep_finish(heap);
@@ -233,6 +233,18 @@ static void report_fill(struct ferry_heap *heap,
 		atomic_load_explicit(&heap->space.since, memory_order_relaxed);
 }
 
+/* Blocks with fewer live granules are worth emptying: when asked to compact,
+ * all that would give an eighth of their memory back. */
+static uint32_t sparse_below(const struct ferry_heap *heap,
+			     enum ferry_collect what)
+{
+	if (heap->stress.move_all)
+		return FERRY__BLOCK_GRANULES;
+	if (what == FERRY_COLLECT_COMPACT)
+		return FERRY__BLOCK_GRANULES / 8 * 7;
+	return FERRY__BLOCK_GRANULES / 2;
+}
+
 static void compact(struct ferry_heap *heap, enum ferry_collect what,
 		    struct ferry__cycle_report *report)
 {
@@ -245,8 +257,8 @@ static void compact(struct ferry_heap *heap, enum ferry_collect what,
 	    (heap->params.no_compact ||
 	     !ferry__policy_wants_compaction(heap, report)))
 		return;
-	gained = ferry__reloc_run(heap, what == FERRY_COLLECT_COMPACT ||
-						heap->stress.move_all);
+	ferry__cycle_phase_set(heap, FERRY__PHASE_PLAN);
+	gained = ferry__reloc_run(heap, sparse_below(heap, what));
 	ferry__event(heap, FERRY_EVENT_COMPACT_END, gained);
 	atomic_fetch_add_explicit(&heap->events.count.compactions, 1,
 				  memory_order_relaxed);
@@ -274,7 +286,7 @@ static void run_concurrent(struct ferry_heap *heap, bool full)
 	mark_concurrently(heap);
 	ferry__stress_delay(heap, FERRY__POINT_FINAL);
 	ferry__world_stop(heap, FERRY_PAUSE_FINAL);
-	retire_all(heap);
+	ferry__cycle_retire_all(heap);
 	mark_finish(heap);
 	ferry__world_resume(heap, FERRY_PAUSE_FINAL);
 	heap->remember.whole = true;
@@ -304,7 +316,7 @@ static void run(struct ferry_heap *heap, enum ferry_collect what)
 	if (stopped) {
 		ferry__world_stop(heap, FERRY_PAUSE_STOPPED);
 		mark_begin(heap, true);
-		retire_all(heap);
+		ferry__cycle_retire_all(heap);
 		mark_finish(heap);
 	} else {
 		run_concurrent(heap, full);
@@ -312,7 +324,7 @@ static void run(struct ferry_heap *heap, enum ferry_collect what)
 	report.mark_ns = cpu_ns() - cpu;
 	sweep(heap);
 	compact(heap, what, &report);
-	phase_set(heap, FERRY__PHASE_IDLE);
+	ferry__cycle_phase_set(heap, FERRY__PHASE_IDLE);
 	if (stopped)
 		ferry__world_resume(heap, FERRY_PAUSE_STOPPED);
 	count_kind(heap, full);

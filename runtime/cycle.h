@@ -49,6 +49,10 @@ void ferry__cycle_fini(struct ferry_heap *heap);
 /* What new objects get for a colour. World lock, world not stopped. */
 uint8_t ferry__cycle_alloc_colour(const struct ferry_heap *heap);
 
+/* By who runs the collection. Retiring: world stopped. */
+void ferry__cycle_phase_set(struct ferry_heap *heap, enum ferry__phase phase);
+void ferry__cycle_retire_all(struct ferry_heap *heap);
+
 /* A mutator allocates: starts what the policy says is due. */
 void ferry__cycle_poll(struct ferry_heap *heap, struct ferry_mutator *m);
 

@@ -5,59 +5,127 @@
 #ifndef FERRY_RUNTIME_RELOC_H
 #define FERRY_RUNTIME_RELOC_H
 
+#include <ferry/demand.h>
 #include <ferry/heap.h>
 
 #include <stdatomic.h>
 
+#include "runtime/block.h"
+
 /* ferry__block.fwd: what becomes of the objects of a block. */
 #define FERRY__FWD_TOGGLE 0u /* same offset of the other half */
 #define FERRY__FWD_STAY	  1u
-/* From here on: evacuated, by the record of this number less FIRST. */
+/* From here on: evacuated, by the record of this number less FIRST. Of a
+ * block in state TARGET: the number of its target less FIRST. */
 #define FERRY__FWD_FIRST 2u
 
 /*
- * Where the objects of an evacuated block go: packed, in order, behind each
- * other from granule @begin of block @target[0]; those from the @split'th
- * live granule on to the start of @target[1]. (Kermany and Petrank, The
- * Compressor, PLDI 2006: new addresses from mark bits and a table.)
+ * Where the objects of an evacuated block go: packed, in order, from granule
+ * @begin of block @target[0] on; those from the @split'th live granule on to
+ * the start of @target[1]. A new address is computed from the live bits alone,
+ * so that no object needs a forwarding word and any page of the new blocks
+ * can be made before any other. (Kermany and Petrank, The Compressor, PLDI
+ * 2006.)
  */
-#define FERRY__RECORD_WORDS (FERRY__BLOCK_GRANULES / 64)
+#define FERRY__RECORD_WORDS 64u
 struct ferry__record {
 	uint32_t source;
-	uint32_t target[2]; /* index + 1; 0: none */
+	uint32_t target[2]; /* numbers of targets; [1]: if split < live */
 	uint16_t begin;
 	uint16_t split;
 	uint16_t live;
-	uint16_t rank[64]; /* live granules before each word */
-	uint64_t bits[64]; /* live granules, ends included */
+	_Atomic uint8_t parts; /* not copied yet: 1 or 2; K5 */
+	bool grows;	       /* some object gets a granule for its hash */
+	bool stays;	       /* it was pinned after the plan was made */
+	uint16_t rank[FERRY__RECORD_WORDS]; /* live granules before a word */
+	uint64_t bits[FERRY__RECORD_WORDS]; /* live granules, whole objects */
 };
 
 /* A block that objects are evacuated into: its records, in order. */
 struct ferry__target {
-	uint32_t index;
-	uint32_t first, last; /* records, last included */
+	uint32_t block;
+	uint32_t first, last; /* records, @last included */
+};
+
+/* A growing array of the metadata's memory. */
+struct ferry__vector {
+	void *v;
+	size_t len, room; /* elements */
 };
 
 struct ferry__reloc {
-	bool toggle; /* FWD_TOGGLE means what it says: not STOPPED */
-	struct ferry__record *record;
-	size_t records, records_max;
-	struct ferry__target *target;
-	size_t targets, targets_max;
-	_Atomic size_t copied;
+	struct ferry_demand *demand; /* NULL: mode STOPPED */
+	_Atomic bool toggle; /* TOGGLE means what it says; world stopped */
+	_Atomic bool on;     /* from the flip to the end; world stopped, or
+				who runs the collection */
+	struct ferry__vector records; /* struct ferry__record */
+	struct ferry__vector targets; /* struct ferry__target */
+	struct ferry__vector pinned;  /* uint32_t, blocks */
+	unsigned char *states;	      /* of units, for both halves */
+	size_t states_len;
 };
+
+static inline struct ferry__record *ferry__record(const struct ferry__reloc *r,
+						  size_t i)
+{
+	return (struct ferry__record *)r->records.v + i;
+}
+
+static inline struct ferry__target *ferry__target(const struct ferry__reloc *r,
+						  size_t i)
+{
+	return (struct ferry__target *)r->targets.v + i;
+}
 
 int ferry__reloc_init(struct ferry_heap *heap);
 void ferry__reloc_fini(struct ferry_heap *heap);
 
 /*
- * Compacts; everything is swept, the phase is PLAN. Returns the bytes that
+ * Compacts; everything is swept, the world runs (STOPPED: is stopped).
+ * @most: blocks with fewer live granules are emptied. Returns the bytes that
  * became free, 0 if nothing was worth it. By who runs the collection.
  */
-size_t ferry__reloc_run(struct ferry_heap *heap, bool all);
+size_t ferry__reloc_run(struct ferry_heap *heap, uint32_t most);
 
 /* Memory of a block that was VOID: present before it is touched, if a
  * compaction is under way. */
 int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len);
+
+/* --- plan.c --------------------------------------------------------------- */
+
+/*
+ * Chooses blocks to be emptied, freezes them, and lays out where their objects
+ * go. Returns how many blocks that frees; 0: nothing is frozen.
+ */
+size_t ferry__plan_make(struct ferry_heap *heap, uint32_t most);
+
+/* A block that was to be emptied stays after all. World stopped. */
+void ferry__plan_cancel(struct ferry_heap *heap, struct ferry__record *record);
+
+/* The plan was carried out, or (@undo) is not going to be. */
+void ferry__plan_end(struct ferry_heap *heap, bool undo);
+
+/* --- fix.c ---------------------------------------------------------------- */
+
+/* A visitor that puts new addresses in slots. Init fills @slots' visitor. */
+struct ferry__fixer {
+	struct ferry_visitor visitor; /* first */
+	struct ferry_heap *heap;
+	void *slots[64];
+};
+
+void ferry__fixer_init(struct ferry__fixer *fixer, struct ferry_heap *heap);
+void ferry__fixer_flush(struct ferry__fixer *fixer);
+
+/* All objects of a block, whose memory is at @memory now. */
+void ferry__fix_block(struct ferry__fixer *fixer, uint32_t index, void *memory);
+
+/* One object of any kind. */
+void ferry__fix_object(struct ferry__fixer *fixer, void *object,
+		       enum ferry_kind kind);
+
+/* Copies what goes to a target to @memory, its block's size. */
+void ferry__fix_fill(struct ferry_heap *heap, struct ferry__target *target,
+		     void *memory);
 
 #endif
