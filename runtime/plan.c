@@ -157,7 +157,10 @@ static struct ferry__target *target_add(struct ferry_heap *heap,
 
 	if (ferry__space_target(heap, leaf, &block) < 0)
 		return NULL;
-	target = vector_add(&heap->reloc.targets, sizeof(*target));
+	/* Committed, so that its memory goes back when it is void again. */
+	target = ferry__block_commit(heap, block) < 0
+			 ? NULL
+			 : vector_add(&heap->reloc.targets, sizeof(*target));
 	if (!target) {
 		ferry__space_void(heap, block, true);
 		return NULL;
@@ -334,7 +337,7 @@ static void unfile(struct ferry_heap *heap, uint32_t index)
 	pthread_mutex_unlock(&space->lock);
 }
 
-static void reset_fwd(struct ferry_heap *heap, uint32_t index)
+void ferry__plan_reset_fwd(struct ferry_heap *heap, uint32_t index)
 {
 	heap->blocks[index].fwd = leaf_of(heap, index) ? FERRY__FWD_STAY
 						       : FERRY__FWD_TOGGLE;
@@ -354,7 +357,7 @@ static void end_source(struct ferry_heap *heap,
 {
 	unfile(heap, record->source);
 	if (undo || record->stays) {
-		reset_fwd(heap, record->source);
+		ferry__plan_reset_fwd(heap, record->source);
 		file(heap, record->source);
 	} else {
 		empty_source(heap, record->source);
@@ -363,7 +366,7 @@ static void end_source(struct ferry_heap *heap,
 
 static void end_target(struct ferry_heap *heap, uint32_t index, bool undo)
 {
-	reset_fwd(heap, index);
+	ferry__plan_reset_fwd(heap, index);
 	if (!undo) {
 		file(heap, index);
 		return;

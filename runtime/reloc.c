@@ -138,10 +138,14 @@ static void unpin_all(struct ferry_heap *heap)
 {
 	uint32_t i;
 
-	for (i = 0; i < heap->space.used_end; i++)
+	for (i = 0; i < heap->space.used_end; i++) {
+		if (!(flags_of(heap, i) & FERRY__BLOCK_PINNED))
+			continue;
 		atomic_fetch_and_explicit(&heap->blocks[i].flags,
 					  (uint8_t)~FERRY__BLOCK_PINNED,
 					  memory_order_relaxed);
+		ferry__plan_reset_fwd(heap, i);
+	}
 }
 
 /* --- putting right in the pause -------------------------------------------------------- */
@@ -180,18 +184,6 @@ static void fix_in_pause(struct ferry_heap *heap, bool all)
 
 /* --- in a pause ------------------------------------------------------------------------ */
 
-static size_t commit_targets(struct ferry_heap *heap)
-{
-	struct ferry__reloc *reloc = &heap->reloc;
-	size_t i;
-
-	for (i = 0; i < reloc->targets.len; i++)
-		if (ferry__block_commit(heap, ferry__target(reloc, i)->block) <
-		    0)
-			return 0;
-	return i;
-}
-
 static void copied_add(struct ferry_heap *heap)
 {
 	struct ferry__reloc *reloc = &heap->reloc;
@@ -210,24 +202,20 @@ static size_t run_stopped(struct ferry_heap *heap)
 {
 	struct ferry__reloc *reloc = &heap->reloc;
 	size_t i, freed = reloc->records.len - reloc->targets.len;
-	bool ok = commit_targets(heap) == reloc->targets.len;
 
-	if (ok) {
-		pin_all(heap);
-		fix_in_pause(heap, true);
-		for (i = 0; i < reloc->targets.len; i++) {
-			struct ferry__target *target = ferry__target(reloc, i);
+	pin_all(heap);
+	fix_in_pause(heap, true);
+	for (i = 0; i < reloc->targets.len; i++) {
+		struct ferry__target *target = ferry__target(reloc, i);
 
-			ferry__fix_fill(
-				heap, target,
+		ferry__fix_fill(heap, target,
 				(void *)ferry__block_addr(heap, target->block));
-		}
-		ferry__weak_forward_rest(heap);
-		copied_add(heap);
-		unpin_all(heap);
 	}
-	ferry__plan_end(heap, !ok);
-	return ok ? freed * FERRY__BLOCK_SIZE : 0;
+	ferry__weak_forward_rest(heap);
+	copied_add(heap);
+	unpin_all(heap);
+	ferry__plan_end(heap, false);
+	return freed * FERRY__BLOCK_SIZE;
 }
 
 /* --- while the program runs ------------------------------------------------------------- */

@@ -102,6 +102,9 @@ size_t ferry__plan_make(struct ferry_heap *heap, uint32_t most);
 /* A block that was to be emptied stays after all. World stopped. */
 void ferry__plan_cancel(struct ferry_heap *heap, struct ferry__record *record);
 
+/* A block that is not evacuated goes by its kind again. */
+void ferry__plan_reset_fwd(struct ferry_heap *heap, uint32_t index);
+
 /* The plan was carried out, or (@undo) is not going to be. */
 void ferry__plan_end(struct ferry_heap *heap, bool undo);
 
