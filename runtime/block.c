@@ -262,6 +262,13 @@ static bool next_hole(const uint8_t *meta, uint32_t g, size_t granules,
 	return false;
 }
 
+/* Relaxed: it changes to and fro with the world stopped. */
+static bool is_marking(const struct ferry_heap *heap)
+{
+	return atomic_load_explicit(&heap->cycle.phase, memory_order_relaxed) ==
+	       FERRY__PHASE_MARK;
+}
+
 /* Points @b at a hole; fresh memory of the kernel's is zero already. */
 static void bump_set(struct ferry_heap *heap, struct ferry_bump *b,
 		     struct ferry__span *span, uint32_t index, uint32_t begin,
@@ -275,6 +282,8 @@ static void bump_set(struct ferry_heap *heap, struct ferry_bump *b,
 	b->meta = ferry__block_meta(heap, index) - addr / FERRY_GRANULE;
 	if (!(flags_get(heap, index) & FERRY__BLOCK_FRESH))
 		memset((void *)b->cursor, 0, len);
+	if (is_marking(heap))
+		ferry__block_marked(heap, index);
 	span->block = index + 1;
 	span->next = end;
 	allocated_add(heap, len);
@@ -297,6 +306,17 @@ static bool span_next(struct ferry_heap *heap, struct ferry_bump *b,
 	return true;
 }
 
+/*
+ * While marking, rounds protect what they have seen: one call here instead of
+ * a fault for each page. At other times the sweep has seen to it.
+ */
+static void expect_now(struct ferry_heap *heap, uint32_t index)
+{
+	if (is_marking(heap))
+		ferry__remember_expect(heap, ferry__block_addr(heap, index),
+				       FERRY__BLOCK_SIZE);
+}
+
 static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
 			struct ferry__span *span)
 {
@@ -306,10 +326,15 @@ static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
 
 	if (!span->block)
 		return;
-	flags = flags_get(heap, index);
+	flags = flags_get(heap, index) & (uint8_t)~FERRY__BLOCK_FRESH;
+	if (is_marking(heap))
+		flags |= FERRY__BLOCK_SCAN;
 	pthread_mutex_lock(&space->lock);
-	flags_set(heap, index, flags & (uint8_t)~FERRY__BLOCK_FRESH);
-	state_set(heap, index, FERRY__BLOCK_RETIRED);
+	flags_set(heap, index, flags);
+	/* B8: release pairs with the acquire in worth_scanning(), mark.c: who
+	 * sees it retired sees that it is to be scanned as a whole. */
+	atomic_store_explicit(&heap->blocks[index].state, FERRY__BLOCK_RETIRED,
+			      memory_order_release);
 	list_push(heap, &space->retired, index);
 	pthread_mutex_unlock(&space->lock);
 	*span = (struct ferry__span){ 0, 0 };
@@ -331,6 +356,7 @@ int ferry__space_refill(struct ferry_mutator *m, unsigned int leaf,
 		r = take(heap, leaf, granules, &index);
 		if (r < 0)
 			return r;
+		expect_now(heap, index);
 		*span = (struct ferry__span){ index + 1, 0 };
 	}
 	return 0;
@@ -351,6 +377,7 @@ int ferry__space_refill_spare(struct ferry_mutator *m, unsigned int leaf)
 	pthread_mutex_unlock(&heap->space.lock);
 	if (r < 0)
 		return r;
+	expect_now(heap, index);
 	bump_set(heap, b, span, index, 0, FERRY__BLOCK_GRANULES);
 	return 0;
 }
@@ -393,6 +420,18 @@ void ferry__block_survey(const struct ferry_heap *heap, uint32_t index,
 	*ret_hole = (uint16_t)hole;
 }
 
+/* Nothing was marked, and nothing lived before: most blocks of a program that
+ * makes garbage. */
+static bool is_dead(struct ferry_heap *heap, uint32_t index)
+{
+	struct ferry__block *block = &heap->blocks[index];
+	/* Relaxed: marking is over, ordered by the pause that ended it. */
+	bool marked = atomic_exchange_explicit(&block->marked, 0,
+					       memory_order_relaxed);
+
+	return !marked && (heap->cycle.full || !block->live);
+}
+
 /* Takes the objects that are not marked out of the side table. */
 static void sweep_meta(struct ferry_heap *heap, uint32_t index)
 {
@@ -401,6 +440,11 @@ static void sweep_meta(struct ferry_heap *heap, uint32_t index)
 	uint8_t keep = heap->cycle.colour;
 	uint32_t g = 0;
 
+	if (is_dead(heap, index)) {
+		ferry__swept_range(heap, addr, FERRY__BLOCK_SIZE);
+		memset(meta, 0, FERRY__BLOCK_GRANULES);
+		return;
+	}
 	for (;;) {
 		uint32_t end;
 
@@ -539,6 +583,34 @@ void ferry__sweep_begin(struct ferry_heap *heap, bool full)
 	else
 		sweep_begin_minor(heap);
 	pthread_mutex_unlock(&heap->space.lock);
+}
+
+static bool is_expected(const struct ferry_heap *heap, uint32_t index)
+{
+	enum ferry__block_state state = state_get(heap, index);
+
+	return state == FERRY__BLOCK_FREE || state == FERRY__BLOCK_HOLES;
+}
+
+void ferry__space_expect(struct ferry_heap *heap)
+{
+	uint32_t i, n = heap->space.used_end, first;
+
+	for (i = 0; i < n; i++) {
+		if (!is_expected(heap, i))
+			continue;
+		/* A run within a chunk, in the same half. */
+		for (first = i; i + 1 < n && (i + 1) % FERRY__CHUNK_BLOCKS &&
+				is_expected(heap, i + 1) &&
+				ferry__block_addr(heap, i + 1) -
+						ferry__block_addr(heap, i) ==
+					FERRY__BLOCK_SIZE;
+		     i++)
+			;
+		ferry__remember_expect(heap, ferry__block_addr(heap, first),
+				       (size_t)(i + 1 - first)
+					       << FERRY__BLOCK_SHIFT);
+	}
 }
 
 /* --- giving back ------------------------------------------------------------------ */

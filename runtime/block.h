@@ -36,14 +36,17 @@ enum ferry__block_state {
 #define FERRY__BLOCK_HALF   0x02u /* it lies in half 1 */
 #define FERRY__BLOCK_PINNED 0x04u /* keeps its address in this compaction */
 #define FERRY__BLOCK_AMBIG  0x08u /* has objects of kind AMBIGUOUS */
+#define FERRY__BLOCK_SCAN   0x20u /* retired while marking, to be scanned */
 #define FERRY__BLOCK_FRESH  0x10u /* memory came zeroed from the kernel */
 
 struct ferry__block {
-	_Atomic uint8_t state; /* enum ferry__block_state */
-	_Atomic uint8_t flags; /* FERRY__BLOCK_* */
-	uint16_t live;	       /* granules, by the last sweep */
-	uint16_t hole;	       /* granules of the largest hole */
-	uint16_t unused;
+	_Atomic uint8_t state;	/* enum ferry__block_state */
+	_Atomic uint8_t flags;	/* FERRY__BLOCK_* */
+	uint16_t live;		/* granules, by the last sweep */
+	uint16_t hole;		/* granules of the largest hole */
+	_Atomic uint8_t marked; /* something in it was, or will be: a hint to
+				   sweep that is never wrong when 0; B7 */
+	uint8_t unused;
 	uint32_t next; /* on a list: index + 1; 0 ends it */
 	uint32_t fwd;  /* compaction: FERRY__FWD_*, or number of record */
 };
@@ -108,6 +111,9 @@ void ferry__sweep_begin(struct ferry_heap *heap, bool full);
 
 /* Sweeps one block; false when there is none left. Any thread. */
 bool ferry__sweep_step(struct ferry_heap *heap);
+
+/* Swept blocks with room are about to be written: no faults for that. */
+void ferry__space_expect(struct ferry_heap *heap);
 
 /* Sweeps the rest and waits for what others are sweeping. */
 void ferry__sweep_finish(struct ferry_heap *heap);

@@ -21,10 +21,12 @@
 #include <signal.h>
 #include <time.h>
 
-/* Rounds of marking before the final pause comes in any case. */
-#define ROUNDS_MAX 10u
-/* So few dirty pages are left to the pause. */
-#define DIRTY_FEW 64u
+/* Rounds of marking before the final pause comes in any case, and of these
+ * such that were not clearly shorter than the shortest. */
+#define ROUNDS_MAX   20u
+#define ROUNDS_WORSE 3u
+/* A round that took less is the last. */
+#define ROUND_SHORT_NS 300000u
 
 void ferry__cycle_phase_set(struct ferry_heap *heap, enum ferry__phase phase)
 {
@@ -33,12 +35,18 @@ void ferry__cycle_phase_set(struct ferry_heap *heap, enum ferry__phase phase)
 	atomic_store_explicit(&heap->cycle.phase, phase, memory_order_release);
 }
 
-static uint64_t cpu_ns(void)
+uint64_t ferry__cpu_ns(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Of all threads that collect: the caller's, and its team's, which is idle. */
+static uint64_t gc_cpu_ns(const struct ferry_heap *heap)
+{
+	return ferry__cpu_ns() + heap->mark.cpu_ns;
 }
 
 /* --- colours ------------------------------------------------------------------- */
@@ -101,8 +109,12 @@ static void scan_retired(struct ferry_heap *heap)
 	pthread_mutex_unlock(&heap->space.lock);
 	/* What lies below the head changes no more: it is pushed to only. */
 	for (at = head; at != heap->cycle.scanned;
-	     at = heap->blocks[at - 1].next)
+	     at = heap->blocks[at - 1].next) {
+		atomic_fetch_and_explicit(&heap->blocks[at - 1].flags,
+					  (uint8_t)~FERRY__BLOCK_SCAN,
+					  memory_order_relaxed);
 		ferry__mark_scan_block(leader(heap), at - 1);
+	}
 	heap->cycle.scanned = head;
 }
 
@@ -150,19 +162,45 @@ static size_t mark_round(struct ferry_heap *heap, bool arm)
 	return pages;
 }
 
-/* Rounds as long as each leaves clearly less than the one before. */
+/*
+ * Rounds until one takes so little time that the pause, which does the same
+ * once more for what is written meanwhile, takes little as well; or until
+ * they get no shorter.
+ */
 static void mark_concurrently(struct ferry_heap *heap)
 {
-	size_t pages, last = SIZE_MAX;
-	unsigned int round;
+	uint64_t begin, took, best = UINT64_MAX;
+	unsigned int round, worse = 0;
 
 	mark_round(heap, true);
-	for (round = 1; round < ROUNDS_MAX; round++) {
+	for (round = 1; round < ROUNDS_MAX && worse < ROUNDS_WORSE; round++) {
 		ferry__stress_delay(heap, FERRY__POINT_ROUND);
-		pages = mark_round(heap, true);
-		if (pages <= DIRTY_FEW || pages > last / 4 * 3)
+		begin = ferry__sys->now_ns();
+		mark_round(heap, true);
+		took = ferry__sys->now_ns() - begin;
+		if (took < ROUND_SHORT_NS)
 			break;
-		last = pages;
+		if (took > best / 8 * 7)
+			worse++;
+		if (took < best)
+			best = took;
+	}
+}
+
+/* What is allocated from here on, in blocks taken before, is marked. */
+static void owned_marked(struct ferry_heap *heap)
+{
+	struct ferry__mutator *m;
+	unsigned int i;
+
+	cds_list_for_each_entry (m, &heap->world.mutators, node) {
+		for (i = 0; i < 2; i++) {
+			if (m->span[i].block)
+				ferry__block_marked(heap, m->span[i].block - 1);
+			if (m->spare_span[i].block)
+				ferry__block_marked(heap,
+						    m->spare_span[i].block - 1);
+		}
 	}
 }
 
@@ -178,6 +216,7 @@ static void mark_begin(struct ferry_heap *heap, bool full)
 	ferry__weak_mark_begin(heap);
 	ferry__cycle_phase_set(heap, FERRY__PHASE_MARK);
 	alloc_colours_set(heap);
+	owned_marked(heap);
 }
 
 /* World stopped, all mutators retired: nothing reachable is left unmarked. */
@@ -212,6 +251,7 @@ static void sweep(struct ferry_heap *heap)
 		;
 	ferry__sweep_finish(heap);
 	ferry__large_sweep(heap, heap->cycle.colour);
+	ferry__space_expect(heap);
 	ferry__event(heap, FERRY_EVENT_SWEPT, heap->space.in_holes);
 }
 
@@ -302,7 +342,7 @@ static void count_kind(struct ferry_heap *heap, bool full)
 static void run(struct ferry_heap *heap, enum ferry_collect what)
 {
 	struct ferry__cycle_report report = { .what = what };
-	uint64_t begin = ferry__sys->now_ns(), cpu = cpu_ns();
+	uint64_t begin = ferry__sys->now_ns(), cpu = gc_cpu_ns(heap);
 	bool stopped = heap->mode == FERRY_GC_STOPPED;
 	bool full = what != FERRY_COLLECT_MINOR || stopped ||
 		    !heap->remember.whole;
@@ -321,7 +361,7 @@ static void run(struct ferry_heap *heap, enum ferry_collect what)
 	} else {
 		run_concurrent(heap, full);
 	}
-	report.mark_ns = cpu_ns() - cpu;
+	report.mark_ns = gc_cpu_ns(heap) - cpu;
 	sweep(heap);
 	compact(heap, what, &report);
 	ferry__cycle_phase_set(heap, FERRY__PHASE_IDLE);
@@ -330,8 +370,8 @@ static void run(struct ferry_heap *heap, enum ferry_collect what)
 	count_kind(heap, full);
 	heap->cycle.last_end_ns = ferry__sys->now_ns();
 	report.wall_ns = heap->cycle.last_end_ns - begin;
-	atomic_fetch_add_explicit(&heap->events.count.gc_cpu_ns, cpu_ns() - cpu,
-				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&heap->events.count.gc_cpu_ns,
+				  gc_cpu_ns(heap) - cpu, memory_order_relaxed);
 	ferry__policy_update(heap, &report);
 	ferry__verify_after(heap);
 	give_back(heap);

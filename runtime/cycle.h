@@ -73,6 +73,9 @@ uint64_t ferry__cycle_request(struct ferry_heap *heap, enum ferry_collect what);
 void ferry__cycle_exclude(struct ferry_heap *heap, struct ferry_mutator *m);
 void ferry__cycle_admit(struct ferry_heap *heap, struct ferry_mutator *m);
 
+/* CPU time of the calling thread. */
+uint64_t ferry__cpu_ns(void);
+
 /* Starts a thread with all signals blocked. Returns 0, -EAGAIN. */
 int ferry__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg);
 

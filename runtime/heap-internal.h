@@ -178,6 +178,14 @@ static inline uint8_t *ferry__block_meta(const struct ferry_heap *heap,
 	return heap->small_meta + (size_t)index * FERRY__BLOCK_GRANULES;
 }
 
+/* B7: something in the block is marked, or is allocated marked. Relaxed: read
+ * by the sweep, after the pause that ends marking. */
+static inline void ferry__block_marked(struct ferry_heap *heap, size_t index)
+{
+	atomic_store_explicit(&heap->blocks[index].marked, 1,
+			      memory_order_relaxed);
+}
+
 /* Offset within the half: the same in both. */
 static inline size_t ferry__offset(const struct ferry_heap *heap,
 				   uintptr_t addr)

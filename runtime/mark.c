@@ -158,6 +158,9 @@ bool ferry__mark_object(struct ferry__marker *marker, uintptr_t addr)
 		return false;
 	ferry__meta_store(
 		meta, (uint8_t)((byte & (uint8_t)~FERRY_META_COLOUR) | colour));
+	if (!ferry__is_large(heap, addr))
+		ferry__block_marked(heap, ferry__offset(heap, addr) >>
+						  FERRY__BLOCK_SHIFT);
 	if (kind < FERRY_KIND_LEAF)
 		push(marker, addr);
 	if (__builtin_expect(atomic_load_explicit(&heap->weak.watching,
@@ -488,13 +491,15 @@ void ferry__mark_scan_block(struct ferry__marker *marker, uint32_t index)
 static bool worth_scanning(const struct ferry_heap *heap, uint32_t index)
 {
 	const struct ferry__block *block = &heap->blocks[index];
+	/* Acquire: pairs with B8. */
 	enum ferry__block_state state =
-		atomic_load_explicit(&block->state, memory_order_relaxed);
+		atomic_load_explicit(&block->state, memory_order_acquire);
+	uint8_t flags =
+		atomic_load_explicit(&block->flags, memory_order_relaxed);
 
 	return state != FERRY__BLOCK_VOID && state != FERRY__BLOCK_FREE &&
 	       state != FERRY__BLOCK_OWNED &&
-	       !(atomic_load_explicit(&block->flags, memory_order_relaxed) &
-		 FERRY__BLOCK_LEAF);
+	       !(flags & (FERRY__BLOCK_LEAF | FERRY__BLOCK_SCAN));
 }
 
 static void scan_small(struct ferry__marker *marker, uintptr_t addr, size_t len)
@@ -601,7 +606,7 @@ void ferry__mark_scan_news(struct ferry__marker *marker)
 
 static void member_work(struct ferry__mark *mark, struct ferry__marker *marker)
 {
-	uint64_t done = 0;
+	uint64_t done = 0, cpu;
 
 	pthread_mutex_lock(&mark->lock);
 	for (;;) {
@@ -611,8 +616,11 @@ static void member_work(struct ferry__mark *mark, struct ferry__marker *marker)
 			break;
 		done = mark->job_number;
 		pthread_mutex_unlock(&mark->lock);
+		cpu = ferry__cpu_ns();
 		mark->fn(marker);
+		cpu = ferry__cpu_ns() - cpu;
 		pthread_mutex_lock(&mark->lock);
+		mark->cpu_ns += cpu;
 		if (!--mark->busy)
 			pthread_cond_signal(&mark->joined);
 	}

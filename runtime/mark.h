@@ -64,6 +64,7 @@ struct ferry__mark {
 	ferry__team_fn fn;
 	uint64_t job_number;
 	unsigned int busy; /* members that work on it */
+	uint64_t cpu_ns;   /* of members from 1 on, ever */
 	bool quit;
 };
 

@@ -164,6 +164,14 @@ void ferry__remember_scan(struct ferry__marker *marker)
 	}
 }
 
+void ferry__remember_expect(struct ferry_heap *heap, uintptr_t addr, size_t len)
+{
+	/* Not armed, or tracked by other means: writing is no dearer. */
+	if (heap->remember.dirty)
+		(void)ferry_dirty_expect(heap->remember.dirty, (void *)addr,
+					 len);
+}
+
 void ferry__remember_drop(struct ferry_heap *heap)
 {
 	struct ferry__remember *remember = &heap->remember;

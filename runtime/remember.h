@@ -16,6 +16,8 @@ struct ferry__marker;
 #define FERRY__CHUNK_SHIFT 24u
 #define FERRY__CHUNK_SIZE  ((size_t)1 << FERRY__CHUNK_SHIFT)
 
+#define FERRY__CHUNK_BLOCKS (1u << (FERRY__CHUNK_SHIFT - 16u))
+
 struct ferry__remember {
 	struct ferry_dirty *dirty; /* NULL: mode STOPPED */
 	uint8_t *chunk;		   /* by number, over the reservation: flags */
@@ -40,6 +42,11 @@ void ferry__remember_begin(struct ferry_heap *heap, bool arm);
  * and has the marked objects on dirty pages traced. Any member of the team.
  */
 void ferry__remember_scan(struct ferry__marker *marker);
+
+/* The range, inside one chunk, is about to be written: see
+ * ferry_dirty_expect(). Any thread. */
+void ferry__remember_expect(struct ferry_heap *heap, uintptr_t addr,
+			    size_t len);
 
 /* Ends tracking everywhere: a compaction needs the memory for itself. */
 void ferry__remember_drop(struct ferry_heap *heap);

@@ -323,3 +323,28 @@ int ferry_dirty_collect(struct ferry_dirty *dirty, void *addr, size_t len,
 	*ret_next = (void *)scan.pos;
 	return 0;
 }
+
+static int expect_locked(struct ferry_dirty *dirty, uintptr_t start,
+			 uintptr_t end)
+{
+	struct ferry__dirty_range *range =
+		ferry__dirty_set_find(dirty->set, start);
+
+	if (!range || range->start > start || range->end < end)
+		return -ENOENT;
+	return dirty->ops->expect ? dirty->ops->expect(dirty, start, end) : 0;
+}
+
+int ferry_dirty_expect(struct ferry_dirty *dirty, void *addr, size_t len)
+{
+	int r;
+
+	if (ferry__range_reason(addr, len))
+		return -EINVAL;
+	if (is_foreign(dirty))
+		return -ECHILD;
+	pthread_rwlock_rdlock(&dirty->lock);
+	r = expect_locked(dirty, (uintptr_t)addr, (uintptr_t)addr + len);
+	pthread_rwlock_unlock(&dirty->lock);
+	return r;
+}

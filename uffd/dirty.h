@@ -56,6 +56,9 @@ struct ferry__dirty_ops {
 	int (*collect)(struct ferry_dirty *dirty,
 		       struct ferry__dirty_range *range,
 		       struct ferry__dirty_scan *scan);
+	/* The same; may be NULL. */
+	int (*expect)(struct ferry_dirty *dirty, uintptr_t start,
+		      uintptr_t end);
 };
 
 struct ferry_dirty {

@@ -101,6 +101,13 @@ static int arm(struct ferry_dirty *dirty, struct ferry__dirty_range *range,
 	return r;
 }
 
+/* Nobody waits at a page: writers were let through. */
+static int expect(struct ferry_dirty *dirty, uintptr_t start, uintptr_t end)
+{
+	return ferry_uffd_writeprotect(dirty->uffd, (void *)start, end - start,
+				       false, FERRY_OP_NO_WAKE);
+}
+
 /* Unregistering drops the protection with the registration. */
 static void disarm(struct ferry_dirty *dirty, struct ferry__dirty_range *range)
 {
@@ -186,4 +193,5 @@ const struct ferry__dirty_ops ferry__dirty_wp_async = {
 	.arm = arm,
 	.disarm = disarm,
 	.collect = collect,
+	.expect = expect,
 };

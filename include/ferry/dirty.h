@@ -147,6 +147,17 @@ FERRY_EXPORT int ferry_dirty_collect(struct ferry_dirty *dirty, void *addr,
 				     size_t max, size_t *ret_n,
 				     void **ret_next);
 
+/*
+ * Says that the range, inside one armed range, is about to be written: with
+ * WP_ASYNC its pages count as written from here on, and writing them takes no
+ * fault. For memory that is handed out to be filled. With the other providers
+ * it does nothing.
+ * Returns 0; -ENOENT not inside one armed range; -EINVAL not whole pages, or
+ * empty; -ECHILD; errors of ferry_uffd_writeprotect(). Any thread.
+ */
+FERRY_EXPORT int ferry_dirty_expect(struct ferry_dirty *dirty, void *addr,
+				    size_t len);
+
 #ifdef __cplusplus
 }
 #endif
