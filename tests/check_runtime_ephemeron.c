@@ -23,8 +23,8 @@ static void everywhere(void (*fn)(struct graph *g, enum ferry_collect what))
 
 	for (i = 0; i < ARRAY_SIZE(graph_modes); i++)
 		for (j = 0; j < ARRAY_SIZE(collects); j++) {
-			struct graph *g =
-				graph_make(graph_modes[i], 2 * NODES, NULL);
+			struct graph *g = graph_make(graph_modes[i], 2 * NODES,
+						     "verify:yes,poison:yes");
 
 			graph_collect(g, FERRY_COLLECT_FULL);
 			fn(g, collects[j]);
@@ -178,7 +178,7 @@ END_TEST
  */
 static uint64_t chain_steps(enum ferry_gc_mode mode, size_t n)
 {
-	struct graph *g = graph_make(mode, 4, NULL);
+	struct graph *g = graph_make(mode, 4, "verify:no");
 	struct node *e, *key;
 	uint64_t before;
 	size_t i;
@@ -302,7 +302,7 @@ START_TEST(ephemerons_are_right_while_collections_run)
 	struct random r = harness_random();
 	static struct writer writer[3];
 	_Atomic size_t left = ARRAY_SIZE(writer);
-	struct graph *g = graph_make(FERRY_GC_AUTO, 1, "poison:yes");
+	struct graph *g = graph_make(FERRY_GC_AUTO, 1, "verify:yes,poison:yes");
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(writer); i++) {

@@ -21,8 +21,8 @@ static void everywhere(void (*fn)(struct graph *g, enum ferry_collect what))
 
 	for (i = 0; i < ARRAY_SIZE(graph_modes); i++)
 		for (j = 0; j < ARRAY_SIZE(collects); j++) {
-			struct graph *g =
-				graph_make(graph_modes[i], NODES, "poison:yes");
+			struct graph *g = graph_make(graph_modes[i], NODES,
+						     "verify:yes,poison:yes");
 
 			graph_collect(g, FERRY_COLLECT_FULL);
 			fn(g, collects[j]);

@@ -136,7 +136,7 @@ START_TEST(hash_is_the_same_after_every_collection)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(graph_modes); i++) {
-		stable(graph_modes[i], "poison:yes");
+		stable(graph_modes[i], "verify:yes,poison:yes");
 		stable(graph_modes[i], "move-all:yes");
 	}
 }

@@ -26,8 +26,8 @@ static void everywhere(void (*fn)(struct graph *g, enum ferry_collect what))
 
 	for (i = 0; i < ARRAY_SIZE(graph_modes); i++)
 		for (j = 0; j < ARRAY_SIZE(collects); j++) {
-			struct graph *g =
-				graph_make(graph_modes[i], NODES, NULL);
+			struct graph *g = graph_make(graph_modes[i], NODES,
+						     "verify:yes,poison:yes");
 
 			/* So that the first minor collection is one. */
 			graph_collect(g, FERRY_COLLECT_FULL);
@@ -392,7 +392,7 @@ END_TEST
 static void compare_with_model(enum ferry_gc_mode mode)
 {
 	struct random r = harness_random();
-	struct graph *g = graph_make(mode, NODES, NULL);
+	struct graph *g = graph_make(mode, NODES, "verify:yes,poison:yes");
 	static uintptr_t model[NODES];
 	struct ferry_weak_map *map;
 	size_t i, n, step, len = 0;
