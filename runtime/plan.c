@@ -70,6 +70,13 @@ static bool is_sparse(const struct ferry_heap *heap, uint32_t index,
 	       !(flags & FERRY__BLOCK_AMBIG) && block->live < most;
 }
 
+/* Does the object that ends before @end grow, by its record? */
+static bool grows(const struct ferry__record *record, uint32_t end,
+		  uint32_t next)
+{
+	return end < next && record->bits[end / 64] >> (end % 64) & 1;
+}
+
 /* The bits of a block's objects; false if an object would have to grow and
  * there is no room behind it, or there is no memory. */
 static bool record_bits(struct ferry_heap *heap, struct ferry__record *record)
@@ -103,16 +110,19 @@ static void choose(struct ferry_heap *heap, uint32_t index)
 {
 	struct ferry__record *record =
 		vector_add(&heap->reloc.records, sizeof(*record));
+	enum ferry__block_state state = state_of(heap, index);
 
 	if (!record)
 		return;
 	record->source = index;
-	if (!record_bits(heap, record)) {
-		memset(record, 0, sizeof(*record));
-		heap->reloc.records.len--;
+	/* H3, seq_cst: pairs with ask() in identity.c. Who asks for a hash that
+	 * is not in the record sees the state, and leaves word of it. */
+	atomic_store(&heap->blocks[index].state, FERRY__BLOCK_SPARSE);
+	if (record_bits(heap, record))
 		return;
-	}
-	state_set(heap, index, FERRY__BLOCK_SPARSE);
+	memset(record, 0, sizeof(*record));
+	heap->reloc.records.len--;
+	state_set(heap, index, state);
 }
 
 /* Takes chosen blocks off the lists of what has holes. Space lock. */
@@ -187,7 +197,7 @@ static uint32_t fitting(const struct ferry_heap *heap,
 		next = ferry__meta_next(meta, end, FERRY__BLOCK_GRANULES);
 		/* A granule for its hash counts with it. */
 		n = end - g;
-		if (end < next && record->bits[end / 64] >> (end % 64) & 1)
+		if (grows(record, end, next))
 			n++;
 		if (rank + n > room)
 			break;
@@ -241,22 +251,21 @@ static void copy_meta(struct ferry_heap *heap,
 {
 	const uint8_t *meta = ferry__block_meta(heap, record->source);
 	uintptr_t addr = ferry__block_addr(heap, record->source);
-	uint32_t g, end, n;
+	uint32_t g, end, next, n;
 
-	for (g = 0;; g = end + 1) {
+	for (g = 0;; g = next) {
 		uint8_t *to, byte;
 
 		g = ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
 		if (g == FERRY__BLOCK_GRANULES)
 			return;
-		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES);
+		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES) + 1;
+		next = ferry__meta_next(meta, end, FERRY__BLOCK_GRANULES);
 		to = ferry__meta(
 			heap,
 			ferry__forward(heap, addr + (size_t)g * FERRY_GRANULE));
 		byte = ferry__meta_load(meta + g) & (uint8_t)~FERRY_META_END;
-		n = end + 1 - g;
-		if (ferry__hash_grows(heap, addr + (size_t)g * FERRY_GRANULE))
-			n++;
+		n = end - g + grows(record, end, next);
 		ferry__meta_store(to + n - 1, FERRY_META_END);
 		ferry__meta_store(
 			to, (uint8_t)(byte | (n == 1 ? FERRY_META_END : 0)));
@@ -346,6 +355,8 @@ void ferry__plan_reset_fwd(struct ferry_heap *heap, uint32_t index)
 static void empty_source(struct ferry_heap *heap, uint32_t index)
 {
 	memset(ferry__block_meta(heap, index), 0, FERRY__BLOCK_GRANULES);
+	ferry__hash_swept(heap, ferry__block_addr(heap, index),
+			  FERRY__BLOCK_SIZE);
 	heap->blocks[index].live = 0;
 	atomic_fetch_sub_explicit(&heap->space.taken, FERRY__BLOCK_SIZE,
 				  memory_order_relaxed);

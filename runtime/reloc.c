@@ -121,10 +121,24 @@ static void pin_from_large(struct ferry_heap *heap, void *arg, uintptr_t addr,
 		pin_words_of(heap, addr, bytes);
 }
 
+/* Blocks of the plan with an object that has no room for its hash. */
+static void pin_asked(struct ferry_heap *heap)
+{
+	size_t i;
+
+	for (i = 0; i < heap->reloc.records.len; i++) {
+		uint32_t index = ferry__record(&heap->reloc, i)->source;
+
+		if (flags_of(heap, index) & FERRY__BLOCK_ASKED)
+			pin_block(heap, index);
+	}
+}
+
 static void pin_all(struct ferry_heap *heap)
 {
 	uint32_t i;
 
+	pin_asked(heap);
 	ferry__pins_each(heap, pin_word, heap);
 	ferry__roots_ambiguous(heap, pin_word, heap);
 	for (i = 0; i < heap->space.used_end; i++)
@@ -139,11 +153,13 @@ static void unpin_all(struct ferry_heap *heap)
 	uint32_t i;
 
 	for (i = 0; i < heap->space.used_end; i++) {
-		if (!(flags_of(heap, i) & FERRY__BLOCK_PINNED))
+		if (!(flags_of(heap, i) &
+		      (FERRY__BLOCK_PINNED | FERRY__BLOCK_ASKED)))
 			continue;
-		atomic_fetch_and_explicit(&heap->blocks[i].flags,
-					  (uint8_t)~FERRY__BLOCK_PINNED,
-					  memory_order_relaxed);
+		atomic_fetch_and_explicit(
+			&heap->blocks[i].flags,
+			(uint8_t) ~(FERRY__BLOCK_PINNED | FERRY__BLOCK_ASKED),
+			memory_order_relaxed);
 		ferry__plan_reset_fwd(heap, i);
 	}
 }

@@ -149,8 +149,9 @@ void ferry__weak_forward_rest(struct ferry_heap *heap);
  * An object of the small space that was asked for its hash carries it in one
  * more granule at its end once it is copied. Planning a copy asks grows():
  * must a granule be added behind the object at @addr? Whoever asks has made
- * the block's state SPARSE before, seq_cst, and looks at FERRY__BLOCK_PINNED
- * with the world stopped: a hash asked for in between pins the block (H3).
+ * the block's state SPARSE before, seq_cst. A hash that is asked for when the
+ * answer may have been given leaves FERRY__BLOCK_ASKED at the block, which
+ * then must stay where it is (H3).
  */
 bool ferry__hash_grows(const struct ferry_heap *heap, uintptr_t addr);
 
