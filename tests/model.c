@@ -50,7 +50,7 @@ static const struct ferry_type types[] = {
 
 static uint64_t header_of(const struct model_node *node)
 {
-	uint64_t strong = node->slots - node->weak - 2 * node->pairs;
+	uint64_t strong = model_first_weak(node);
 
 	return node->size | strong << HEADER_SLOTS |
 	       (uint64_t)node->weak << HEADER_WEAK |
@@ -138,6 +138,16 @@ uintptr_t *model_slot_at(const struct model_node *node, void *object,
 			 uint32_t i)
 {
 	return (uintptr_t *)object + slots_first(node) + i * slots_step(node);
+}
+
+uint32_t model_first_pair(const struct model_node *node)
+{
+	return node->slots - 2 * node->pairs;
+}
+
+uint32_t model_first_weak(const struct model_node *node)
+{
+	return model_first_pair(node) - node->weak;
 }
 
 bool model_slot_is_ambiguous(const struct model_node *node)
@@ -238,19 +248,19 @@ struct counts {
 	uint32_t slots, weak, pairs;
 };
 
-static void object_counts(struct counts *c, struct random *rng, bool weak)
+static void object_counts(struct counts *c, struct random *rng)
 {
 	size_t room = (c->size - 16) / 8;
 
 	c->slots = min_u32(room, random_below(rng, 3000));
-	if (!weak || random_below(rng, 2))
+	if (random_below(rng, 2))
 		return;
 	c->weak = min_u32(c->slots, random_below(rng, 5));
 	c->pairs = min_u32((c->slots - c->weak) / 2, random_below(rng, 5));
 }
 
 static struct counts random_counts(enum model_shape shape, struct random *rng,
-				   size_t max, bool weak)
+				   size_t max)
 {
 	struct counts c = { .size = random_size(rng, max) };
 
@@ -272,7 +282,7 @@ static struct counts random_counts(enum model_shape shape, struct random *rng,
 		c.slots = WIDE_SLOTS;
 		break;
 	case MODEL_OBJECT:
-		object_counts(&c, rng, weak);
+		object_counts(&c, rng);
 		break;
 	case MODEL_WORDS:
 		c.slots = min_u32((c.size - 8) / 8, random_below(rng, 50));
@@ -284,10 +294,10 @@ static struct counts random_counts(enum model_shape shape, struct random *rng,
 }
 
 struct model_node *model_node_new(struct model_list *list, struct random *rng,
-				  size_t max_size, bool weak)
+				  size_t max_size)
 {
 	enum model_shape shape = random_below(rng, MODEL_SHAPES);
-	struct counts c = random_counts(shape, rng, max_size, weak);
+	struct counts c = random_counts(shape, rng, max_size);
 	struct model_node *node;
 
 	node = calloc(1, sizeof(*node) + c.slots * sizeof(node->slot[0]));
@@ -367,7 +377,10 @@ static bool size_holds(const struct model *model, const struct model_node *node,
 	size_t unit = node->size > FERRY_SMALL_MAX ? 4096 : FERRY_GRANULE;
 	size_t want = (node->size + unit - 1) / unit * unit;
 
-	return is == want || (node->hashed && is == want + FERRY_GRANULE);
+	if (atomic_load_explicit(&node->hashed, memory_order_relaxed) &&
+	    unit == FERRY_GRANULE && is == want + FERRY_GRANULE)
+		return true;
+	return is == want;
 }
 
 const char *model_check(const struct model *model,
@@ -453,11 +466,6 @@ const char *model_compare_root(struct model *model, struct model_node *node,
 	return NULL;
 }
 
-static uint32_t strong_slots(const struct model_node *node)
-{
-	return node->slots - node->weak - 2 * node->pairs;
-}
-
 static void *slot_object(const struct model *model,
 			 const struct model_node *node, uint32_t i)
 {
@@ -490,7 +498,7 @@ static const char *compare_rest(struct model *model)
 		if (node->weak || node->pairs)
 			put(&weak_holders.v, &weak_holders.n, &weak_holders.max,
 			    node);
-		for (i = 0; !wrong && i < strong_slots(node); i++)
+		for (i = 0; !wrong && i < model_first_weak(node); i++)
 			wrong = compare_slot(model, node, i);
 	}
 	return wrong;
@@ -506,7 +514,7 @@ static const char *compare_pairs(struct model *model, bool *ret_more)
 
 	for (at = 0; !wrong && at < weak_holders.n; at++) {
 		node = weak_holders.v[at];
-		first = node->slots - 2 * node->pairs;
+		first = model_first_pair(node);
 		for (i = first; !wrong && i < node->slots; i += 2) {
 			struct model_node *key = node->slot[i].node;
 			struct model_node *value = node->slot[i + 1].node;
@@ -520,6 +528,22 @@ static const char *compare_pairs(struct model *model, bool *ret_more)
 		}
 	}
 	return wrong;
+}
+
+const char *model_compare_weak(struct model *model, struct model_node *node,
+			       void *object, bool exact)
+{
+	bool alive = model_reached(model, node);
+
+	model->at = node;
+	if (!object)
+		return alive ? "a weak reference to a live object was cleared"
+			     : NULL;
+	if (!alive && exact)
+		return "a weak reference to a dead object was not cleared";
+	if (alive && node->addr != (uintptr_t)object)
+		return "a weak reference leads elsewhere";
+	return model_check(model, node, object, false);
 }
 
 /*
@@ -537,9 +561,9 @@ static const char *compare_weak(struct model *model, struct model_node *node,
 	model->at = slot->node;
 	model->from = node;
 	object = slot_object(model, node, i);
+	if (!object && alive)
+		return "a weak slot of a live object was cleared";
 	if (!object) {
-		if (alive)
-			return "a weak slot of a live object was cleared";
 		slot->node = NULL;
 		slot->word = *model_slot_at(node, (void *)node->addr, i);
 		return NULL;
@@ -556,7 +580,7 @@ static const char *compare_weak(struct model *model, struct model_node *node,
 static const char *compare_holder(struct model *model, struct model_node *node,
 				  bool exact)
 {
-	uint32_t i = strong_slots(node), pairs = node->slots - 2 * node->pairs;
+	uint32_t i = model_first_weak(node), pairs = model_first_pair(node);
 	const char *wrong = NULL;
 	struct model_node *key;
 	bool alive;
@@ -573,7 +597,9 @@ static const char *compare_holder(struct model *model, struct model_node *node,
 		alive = model_reached(model, key);
 		wrong = compare_weak(model, node, i, alive, exact);
 		if (!wrong)
-			wrong = compare_weak(model, node, i + 1, alive, exact);
+			/* Both are cleared, or none. */
+			wrong = compare_weak(model, node, i + 1, alive,
+					     !node->slot[i].node);
 	}
 	return wrong;
 }

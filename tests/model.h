@@ -14,6 +14,7 @@
 #include <ferry/mutator.h>
 #include <ferry/root.h>
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -56,7 +57,8 @@ struct model_node {
 	uint32_t weak;	/* OBJECT: of these, single weak ones, and */
 	uint32_t pairs; /* ephemerons, two each, at the end */
 	bool frozen;	/* shared: written no more */
-	bool hashed;	/* was asked for its hash */
+	/* Was asked for its hash; relaxed: it matters after a flip only. */
+	_Atomic bool hashed;
 	uint64_t hash;
 	/* Of the last comparison: */
 	uint64_t seen;	/* its number */
@@ -84,10 +86,9 @@ size_t model_trace(void *object, struct ferry_visitor *v);
 void *model_load(const void *slot);
 void model_store(void *slot, void *object);
 
-/* A node for a new object, of a random shape and size. @weak: with weak slots
- * and ephemerons. */
+/* A node for a new object, of a random shape and size. */
 struct model_node *model_node_new(struct model_list *list, struct random *rng,
-				  size_t max_size, bool weak);
+				  size_t max_size);
 enum ferry_kind model_kind(const struct model_node *node);
 
 /* Writes header, numbers and empty slots of @node into the zeros at @object.*/
@@ -97,6 +98,10 @@ void model_write(const struct model *model, struct model_node *node,
 /* The @i'th slot of the object at @object. */
 uintptr_t *model_slot_at(const struct model_node *node, void *object,
 			 uint32_t i);
+
+/* Of the slots: the first that is weak, and the first of an ephemeron's. */
+uint32_t model_first_weak(const struct model_node *node);
+uint32_t model_first_pair(const struct model_node *node);
 
 /* Is the slot a plain word that may point anywhere into an object? */
 bool model_slot_is_ambiguous(const struct model_node *node);
@@ -129,6 +134,11 @@ void model_compare_begin(struct model *model);
 const char *model_compare_root(struct model *model, struct model_node *node,
 			       void *object);
 const char *model_compare_end(struct model *model, bool exact);
+
+/* After a comparison, a reference from elsewhere that does not keep its
+ * object: is @object, or NULL, what it may be? */
+const char *model_compare_weak(struct model *model, struct model_node *node,
+			       void *object, bool exact);
 
 /* After a comparison: was the node reached? */
 bool model_reached(const struct model *model, const struct model_node *node);

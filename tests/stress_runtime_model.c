@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <ferry/event.h>
+#include <ferry/weak.h>
 
 #include "tests/model.h"
 
@@ -34,6 +35,7 @@ enum {
 };
 
 #define PINS   4
+#define WEAK   8
 #define SHARED 16 /* places of all threads */
 
 struct setup {
@@ -73,6 +75,11 @@ struct thread {
 		struct model_node *node;
 		void *addr;
 	} pin[PINS];
+	struct {
+		struct ferry_weak *weak; /* NULL: none */
+		struct model_node *node;
+		bool cleared; /* so it must be dead */
+	} weak[WEAK];
 };
 
 /* Threads meet here to have the whole compared. */
@@ -199,8 +206,7 @@ static void step_alloc(struct thread *t)
 	size_t align = 0;
 	void *object;
 
-	node = model_node_new(&t->list, &t->rng, p->setup.max_bytes / 32,
-			      false);
+	node = model_node_new(&t->list, &t->rng, p->setup.max_bytes / 32);
 	if (random_below(&t->rng, 16) == 0) {
 		align = 16u << random_below(&t->rng, 9);
 		object = ferry_alloc_aligned(t->m, node->size, align,
@@ -229,21 +235,18 @@ static void slot_set(struct thread *t, struct model_node *holder, void *object,
 	struct model *model = &t->program->model;
 	bool ambiguous = model_slot_is_ambiguous(holder);
 	struct model_slot *slot = &holder->slot[i];
-	uintptr_t *at = model_slot_at(holder, object, i);
+	uintptr_t word;
 
 	slot->node = node;
-	if (node) {
+	slot->word = 0;
+	if (node)
 		slot->off = model_off(model, ambiguous, node, &t->rng);
-		slot->word = 0;
-	} else if (random_below(&t->rng, 2)) {
+	else if (i < model_first_weak(holder) && random_below(&t->rng, 2))
 		slot->word = random_below(&t->rng, 4096);
-	} else {
-		slot->word = 0;
-	}
+	word = node ? model_encode(model, ambiguous, value, slot->off)
+		    : slot->word;
 	/* Relaxed: the collector reads it meanwhile. */
-	__atomic_store_n(at,
-			 node ? model_encode(model, ambiguous, value, slot->off)
-			      : slot->word,
+	__atomic_store_n(model_slot_at(holder, object, i), word,
 			 __ATOMIC_RELAXED);
 }
 
@@ -253,27 +256,48 @@ static void touch(struct thread *t, const struct model_node *node, void *object)
 	       NULL);
 }
 
-/* A slot of one object gets a reference to another, or something else. */
+/* A slot gets the reference of a place, or something else. */
+static void slot_any(struct thread *t, struct model_node *holder, void *object,
+		     uint32_t i)
+{
+	size_t place;
+
+	if (used_place(t, &place) && random_below(&t->rng, 8))
+		slot_set(t, holder, object, i, t->shadow[place].node,
+			 place_get(t, place));
+	else
+		slot_set(t, holder, object, i, NULL, NULL);
+}
+
+/* A slot of one object changes; an ephemeron's changes as a whole. */
 static void step_link(struct thread *t)
 {
-	struct model_node *holder, *node = NULL;
-	size_t a, b, n;
-	void *value = NULL;
+	struct model_node *holder;
+	uint32_t i, first;
+	size_t place, n;
 
-	if (!used_place(t, &a))
+	if (!used_place(t, &place))
 		return;
-	holder = t->shadow[a].node;
-	touch(t, holder, place_get(t, a));
+	holder = t->shadow[place].node;
+	touch(t, holder, place_get(t, place));
 	if (holder->frozen || !holder->slots)
 		return;
+	first = model_first_pair(holder);
 	for (n = 1 + random_below(&t->rng, 4); n; n--) {
-		if (used_place(t, &b) && random_below(&t->rng, 8)) {
-			node = t->shadow[b].node;
-			value = place_get(t, b);
-		}
-		slot_set(t, holder, place_get(t, a),
-			 (uint32_t)random_below(&t->rng, holder->slots), node,
-			 value);
+		/* Half of the time what is rare: the last ones. */
+		i = (uint32_t)random_below(&t->rng, holder->slots);
+		if (random_below(&t->rng, 2))
+			i = holder->slots - 1 - i / 8;
+		if (i >= first)
+			i -= (i - first) % 2;
+		slot_any(t, holder, place_get(t, place), i);
+		if (i < first)
+			continue;
+		if (holder->slot[i].node)
+			slot_any(t, holder, place_get(t, place), i + 1);
+		else
+			slot_set(t, holder, place_get(t, place), i + 1, NULL,
+				 NULL);
 	}
 }
 
@@ -291,6 +315,7 @@ static void step_walk(struct thread *t)
 	object = place_get(t, place);
 	for (steps = random_below(&t->rng, 20); steps; steps--) {
 		struct model_slot *slot;
+		void *next;
 		uint32_t i;
 
 		touch(t, node, object);
@@ -300,9 +325,11 @@ static void step_walk(struct thread *t)
 		slot = &node->slot[i];
 		if (!slot->node)
 			continue;
-		object = model_decode(model, model_slot_is_ambiguous(node),
-				      *model_slot_at(node, object, i),
-				      slot->off);
+		next = model_decode(model, model_slot_is_ambiguous(node),
+				    *model_slot_at(node, object, i), slot->off);
+		if (!next && i >= model_first_weak(node))
+			continue; /* cleared, which the shadow learns later */
+		object = next;
 		node = slot->node;
 	}
 	touch(t, node, object);
@@ -369,6 +396,50 @@ static void step_pin(struct thread *t)
 		ck_assert_int_eq(ferry_heap_prefault(t->m, t->pin[i].addr,
 						     t->pin[i].node->size),
 				 0);
+}
+
+/* Makes a weak reference, or sees what has become of one. */
+static void step_weak(struct thread *t)
+{
+	size_t i = random_below(&t->rng, WEAK), place;
+	void *object;
+
+	if (!t->weak[i].weak) {
+		if (!used_place(t, &place))
+			return;
+		t->weak[i].node = t->shadow[place].node;
+		t->weak[i].weak = ferry_weak_new(t->m, place_get(t, place));
+		t->weak[i].cleared = false;
+		ck_assert_ptr_nonnull(t->weak[i].weak);
+		return;
+	}
+	object = ferry_weak_get(t->m, t->weak[i].weak);
+	if (!object) {
+		t->weak[i].cleared = true;
+		return;
+	}
+	ck_assert(!t->weak[i].cleared);
+	touch(t, t->weak[i].node, object);
+	if (random_below(&t->rng, 2))
+		place_set(t, any_place(t), t->weak[i].node, object);
+}
+
+static void step_hash(struct thread *t)
+{
+	struct model_node *node;
+	uint64_t hash;
+	size_t place;
+
+	if (!used_place(t, &place))
+		return;
+	node = t->shadow[place].node;
+	pthread_mutex_lock(&t->program->lock);
+	hash = ferry_identity_hash(t->m, place_get(t, place));
+	if (node->hashed)
+		ck_assert_uint_eq(node->hash, hash);
+	node->hash = hash;
+	node->hashed = true;
+	pthread_mutex_unlock(&t->program->lock);
 }
 
 static enum ferry_collect any_kind(struct thread *t)
@@ -467,7 +538,26 @@ static void compare_thread(struct program *p, struct thread *t)
 		compare_place(p, t->pin[i].node, t->pin[i].addr);
 }
 
-static void compare(struct program *p, bool exact)
+/* One that was found cleared is to a dead object, and is made anew. */
+static void compare_weak(struct program *p, struct thread *t, size_t i,
+			 struct ferry_mutator *m, bool exact)
+{
+	struct model_node *node = t->weak[i].node;
+	void *object;
+
+	if (!t->weak[i].weak)
+		return;
+	object = ferry_weak_get(m, t->weak[i].weak);
+	ck_assert(!object || !t->weak[i].cleared);
+	expect(model_compare_weak(&p->model, node, object, exact), node, NULL);
+	if (object)
+		return;
+	ferry_weak_free(p->heap, t->weak[i].weak);
+	t->weak[i].weak = NULL;
+	t->weak[i].node = NULL;
+}
+
+static void compare(struct program *p, struct ferry_mutator *m, bool exact)
 {
 	struct model *model = &p->model;
 	const char *wrong;
@@ -482,6 +572,8 @@ static void compare(struct program *p, bool exact)
 					   p->shared[i].off));
 	wrong = model_compare_end(model, exact);
 	expect(wrong, model->at, model->from);
+	for (i = 0; i < THREADS * WEAK; i++)
+		compare_weak(p, &p->thread[i / WEAK], i % WEAK, m, exact);
 }
 
 /* The collector kept what is reachable and nothing else. */
@@ -509,6 +601,8 @@ static void prune(struct program *p)
 			model_keep(&p->model, t->shadow[j].node);
 		for (j = 0; j < PINS; j++)
 			model_keep(&p->model, t->pin[j].node);
+		for (j = 0; j < WEAK; j++)
+			model_keep(&p->model, t->weak[j].node);
 	}
 	for (i = 0; i < SHARED; i++)
 		model_keep(&p->model, p->shared[i].node);
@@ -543,7 +637,7 @@ static void inspect(struct thread *t)
 	if (collected)
 		ck_assert_int_eq(ferry_heap_collect(p->heap, t->m, kind), 0);
 	verify(t);
-	compare(p, exact);
+	compare(p, t->m, exact);
 	if (exact)
 		compare_live(p);
 	prune(p);
@@ -595,8 +689,12 @@ static void step(struct thread *t)
 		step_share(t);
 	else if (what < 3860)
 		step_take(t);
-	else if (what < 3940)
+	else if (what < 3880)
 		step_pin(t);
+	else if (what < 3920)
+		step_weak(t);
+	else if (what < 3940)
+		step_hash(t);
 	else if (what < 3960)
 		step_block(t);
 	else if (what < 3964)
@@ -733,6 +831,8 @@ static void program_end(struct program *p)
 			ferry_handle_free(p->heap, p->thread[i].handle[j]);
 		ferry_root_remove(p->heap, p->thread[i].range);
 		ferry_root_remove(p->heap, p->thread[i].words);
+		for (j = 0; j < WEAK; j++)
+			ferry_weak_free(p->heap, p->thread[i].weak[j].weak);
 		model_free(&p->thread[i].list);
 	}
 	ferry_root_remove(p->heap, p->shared_root);
