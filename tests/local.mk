@@ -61,6 +61,8 @@ CHECK_ALLOC += %D%/check_alloc_lookup
 
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_large
+CHECK_RUNTIME += %D%/check_runtime_root
+CHECK_RUNTIME += %D%/check_runtime_verify
 CHECK_RUNTIME += %D%/check_runtime_version
 CHECK_RUNTIME += %D%/check_runtime_identity
 CHECK_RUNTIME += %D%/check_runtime_finalizer
@@ -180,6 +182,8 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_stress_runtime_model_SOURCES = %D%/stress_runtime_model.c \
 	%D%/model.c %D%/model.h
 %C%_stress_runtime_model_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_root_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_verify_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
 %C%_check_runtime_identity_SOURCES = %D%/check_runtime_identity.c \
 	%D%/graph.c %D%/graph.h
