@@ -112,7 +112,8 @@ FERRY_EXPORT void *ferry_alloc_slow(struct ferry_mutator *m, size_t size,
  * the caller's hands must be in roots (or on an ambiguous stack), and all
  * objects allocated before must be fit to be traced. NULL: the limit is
  * reached and the callback gave no more, or the kernel has no memory.
- * Inline: about five instructions besides the stores.
+ * Inline: about five instructions besides the stores. Kind AMBIGUOUS is not
+ * for the inline path, nor for that of a code generator.
  */
 static inline void *ferry_alloc(struct ferry_mutator *m, size_t size,
 				enum ferry_kind kind)
@@ -122,7 +123,9 @@ static inline void *ferry_alloc(struct ferry_mutator *m, size_t size,
 	uintptr_t p = b->cursor;
 	uint8_t *meta;
 
-	if (__builtin_expect(size - 1 >= b->limit - p || size > FERRY_SMALL_MAX,
+	if (__builtin_expect(size - 1 >= b->limit - p ||
+				     size > FERRY_SMALL_MAX ||
+				     kind == FERRY_KIND_AMBIGUOUS,
 			     0))
 		return ferry_alloc_slow(m, size, kind);
 	b->cursor = p + n * FERRY_GRANULE;
