@@ -427,11 +427,21 @@ static void *collector_main(void *arg)
 	return NULL;
 }
 
+/* In the child of a fork: makes up for what is missing. */
+static void revive(struct ferry_heap *heap)
+{
+	if (__builtin_expect(atomic_load_explicit(&heap->fork.orphan,
+						  memory_order_relaxed),
+			     0))
+		ferry__revive_slow(heap);
+}
+
 uint64_t ferry__cycle_request(struct ferry_heap *heap, enum ferry_collect what)
 {
 	struct ferry__cycle *cycle = &heap->cycle;
 	uint64_t number;
 
+	revive(heap);
 	pthread_mutex_lock(&cycle->lock);
 	cycle->want |= 1u << what;
 	atomic_store_explicit(&cycle->asked, true, memory_order_relaxed);
@@ -516,17 +526,19 @@ void ferry__cycle_poll(struct ferry_heap *heap, struct ferry_mutator *m)
 {
 	size_t since =
 		atomic_load_explicit(&heap->space.since, memory_order_relaxed);
+	bool asked =
+		atomic_load_explicit(&heap->cycle.asked, memory_order_relaxed);
 
 	/* Relaxed: a trigger seen late is met at the next hole. */
-	if (since < atomic_load_explicit(&heap->policy.trigger,
-					 memory_order_relaxed) ||
-	    atomic_load_explicit(&heap->cycle.asked, memory_order_relaxed))
+	if (!asked && since < atomic_load_explicit(&heap->policy.trigger,
+						   memory_order_relaxed))
 		return;
-	if (heap->mode == FERRY_GC_STOPPED)
+	revive(heap);
+	if (ferry__mode(heap) == FERRY_GC_STOPPED)
 		collect(heap, m, FERRY_COLLECT_FULL);
-	else if (atomic_load_explicit(&heap->cycle.phase,
-				      memory_order_relaxed) ==
-		 FERRY__PHASE_IDLE)
+	else if (!asked && atomic_load_explicit(&heap->cycle.phase,
+						memory_order_relaxed) ==
+				   FERRY__PHASE_IDLE)
 		ferry__cycle_request(heap, ferry__policy_next(heap));
 }
 
@@ -558,6 +570,22 @@ int ferry__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg)
 	return r;
 }
 
+int ferry__cycle_start(struct ferry_heap *heap)
+{
+	struct ferry__cycle *cycle = &heap->cycle;
+	int r;
+
+	r = ferry__team_start(heap);
+	if (r < 0)
+		return r;
+	r = ferry__thread_start(&cycle->thread, collector_main, heap);
+	if (r < 0)
+		ferry__team_stop(heap);
+	else
+		cycle->has_thread = true;
+	return r;
+}
+
 int ferry__cycle_init(struct ferry_heap *heap)
 {
 	struct ferry__cycle *cycle = &heap->cycle;
@@ -568,20 +596,10 @@ int ferry__cycle_init(struct ferry_heap *heap)
 	pthread_cond_init(&cycle->done, NULL);
 	cycle->colour = FERRY__COLOUR_A;
 	cycle->last_end_ns = ferry__sys->now_ns();
-	if (heap->mode == FERRY_GC_STOPPED)
-		return 0;
-	r = ferry__team_start(heap);
+	if (heap->mode != FERRY_GC_STOPPED)
+		r = ferry__cycle_start(heap);
 	if (r < 0)
-		goto err_lock;
-	r = ferry__thread_start(&cycle->thread, collector_main, heap);
-	if (r < 0)
-		goto err_team;
-	cycle->has_thread = true;
-	return 0;
-err_team:
-	ferry__team_stop(heap);
-err_lock:
-	pthread_mutex_destroy(&cycle->lock);
+		pthread_mutex_destroy(&cycle->lock);
 	return r;
 }
 

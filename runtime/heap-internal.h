@@ -4,6 +4,7 @@
  * mutators, the stopped world, marking.
  *
  * Lock ranks: a thread takes locks in rising rank only.
+ *	 1  fork.c	heaps	all heaps; held over a fork
  *	 5  cycle.c	cycle	who runs a collection
  *	10  world.c	world	mutators, their states, the stop
  *	20  weak*.c	weak	tables of weak.h
@@ -33,6 +34,7 @@
 #include "runtime/block.h"
 #include "runtime/cycle.h"
 #include "runtime/event.h"
+#include "runtime/fork.h"
 #include "runtime/large.h"
 #include "runtime/mark.h"
 #include "runtime/policy.h"
@@ -101,7 +103,24 @@ struct ferry_heap {
 	struct ferry__stress stress;	 /* stress.c */
 	struct ferry__checks checks;	 /* stress.c, verify.c */
 	struct ferry__events events;	 /* event.c, stats.c */
+	struct ferry__fork fork;	 /* fork.c */
 };
+
+/*
+ * The mode in force. Relaxed: it changes once, in the child of a fork, with
+ * no collection under way; who sees that late asks for a collection that a
+ * thread is to run, and the next one that looks runs it.
+ */
+static inline enum ferry_gc_mode ferry__mode(const struct ferry_heap *heap)
+{
+	return __atomic_load_n(&heap->mode, __ATOMIC_RELAXED);
+}
+
+static inline void ferry__mode_set(struct ferry_heap *heap,
+				   enum ferry_gc_mode mode)
+{
+	__atomic_store_n(&heap->mode, mode, __ATOMIC_RELAXED);
+}
 
 /* --- addresses and the side table ----------------------------------------- */
 

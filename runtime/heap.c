@@ -97,6 +97,7 @@ static const struct part parts[] = {
 	{ ferry__policy_init, ferry__policy_fini },
 	{ ferry__cycle_init, ferry__cycle_fini },
 	{ ferry__pressure_init, ferry__pressure_fini },
+	{ ferry__survive_init, ferry__survive_fini },
 };
 
 #define PARTS (sizeof(parts) / sizeof(parts[0]))

@@ -98,17 +98,56 @@ static void key_remove(struct ferry__mutator *m)
 	pthread_setspecific(key, first);
 }
 
+void ferry__thread_leave(void)
+{
+	struct ferry__mutator *m;
+
+	pthread_once(&key_once, key_make);
+	for (m = key_error ? NULL : pthread_getspecific(key); m; m = m->all) {
+		/* Nobody else changes it. */
+		m->left = m->running;
+		if (m->left)
+			ferry__mutator_leave(&m->pub);
+	}
+}
+
+void ferry__thread_enter(void)
+{
+	struct ferry__mutator *m;
+
+	for (m = key_error ? NULL : pthread_getspecific(key); m; m = m->all) {
+		if (m->left)
+			ferry__mutator_enter(&m->pub);
+		m->left = false;
+	}
+}
+
+void ferry__thread_park(struct ferry__mutator *self)
+{
+	struct ferry__mutator *m;
+
+	for (m = pthread_getspecific(key); m; m = m->all)
+		if (m != self)
+			ferry__world_park(m);
+}
+
+void ferry__thread_unpark(struct ferry__mutator *self)
+{
+	struct ferry__mutator *m;
+
+	for (m = pthread_getspecific(key); m; m = m->all)
+		if (m != self)
+			ferry__world_unpark(m);
+}
+
 static void world_add(struct ferry__mutator *m)
 {
 	struct ferry_heap *heap = m->heap;
 	struct ferry__world *world = &heap->world;
 
 	pthread_mutex_lock(&world->lock);
-	while (world->stopping)
-		pthread_cond_wait(&world->resume, &world->lock);
+	ferry__world_join(m);
 	m->pub.colour = ferry__cycle_alloc_colour(heap);
-	m->running = true;
-	world->running++;
 	world->len++;
 	cds_list_add_tail(&m->node, &world->mutators);
 	pthread_mutex_unlock(&world->lock);
@@ -128,6 +167,8 @@ int ferry_mutator_attach(struct ferry_heap *heap,
 		   : 0;
 	if (r < 0)
 		return r;
+	if (heap->pid != ferry__sys->getpid())
+		return -ECHILD;
 	if (find(heap))
 		return -EEXIST;
 	if (key_error)

@@ -11,7 +11,7 @@
 static struct ferry__rule rule_of(struct ferry_heap *heap)
 {
 	const struct ferry_heap_params *p = &heap->params;
-	bool concurrent = heap->mode != FERRY_GC_STOPPED;
+	bool concurrent = ferry__mode(heap) != FERRY_GC_STOPPED;
 
 	return (struct ferry__rule){
 		.sizing = p->sizing,

@@ -186,7 +186,8 @@ int ferry__pressure_init(struct ferry_heap *heap)
 {
 	struct ferry__pressure *p = &heap->policy.pressure;
 
-	if (heap->mode != FERRY_GC_CONCURRENT || heap->params.no_pressure)
+	if (ferry__mode(heap) != FERRY_GC_CONCURRENT ||
+	    heap->params.no_pressure)
 		return 0;
 	p->wake = ferry__sys->eventfd(0, EFD_CLOEXEC);
 	if (p->wake < 0)

@@ -66,7 +66,7 @@ static void read_now(struct ferry_heap *heap, struct ferry_heap_stats *s)
 	pthread_mutex_lock(&heap->space.lock);
 	free_blocks = heap->space.free.len;
 	pthread_mutex_unlock(&heap->space.lock);
-	s->mode = heap->mode;
+	s->mode = ferry__mode(heap);
 	s->why = heap->why;
 	s->large = large;
 	s->used = load(heap->space.taken) + large;

@@ -48,6 +48,88 @@ void ferry__world_resume(struct ferry_heap *heap, enum ferry_pause why)
 	ferry__event_pause_end(heap, why);
 }
 
+/* --- fork ------------------------------------------------------------------- */
+
+void ferry__world_freeze(struct ferry_heap *heap)
+{
+	struct ferry__world *world = &heap->world;
+
+	ferry__event_pause_begin(heap, FERRY_PAUSE_OTHER);
+	pthread_mutex_lock(&world->lock);
+	world->stopping = true;
+	world->frozen = true;
+	polls_set(heap, 1);
+	while (world->running != world->parked)
+		pthread_cond_wait(&world->quiet, &world->lock);
+	pthread_mutex_unlock(&world->lock);
+	ferry__event_pause_stopped(heap, FERRY_PAUSE_OTHER);
+}
+
+static void thaw_locked(struct ferry_heap *heap)
+{
+	heap->world.stopping = false;
+	heap->world.frozen = false;
+	polls_set(heap, 0);
+	pthread_cond_broadcast(&heap->world.resume);
+}
+
+void ferry__world_thaw(struct ferry_heap *heap)
+{
+	pthread_mutex_lock(&heap->world.lock);
+	thaw_locked(heap);
+	pthread_mutex_unlock(&heap->world.lock);
+	ferry__event_pause_end(heap, FERRY_PAUSE_OTHER);
+}
+
+void ferry__world_park(struct ferry__mutator *m)
+{
+	struct ferry__world *world = &m->heap->world;
+
+	pthread_mutex_lock(&world->lock);
+	m->parked = m->running;
+	world->parked += m->parked;
+	if (world->stopping)
+		pthread_cond_signal(&world->quiet);
+	pthread_mutex_unlock(&world->lock);
+}
+
+void ferry__world_unpark(struct ferry__mutator *m)
+{
+	struct ferry__world *world = &m->heap->world;
+
+	pthread_mutex_lock(&world->lock);
+	while (world->frozen)
+		pthread_cond_wait(&world->resume, &world->lock);
+	world->parked -= m->parked;
+	m->parked = false;
+	pthread_mutex_unlock(&world->lock);
+}
+
+static void mutator_forget(struct ferry__mutator *m)
+{
+	ferry__space_retire(&m->pub);
+	cds_list_del(&m->node);
+	m->heap->world.len--;
+	ferry__meta_free(m, sizeof(*m));
+}
+
+void ferry__world_forget(struct ferry_heap *heap)
+{
+	struct ferry__world *world = &heap->world;
+	struct ferry__mutator *m, *next;
+
+	pthread_mutex_lock(&world->lock);
+	world->running = 0;
+	world->parked = 0;
+	cds_list_for_each_entry_safe (m, next, &world->mutators, node)
+		if (!pthread_equal(m->thread, pthread_self()))
+			mutator_forget(m);
+	thaw_locked(heap);
+	pthread_mutex_unlock(&world->lock);
+}
+
+/* --- leaving and entering ----------------------------------------------------- */
+
 /*
  * Callee-saved registers may hold the only reference to an object while the
  * thread is inside a call that does not save them on the part of the stack
@@ -100,9 +182,35 @@ void ferry__mutator_leave(struct ferry_mutator *m)
 	pthread_mutex_lock(&world->lock);
 	ferry__check(ferry__mutator(m)->running);
 	ferry__mutator(m)->running = false;
-	if (!--world->running && world->stopping)
+	world->running--;
+	if (world->stopping)
 		pthread_cond_signal(&world->quiet);
 	pthread_mutex_unlock(&world->lock);
+}
+
+/* World lock, let go meanwhile. */
+static void wait_for_resume(struct ferry__mutator *m)
+{
+	struct ferry__world *world = &m->heap->world;
+
+	pthread_mutex_unlock(&world->lock);
+	ferry__thread_park(m);
+	pthread_mutex_lock(&world->lock);
+	while (world->stopping)
+		pthread_cond_wait(&world->resume, &world->lock);
+	pthread_mutex_unlock(&world->lock);
+	ferry__thread_unpark(m);
+	pthread_mutex_lock(&world->lock);
+}
+
+void ferry__world_join(struct ferry__mutator *m)
+{
+	struct ferry__world *world = &m->heap->world;
+
+	while (world->stopping)
+		wait_for_resume(m);
+	m->running = true;
+	world->running++;
 }
 
 void ferry__mutator_enter(struct ferry_mutator *m)
@@ -113,10 +221,7 @@ void ferry__mutator_enter(struct ferry_mutator *m)
 		return;
 	world = &ferry__mutator(m)->heap->world;
 	pthread_mutex_lock(&world->lock);
-	while (world->stopping)
-		pthread_cond_wait(&world->resume, &world->lock);
-	ferry__mutator(m)->running = true;
-	world->running++;
+	ferry__world_join(ferry__mutator(m));
 	pthread_mutex_unlock(&world->lock);
 }
 

@@ -23,6 +23,8 @@ struct ferry__mutator {
 	struct ferry__mutator *all; /* next heap's, of the same thread */
 	pthread_t thread;
 	bool running;		    /* touches objects; world lock */
+	bool parked;		    /* counted so; world lock */
+	bool left;		    /* by ferry__thread_leave(); owner */
 	struct ferry__span span[2]; /* owner, or the stopped world */
 	struct ferry_bump spare[2]; /* for objects that no hole takes */
 	struct ferry__span spare_span[2];
@@ -39,8 +41,11 @@ struct ferry__world {
 	pthread_cond_t quiet;  /* who stops waits here: running became 0 */
 	struct cds_list_head mutators;
 	unsigned int running; /* mutators that touch objects */
+	unsigned int parked;  /* of these, that wait in a pause of another
+				 heap and touch nothing for that time */
 	unsigned int len;     /* mutators */
 	bool stopping;
+	bool frozen; /* stopping for a fork */
 };
 
 static inline struct ferry__mutator *
@@ -48,6 +53,35 @@ ferry__mutator(const struct ferry_mutator *m)
 {
 	return (struct ferry__mutator *)m;
 }
+
+/* World lock: the mutator runs, once the world does. */
+void ferry__world_join(struct ferry__mutator *m);
+
+/*
+ * For a fork: as stop and resume, but that a mutator whose thread waits in a
+ * pause of another heap counts as stopped. It is at no safepoint of this
+ * heap: its roots are not to be looked at.
+ */
+void ferry__world_freeze(struct ferry_heap *heap);
+void ferry__world_thaw(struct ferry_heap *heap);
+
+/* In the child of a fork, frozen: only the calling thread's mutator is left,
+ * which has left; thaws. */
+void ferry__world_forget(struct ferry_heap *heap);
+
+/* All of the calling thread's mutators that run leave; those that did enter
+ * again. (mutator.c) */
+void ferry__thread_leave(void);
+void ferry__thread_enter(void);
+
+/* The calling thread waits in a pause of @m's heap: its other mutators count
+ * as parked; then no longer, once their worlds are not frozen. (mutator.c) */
+void ferry__thread_park(struct ferry__mutator *m);
+void ferry__thread_unpark(struct ferry__mutator *m);
+
+/* The two for one mutator. */
+void ferry__world_park(struct ferry__mutator *m);
+void ferry__world_unpark(struct ferry__mutator *m);
 
 int ferry__world_init(struct ferry_heap *heap);
 void ferry__world_fini(struct ferry_heap *heap);

@@ -35,7 +35,7 @@ enum ferry_pause {
 	FERRY_PAUSE_FLIP,      /* roots get the new addresses */
 	FERRY_PAUSE_EVACUATE,  /* some blocks evacuated in the pause */
 	FERRY_PAUSE_STOPPED,   /* a whole collection */
-	FERRY_PAUSE_OTHER,     /* verification */
+	FERRY_PAUSE_OTHER,     /* verification, fork */
 	FERRY_PAUSES
 };
 

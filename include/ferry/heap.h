@@ -18,8 +18,19 @@
  *    allocation.
  *  - References are stored as whole aligned words by plain stores. Where
  *    threads share objects they synchronise as C asks for.
+ *  - A thread that is a mutator of several heaps brackets, for the others, a
+ *    call on one of them that collects or waits for the limit callback.
  *  - Addresses are not compared across safepoints for order, nor hashed: see
  *    ferry_identity_hash().
+ *
+ * fork(2) is a safepoint of the calling thread and waits until a collection
+ * under way is over and all mutators have stopped, so it is not for callbacks
+ * of the heap. Parent and child then each have the heap as of that moment; in
+ * the child the thread that forked is the only mutator. A concurrent heap
+ * gets threads and dirty tracking anew with the child's first collection,
+ * which is full, and is STOPPED from then on where they are not to be had: an
+ * event and the statistics say so. A child made round the C library
+ * (clone(2)) has no use of the heap: -ECHILD, where the call can say it.
  *
  * doc/ferry-heap(7) explains the collector, runtime/DESIGN.md its proofs.
  */
@@ -123,7 +134,7 @@ struct ferry_heap_params {
  *  -E2BIG	see base.h
  *  -ENOMEM, -EAGAIN (no thread), -EMFILE
  *  -EOPNOTSUPP, -EPERM, -ENOSYS   CONCURRENT is not to be had
- * Any thread; not signal-safe.
+ * Any thread; a safepoint of the heaps it is a mutator of. Not signal-safe.
  */
 FERRY_EXPORT int ferry_heap_create(const struct ferry_heap_params *params,
 				   enum ferry_reason *ret_reason,
@@ -133,7 +144,8 @@ FERRY_EXPORT int ferry_heap_create(const struct ferry_heap_params *params,
  * Ends the collector, unmaps everything. All mutators must be detached, and
  * nobody may touch objects any more; finalizers that are due do not run.
  * NULL is allowed. Returns 0; -EBUSY a mutator is attached (nothing is done);
- * -EDEADLK from a callback of the heap.
+ * -EDEADLK from a callback of the heap. A safepoint of other heaps that the
+ * thread is a mutator of.
  */
 FERRY_EXPORT int ferry_heap_destroy(struct ferry_heap *heap);
 
@@ -165,7 +177,7 @@ FERRY_EXPORT bool ferry_heap_idle(struct ferry_heap *heap,
 				  uint64_t budget_ns);
 
 /* Changes the limit; below what is used it holds for new allocations.
- * Returns 0; -EINVAL beyond the reservation. Any thread. */
+ * Returns 0; -EINVAL zero, or beyond the reservation. Any thread. */
 FERRY_EXPORT int ferry_heap_set_limit(struct ferry_heap *heap,
 				      size_t max_bytes);
 
