@@ -11,7 +11,9 @@ dist_man_MANS += %D%/ferry_demand_create.3
 dist_man_MANS += %D%/ferry_dirty_open.3
 dist_man_MANS += %D%/ferry_fault_service_create.3
 dist_man_MANS += %D%/ferry_features_get.3
+dist_man_MANS += %D%/ferry_finalizer_add.3
 dist_man_MANS += %D%/ferry_heap_stats.3
+dist_man_MANS += %D%/ferry_identity_hash.3
 dist_man_MANS += %D%/ferry_listener_add.3
 dist_man_MANS += %D%/ferry_lookup.3
 dist_man_MANS += %D%/ferry_move.3
@@ -19,6 +21,8 @@ dist_man_MANS += %D%/ferry_range_eligible.3
 dist_man_MANS += %D%/ferry_uffd_open.3
 dist_man_MANS += %D%/ferry_uffd_register.3
 dist_man_MANS += %D%/ferry_version.3
+dist_man_MANS += %D%/ferry_weak_map_create.3
+dist_man_MANS += %D%/ferry_weak_new.3
 
 dist_noinst_SCRIPTS += %D%/aliases.sh
 

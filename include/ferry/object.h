@@ -86,7 +86,8 @@ static inline void ferry_visit_weak(struct ferry_visitor *v, void *slot)
  * by other ways than through the value (B. Hayes, Ephemerons: a New
  * Finalization Mechanism, OOPSLA 1997). When the key dies both are set to
  * NULL, in the pause. The work for all ephemerons of a collection is linear
- * in their number. A key slot that holds NULL keeps nothing.
+ * in their number. While the key slot holds NULL the value slot is weak; while
+ * it holds an address outside the heap, the value lives.
  */
 static inline void ferry_visit_ephemeron(struct ferry_visitor *v, void *key,
 					 void *value)

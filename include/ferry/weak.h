@@ -19,18 +19,21 @@ extern "C" {
 struct ferry_weak;
 
 /*
- * Makes a weak reference to @object. Cleared before finalizers of the object
- * are due. NULL without memory. Any mutator.
+ * Makes a weak reference to @object (NULL, and what is outside the heap, never
+ * dies). Cleared before finalizers of the object are due. NULL without
+ * memory. Any running mutator; not signal-safe, as all of this header but
+ * ferry_finalizer_due() and ferry_weak_map_len().
  */
 FERRY_EXPORT struct ferry_weak *ferry_weak_new(struct ferry_mutator *m,
 					       void *object);
 
-/* The object, or NULL if it was found dead. The result must be in a root by
- * the next safepoint. Any mutator, several at once. */
+/* The object, or NULL if it was found dead: for all threads from the same
+ * pause on. The result must be in a root by the next safepoint. Any running
+ * mutator, several at once. */
 FERRY_EXPORT void *ferry_weak_get(struct ferry_mutator *m,
 				  const struct ferry_weak *weak);
 
-/* NULL is allowed. */
+/* NULL is allowed. Any thread. */
 FERRY_EXPORT void ferry_weak_free(struct ferry_heap *heap,
 				  struct ferry_weak *weak);
 
@@ -45,7 +48,8 @@ struct ferry_weak_map;
 /* Values are not references and not looked at. */
 #define FERRY_WEAK_MAP_RAW_VALUES (1u << 0)
 
-/* Returns 0; -EINVAL unknown flag; -ENOMEM. Destroy: nobody may use it. */
+/* Returns 0; -EINVAL unknown flag; -ENOMEM. Destroy: nobody may use it; NULL
+ * is allowed; what is left goes with the heap. Any thread. */
 FERRY_EXPORT int ferry_weak_map_create(struct ferry_heap *heap,
 				       unsigned int flags,
 				       struct ferry_weak_map **ret_map);
@@ -56,7 +60,7 @@ FERRY_EXPORT int ferry_weak_map_set(struct ferry_mutator *m,
 				    struct ferry_weak_map *map, void *key,
 				    void *value);
 
-/* Returns 0 and the value, or -ENOENT. */
+/* Returns 0 and the value (@ret_value may be NULL), or -ENOENT. */
 FERRY_EXPORT int ferry_weak_map_get(struct ferry_mutator *m,
 				    struct ferry_weak_map *map, void *key,
 				    void **ret_value);
@@ -80,13 +84,15 @@ FERRY_EXPORT size_t ferry_weak_map_len(const struct ferry_weak_map *map);
 FERRY_EXPORT int ferry_finalizer_add(struct ferry_mutator *m, void *object,
 				     unsigned int priority, void *arg);
 
-/* Takes one request with this @arg back. Returns 0; -ENOENT. */
+/* Takes the last request with this @arg back that is not due yet. Returns 0;
+ * -ENOENT. */
 FERRY_EXPORT int ferry_finalizer_remove(struct ferry_mutator *m, void *object,
 					void *arg);
 
 /*
  * The next object due, lowest priority first, then in the order of adding.
- * Objects in the queue are alive. Returns 0; -ENOENT nothing is due.
+ * Objects in the queue are alive. Returns 0 and the object, and the argument
+ * (@ret_arg may be NULL); -ENOENT nothing is due.
  */
 FERRY_EXPORT int ferry_finalizer_next(struct ferry_mutator *m,
 				      void **ret_object, void **ret_arg);
@@ -97,8 +103,8 @@ FERRY_EXPORT size_t ferry_finalizer_due(const struct ferry_heap *heap);
 /*
  * A number that stays the same for the life of @object wherever it moves, and
  * is evenly spread; two objects may have the same. An object that is asked
- * for it grows by 16 bytes when it is first moved to another block.
- * Any mutator, several at once.
+ * for it grows by 16 bytes when it is first copied to another block (Agesen,
+ * TAPOS 5, 1999). Any running mutator, several at once.
  */
 FERRY_EXPORT uint64_t ferry_identity_hash(struct ferry_mutator *m,
 					  const void *object);
