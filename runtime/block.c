@@ -110,6 +110,25 @@ int ferry__block_commit(struct ferry_heap *heap, uint32_t index)
 	return r;
 }
 
+/*
+ * All pages at once: cheaper than a fault for each, and a compaction never
+ * meets an object on a page that is not there (K2).
+ */
+static int block_populate(struct ferry_heap *heap, uint32_t index)
+{
+	uintptr_t addr = ferry__block_addr(heap, index);
+
+	int r = ferry__reloc_is_on(heap)
+			? ferry__reloc_provide(heap, addr, FERRY__BLOCK_SIZE)
+			: -ENOTCONN;
+
+	/* Outside of what is served, or no longer served: plain memory. */
+	if (r != -EINVAL && r != -ENOTCONN)
+		return r;
+	return ferry_arena_commit(heap->arena, addr - heap->base,
+				  FERRY__BLOCK_SIZE, true);
+}
+
 static void block_decommit(struct ferry_heap *heap, uint32_t index)
 {
 	size_t offset = (size_t)index << FERRY__BLOCK_SHIFT;
@@ -165,8 +184,7 @@ static int take_whole(struct ferry_heap *heap, unsigned int leaf,
 	pthread_mutex_unlock(&space->lock);
 	r = ferry__block_commit(heap, index);
 	if (r == 0)
-		r = ferry__reloc_provide(heap, ferry__block_addr(heap, index),
-					 FERRY__BLOCK_SIZE);
+		r = block_populate(heap, index);
 	pthread_mutex_lock(&space->lock);
 	if (r < 0) {
 		state_set(heap, index, FERRY__BLOCK_VOID);

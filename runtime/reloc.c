@@ -470,24 +470,23 @@ size_t ferry__reloc_run(struct ferry_heap *heap, uint32_t most)
 	return run_concurrent(heap);
 }
 
-int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len)
+bool ferry__reloc_is_on(const struct ferry_heap *heap)
 {
-	int r;
-
 	/* Relaxed: it is set with the world stopped, and a mutator that reads
 	 * it late, after the end, finds a demand that is over. */
-	if (!atomic_load_explicit(&heap->reloc.on, memory_order_relaxed))
-		return 0;
-	r = ferry_demand_provide(heap->reloc.demand, (void *)addr, len, NULL,
-				 NULL);
-	/* Outside of what is served, or no longer served: plain memory. */
-	return r == -EINVAL || r == -ENOTCONN ? 0 : r;
+	return atomic_load_explicit(&heap->reloc.on, memory_order_relaxed);
+}
+
+int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len)
+{
+	return ferry_demand_provide(heap->reloc.demand, (void *)addr, len, NULL,
+				    NULL);
 }
 
 void ferry__compact_prefault(struct ferry_heap *heap, uintptr_t addr,
 			     size_t len)
 {
-	if (atomic_load_explicit(&heap->reloc.on, memory_order_relaxed))
+	if (ferry__reloc_is_on(heap))
 		ferry_demand_prefault(heap->reloc.demand, (void *)addr, len);
 }
 

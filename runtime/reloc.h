@@ -87,8 +87,11 @@ void ferry__reloc_fini(struct ferry_heap *heap);
  */
 size_t ferry__reloc_run(struct ferry_heap *heap, uint32_t most);
 
-/* Memory of a block that was VOID: present before it is touched, if a
- * compaction is under way. */
+/* Is a compaction under way, from its flip to its end? */
+bool ferry__reloc_is_on(const struct ferry_heap *heap);
+
+/* Memory of a block that was VOID, while it is on: present on return. -EINVAL,
+ * -ENOTCONN: the place is not served. */
 int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len);
 
 /* --- plan.c --------------------------------------------------------------- */
