@@ -328,6 +328,12 @@ void ferry__ephemeron_wait(struct ferry__marker *marker, uintptr_t key,
 		ferry__ephemeron_marked(marker, key);
 }
 
+/* Read while the program may write it, which is meant. */
+__attribute__((no_sanitize("thread"))) static uintptr_t word_of(void *slot)
+{
+	return __atomic_load_n((const uintptr_t *)slot, __ATOMIC_RELAXED);
+}
+
 /* What a key slot holds: an object of the heap, NULL (a number, say), or
  * something outside, which never dies. */
 static uintptr_t key_load(const struct ferry_heap *heap, void *slot,
@@ -342,8 +348,7 @@ static uintptr_t key_load(const struct ferry_heap *heap, void *slot,
 	if (heap->params.load)
 		word = (uintptr_t)heap->params.load(slot);
 	else
-		word = __atomic_load_n((const uintptr_t *)slot,
-				       __ATOMIC_RELAXED);
+		word = word_of(slot);
 	*ret_eternal = word && !ferry__in_heap(heap, word);
 	return 0;
 }

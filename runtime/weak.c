@@ -35,7 +35,8 @@ static bool is_new(const struct ferry_heap *heap, uintptr_t addr)
 
 	if (ferry__is_large(heap, addr))
 		return ferry__large_is_fresh(heap, addr);
-	/* Relaxed: W3 has what comes of a state that changes meanwhile. */
+	/* Relaxed: no block leaves this state, or comes to it, in this
+	 * phase. */
 	return atomic_load_explicit(&heap->blocks[index].state,
 				    memory_order_relaxed) !=
 	       FERRY__BLOCK_UNSWEPT;
@@ -68,7 +69,7 @@ static uint64_t page_flips(const struct ferry__pool_page *page)
 }
 
 /* Relaxed, here and below: a word by itself, ordered by L1, the lock, or W3
- * in ferry_weak_get(). */
+ * in ref_load_purging(). */
 static uintptr_t ref_load(const struct ferry_weak *weak)
 {
 	return atomic_load_explicit(&weak->object, memory_order_relaxed);
@@ -131,24 +132,34 @@ static uintptr_t ref_load_old(struct ferry_heap *heap,
 	return object;
 }
 
+/* Have all references been cleared in this collection that are to be? */
+static bool refs_purged(const struct ferry_heap *heap)
+{
+	/* W3, acquire: pairs with the release in refs_purge(): who sees the
+	 * number sees the references cleared. */
+	return atomic_load_explicit(&heap->weak.purged, memory_order_acquire) ==
+	       heap->weak.number;
+}
+
 /*
  * While references are being cleared, one that is not yet answers as if it
- * were. An object that looks alive may be one that a finalizer has just
- * brought back, or its memory may have been swept and given out again: both
- * happen after all references were cleared, so that a second look finds this
- * one cleared (W3).
+ * were. As long as its page was not purged, nothing has been revived for a
+ * finalizer and nothing swept, so that colour and block tell the truth (W3).
  */
-static uintptr_t ref_load_purging(const struct ferry_heap *heap,
+static uintptr_t ref_load_purging(struct ferry_heap *heap,
 				  const struct ferry_weak *weak)
 {
-	uintptr_t object = ref_load(weak);
+	uintptr_t object;
 
-	if (!object || !ferry__weak_alive(heap, object))
-		return 0;
-	/* W3, acquire fence: pairs with the release fence in
-	 * ferry__weak_purge(), through the colour or state that was read. */
-	atomic_thread_fence(memory_order_acquire);
-	return ref_load(weak);
+	if (refs_purged(heap))
+		return ref_load(weak);
+	pthread_mutex_lock(&heap->weak.lock);
+	object = ref_load(weak);
+	if (ferry__pool_page_of(weak)->purged != heap->weak.number &&
+	    !refs_purged(heap) && !ferry__weak_alive(heap, object))
+		object = 0;
+	pthread_mutex_unlock(&heap->weak.lock);
+	return object;
 }
 
 void *ferry_weak_get(struct ferry_mutator *m, const struct ferry_weak *weak)
@@ -177,11 +188,21 @@ static void refs_purge_page(void *arg, struct ferry__pool_page *page)
 	struct ferry_weak *weak;
 	uint32_t at = 0;
 
+	page->purged = heap->weak.number;
 	if (!ferry__weak_page_due(heap, page))
 		return;
 	while ((weak = ferry__pool_next(&heap->weak.refs, page, &at)))
 		if (!ferry__weak_alive(heap, ref_load(weak)))
 			ref_store(weak, 0);
+}
+
+static void refs_purge(struct ferry_heap *heap)
+{
+	ferry__pool_walk(&heap->weak.refs, &heap->weak.lock, refs_purge_page,
+			 heap);
+	/* W3, release: pairs with the acquire in refs_purged(). */
+	atomic_store_explicit(&heap->weak.purged, heap->weak.number,
+			      memory_order_release);
 }
 
 static void refs_forward_page(void *arg, struct ferry__pool_page *page)
@@ -215,16 +236,11 @@ void ferry__weak_clear(struct ferry_heap *heap)
 void ferry__weak_purge(struct ferry_heap *heap, struct ferry__marker *marker)
 {
 	ferry__stress_delay(heap, FERRY__POINT_PURGE);
-	ferry__pool_walk(&heap->weak.refs, &heap->weak.lock, refs_purge_page,
-			 heap);
+	refs_purge(heap);
 	ferry__stress_delay(heap, FERRY__POINT_PURGE);
 	ferry__maps_purge(heap);
 	ferry__stress_delay(heap, FERRY__POINT_PURGE);
 	ferry__ephemerons_reset(heap);
-	/* W3, release fence: pairs with the acquire fence in
-	 * ref_load_purging(): colours and states of blocks that are written
-	 * from here on are behind the clearing. */
-	atomic_thread_fence(memory_order_release);
 	ferry__finalizers_purge(heap, marker);
 }
 

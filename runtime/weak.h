@@ -58,6 +58,8 @@ struct ferry__weak {
 
 	/* Weak references (weak.c). */
 	struct ferry__pool refs;
+	_Atomic uint64_t purged; /* number of the marking after which they
+				    were cleared last; W3 */
 
 	/* Weak maps (weak_map.c). */
 	struct cds_list_head maps;
