@@ -479,8 +479,17 @@ bool ferry__reloc_is_on(const struct ferry_heap *heap)
 
 int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len)
 {
-	return ferry_demand_provide(heap->reloc.demand, (void *)addr, len, NULL,
-				    NULL);
+	int r;
+
+	/* When it is ending it takes no more, but is still registered: what is
+	 * not there must not be touched until it is over. */
+	for (;;) {
+		r = ferry_demand_provide(heap->reloc.demand, (void *)addr, len,
+					 NULL, NULL);
+		if (r != -ENOTCONN || !ferry__reloc_is_on(heap))
+			return r;
+		ferry__sys->sched_yield();
+	}
 }
 
 void ferry__compact_prefault(struct ferry_heap *heap, uintptr_t addr,
