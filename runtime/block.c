@@ -511,6 +511,8 @@ static bool sweep_claim(struct ferry_heap *heap, uint32_t *ret_index)
 	bool found = false;
 
 	pthread_mutex_lock(&space->lock);
+	if (!space->sweep_open)
+		goto out;
 	if (list_pop(heap, &space->unswept, ret_index))
 		found = true;
 	while (!found && space->sweep_at < space->sweep_end) {
@@ -521,6 +523,7 @@ static bool sweep_claim(struct ferry_heap *heap, uint32_t *ret_index)
 		state_set(heap, *ret_index, FERRY__BLOCK_SWEEPING);
 		space->sweeping++;
 	}
+out:
 	pthread_mutex_unlock(&space->lock);
 	return found;
 }
@@ -596,10 +599,18 @@ static void sweep_begin_minor(struct ferry_heap *heap)
 void ferry__sweep_begin(struct ferry_heap *heap, bool full)
 {
 	pthread_mutex_lock(&heap->space.lock);
+	heap->space.sweep_open = false;
 	if (full)
 		sweep_begin_full(heap);
 	else
 		sweep_begin_minor(heap);
+	pthread_mutex_unlock(&heap->space.lock);
+}
+
+void ferry__sweep_open(struct ferry_heap *heap)
+{
+	pthread_mutex_lock(&heap->space.lock);
+	heap->space.sweep_open = true;
 	pthread_mutex_unlock(&heap->space.lock);
 }
 

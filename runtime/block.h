@@ -76,9 +76,11 @@ struct ferry__space {
 	uint32_t max;	   /* blocks in a half */
 	uint32_t sweep_at; /* full: next index to look at */
 	uint32_t sweep_end;
-	uint32_t sweeping;	  /* blocks in state SWEEPING */
-	size_t live;		  /* bytes found by the sweep under way */
-	size_t in_holes;	  /* bytes free in HOLES and FULL blocks */
+	bool sweep_open;   /* marks are final: the purge of weak tables, which
+			    may mark, is over */
+	uint32_t sweeping; /* blocks in state SWEEPING */
+	size_t live;	   /* bytes found by the sweep under way */
+	size_t in_holes;   /* bytes free in HOLES and FULL blocks */
 	_Atomic size_t taken;	  /* bytes in blocks neither VOID nor FREE */
 	_Atomic size_t allocated; /* bytes handed to mutators, ever */
 	_Atomic size_t since;	  /* of these since the last cycle began */
@@ -109,6 +111,9 @@ int ferry__space_target(struct ferry_heap *heap, unsigned int leaf,
  * minor collection that is what was allocated in since the last.
  */
 void ferry__sweep_begin(struct ferry_heap *heap, bool full);
+
+/* Nothing is marked any more: blocks may be swept. */
+void ferry__sweep_open(struct ferry_heap *heap);
 
 /* Sweeps one block; false when there is none left. Any thread. */
 bool ferry__sweep_step(struct ferry_heap *heap);

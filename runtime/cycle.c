@@ -25,6 +25,8 @@
  * such that were not clearly shorter than the shortest. */
 #define ROUNDS_MAX   20u
 #define ROUNDS_WORSE 3u
+/* Collections that an allocation asks for before it gives up. */
+#define EXHAUSTED_TRIES 8u
 /* A round that took less is the last. */
 #define ROUND_SHORT_NS 300000u
 
@@ -242,11 +244,25 @@ static void mark_finish(struct ferry_heap *heap)
 
 /* --- after marking ------------------------------------------------------------------ */
 
+/* Who waits for memory can sweep some for itself from here on. */
+static void reclaimable(struct ferry_heap *heap)
+{
+	struct ferry__cycle *cycle = &heap->cycle;
+
+	pthread_mutex_lock(&cycle->lock);
+	cycle->marked =
+		atomic_load_explicit(&cycle->number, memory_order_relaxed);
+	pthread_cond_broadcast(&cycle->done);
+	pthread_mutex_unlock(&cycle->lock);
+}
+
 static void sweep(struct ferry_heap *heap)
 {
 	ferry__weak_purge(heap, leader(heap));
 	ferry__mark_end(heap);
 	ferry__cycle_phase_set(heap, FERRY__PHASE_SWEEP);
+	ferry__sweep_open(heap);
+	reclaimable(heap);
 	while (ferry__sweep_step(heap))
 		;
 	ferry__sweep_finish(heap);
@@ -452,13 +468,15 @@ uint64_t ferry__cycle_request(struct ferry_heap *heap, enum ferry_collect what)
 	return number;
 }
 
-/* Until collection @number is over; runs it where there is no thread. */
-static void wait_for(struct ferry_heap *heap, uint64_t number)
+/* Until *@count (cycle lock) is @number: collections over, or marked; runs
+ * what is wanted where there is no thread. */
+static void wait_for(struct ferry_heap *heap, const uint64_t *count,
+		     uint64_t number)
 {
 	struct ferry__cycle *cycle = &heap->cycle;
 
 	pthread_mutex_lock(&cycle->lock);
-	while (cycle->finished < number) {
+	while (*count < number) {
 		if (!cycle->has_thread && !cycle->active && cycle->want)
 			run_wanted(heap);
 		else
@@ -473,8 +491,27 @@ static void collect(struct ferry_heap *heap, struct ferry_mutator *m,
 	uint64_t number = ferry__cycle_request(heap, what);
 
 	ferry__mutator_leave(m);
-	wait_for(heap, number);
+	wait_for(heap, &heap->cycle.finished, number);
 	ferry__mutator_enter(m);
+}
+
+/* For memory to be reclaimed by the collection under way, if there is one. */
+static bool await_reclaim(struct ferry_heap *heap, struct ferry_mutator *m)
+{
+	struct ferry__cycle *cycle = &heap->cycle;
+	uint64_t number;
+	bool active;
+
+	pthread_mutex_lock(&cycle->lock);
+	number = atomic_load_explicit(&cycle->number, memory_order_relaxed);
+	active = cycle->active && cycle->marked < number;
+	pthread_mutex_unlock(&cycle->lock);
+	if (!active)
+		return false;
+	ferry__mutator_leave(m);
+	wait_for(heap, &cycle->marked, number);
+	ferry__mutator_enter(m);
+	return true;
 }
 
 void ferry__cycle_exclude(struct ferry_heap *heap, struct ferry_mutator *m)
@@ -542,18 +579,42 @@ void ferry__cycle_poll(struct ferry_heap *heap, struct ferry_mutator *m)
 		ferry__cycle_request(heap, ferry__policy_next(heap));
 }
 
+static bool has_room(const struct ferry_heap *heap, size_t size)
+{
+	size_t limit =
+		atomic_load_explicit(&heap->policy.limit, memory_order_relaxed);
+	size_t used = used_now(heap);
+
+	return size < limit && used < limit - size;
+}
+
+/*
+ * First what is being reclaimed anyway; then a full collection, then ones
+ * that compact, as long as they make room (which others may take first).
+ */
+static bool make_room(struct ferry_heap *heap, struct ferry_mutator *m,
+		      size_t size, unsigned int tries)
+{
+	if (tries == 0 && await_reclaim(heap, m))
+		return true;
+	if (tries <= 1) {
+		collect(heap, m, FERRY_COLLECT_FULL);
+		return true;
+	}
+	if (heap->params.no_compact || tries > EXHAUSTED_TRIES)
+		return false;
+	collect(heap, m, FERRY_COLLECT_COMPACT);
+	return has_room(heap, size + FERRY__BLOCK_SIZE);
+}
+
 bool ferry__cycle_exhausted(struct ferry_heap *heap, struct ferry_mutator *m,
 			    size_t size, unsigned int tries)
 {
 	uint64_t begin = ferry__sys->now_ns();
+	bool room = make_room(heap, m, size, tries);
 
-	if (tries >= 2)
-		return ferry__policy_ask(heap, size);
-	collect(heap, m,
-		tries == 1 && !heap->params.no_compact ? FERRY_COLLECT_COMPACT
-						       : FERRY_COLLECT_FULL);
 	ferry__event_stall(heap, ferry__sys->now_ns() - begin);
-	return true;
+	return room || ferry__policy_ask(heap, size);
 }
 
 /* --- beginning and end ---------------------------------------------------------------------- */

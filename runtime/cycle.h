@@ -28,9 +28,10 @@ struct ferry__cycle {
 	pthread_t thread;
 	bool has_thread;
 	bool quit;
-	bool active;		 /* one is under way */
-	unsigned int want;	 /* bit mask of 1 << enum ferry_collect */
-	uint64_t finished;	 /* collections over, by number */
+	bool active;	   /* one is under way */
+	unsigned int want; /* bit mask of 1 << enum ferry_collect */
+	uint64_t marked;   /* number of the last whose memory can be swept */
+	uint64_t finished; /* collections over, by number */
 	_Atomic uint64_t number; /* collections begun; lock, but events name
 				    it without, relaxed */
 	uint64_t last_end_ns;

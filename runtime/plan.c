@@ -272,7 +272,7 @@ static void copy_meta(struct ferry_heap *heap,
 	}
 }
 
-size_t ferry__plan_make(struct ferry_heap *heap, uint32_t most)
+bool ferry__plan_make(struct ferry_heap *heap, uint32_t most)
 {
 	struct ferry__reloc *reloc = &heap->reloc;
 	uint32_t i, at = 0;
@@ -281,7 +281,7 @@ size_t ferry__plan_make(struct ferry_heap *heap, uint32_t most)
 	for (i = 0; i < reloc->records.len; i++)
 		if (!lay_out(heap, i, &at))
 			goto err_undo;
-	if (reloc->targets.len >= reloc->records.len)
+	if (reloc->targets.len >= reloc->records.len && !heap->stress.move_all)
 		goto err_undo;
 	for (i = 0; i < reloc->records.len; i++) {
 		struct ferry__record *record = ferry__record(reloc, i);
@@ -289,10 +289,10 @@ size_t ferry__plan_make(struct ferry_heap *heap, uint32_t most)
 		heap->blocks[record->source].fwd = FERRY__FWD_FIRST + i;
 		copy_meta(heap, record);
 	}
-	return reloc->records.len - reloc->targets.len;
+	return true;
 err_undo:
 	ferry__plan_end(heap, true);
-	return 0;
+	return false;
 }
 
 /* --- the end -------------------------------------------------------------------------- */

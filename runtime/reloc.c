@@ -214,10 +214,18 @@ static void copied_add(struct ferry_heap *heap)
 				  memory_order_relaxed);
 }
 
+/* Under stress a compaction may take more blocks than it frees. */
+static size_t blocks_freed(const struct ferry__reloc *reloc)
+{
+	return reloc->records.len > reloc->targets.len
+		       ? reloc->records.len - reloc->targets.len
+		       : 0;
+}
+
 static size_t run_stopped(struct ferry_heap *heap)
 {
 	struct ferry__reloc *reloc = &heap->reloc;
-	size_t i, freed = reloc->records.len - reloc->targets.len;
+	size_t i, freed = blocks_freed(reloc);
 
 	pin_all(heap);
 	fix_in_pause(heap, true);
@@ -438,7 +446,7 @@ static void complete(struct ferry_heap *heap)
 static size_t run_concurrent(struct ferry_heap *heap)
 {
 	struct ferry__reloc *reloc = &heap->reloc;
-	size_t freed = reloc->records.len - reloc->targets.len;
+	size_t freed = blocks_freed(reloc);
 	int r;
 
 	/* Free blocks would have to be taken across; they are given back. */

@@ -98,9 +98,9 @@ int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len);
 
 /*
  * Chooses blocks to be emptied, freezes them, and lays out where their objects
- * go. Returns how many blocks that frees; 0: nothing is frozen.
+ * go. False: it would free no block, or there is no memory; nothing is frozen.
  */
-size_t ferry__plan_make(struct ferry_heap *heap, uint32_t most);
+bool ferry__plan_make(struct ferry_heap *heap, uint32_t most);
 
 /* A block that was to be emptied stays after all. World stopped. */
 void ferry__plan_cancel(struct ferry_heap *heap, struct ferry__record *record);
