@@ -125,8 +125,7 @@ static void drain(struct ferry_heap *heap)
 	ferry__team_run(heap, ferry__mark_drain);
 }
 
-/* What could not be queued for want of memory is found again by its colour. */
-static void mark_overflowed(struct ferry_heap *heap)
+void ferry__mark_overflowed(struct ferry_heap *heap)
 {
 	_Atomic bool *overflow = &heap->mark.overflow;
 	uintptr_t small = heap->base;
@@ -233,7 +232,7 @@ static void mark_finish(struct ferry_heap *heap)
 	}
 	do {
 		drain(heap);
-		mark_overflowed(heap);
+		ferry__mark_overflowed(heap);
 	} while (ferry__weak_drained(leader(heap)));
 	ferry__weak_clear(heap);
 	ferry__sweep_begin(heap, heap->cycle.full);

@@ -47,6 +47,10 @@ struct ferry__cycle {
 int ferry__cycle_init(struct ferry_heap *heap);
 void ferry__cycle_fini(struct ferry_heap *heap);
 
+/* What could not be queued for want of memory is found again by its colour,
+ * and traced. By who runs the collection, markers at rest. */
+void ferry__mark_overflowed(struct ferry_heap *heap);
+
 /* What new objects get for a colour. World lock, world not stopped. */
 uint8_t ferry__cycle_alloc_colour(const struct ferry_heap *heap);
 

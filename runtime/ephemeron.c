@@ -395,11 +395,17 @@ bool ferry__ephemerons_recheck(struct ferry__marker *marker)
 
 /* --- when reachability is decided -------------------------------------------------------- */
 
+/* After finalizers the program runs, and its slots may be among those noted
+ * if marking ran out of memory: what is new is not dead (F2). */
 static bool dead(const struct ferry_heap *heap, void *slot)
 {
 	uintptr_t addr = ferry__weak_load(heap, slot);
 
-	return addr && !ferry__is_marked(heap, addr);
+	if (!addr || ferry__is_marked(heap, addr))
+		return false;
+	return atomic_load_explicit(&heap->cycle.phase, memory_order_relaxed) !=
+		       FERRY__PHASE_WEAK ||
+	       !ferry__weak_alive(heap, addr);
 }
 
 static void clear_waits(struct ferry_heap *heap,

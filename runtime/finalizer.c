@@ -421,6 +421,19 @@ static request *take_priority(struct ferry_heap *heap, request **list)
 	return due;
 }
 
+/* A mark stack for which there is no memory: all that is marked is traced
+ * again, which may mark what is new. Who was taken for old by that is not
+ * known to be remembered, so that the next collection is a full one. */
+static void trace(struct ferry_heap *heap, struct ferry__marker *marker)
+{
+	ferry__mark_drain(marker);
+	/* Relaxed: the markers have joined. */
+	if (!atomic_load_explicit(&heap->mark.overflow, memory_order_relaxed))
+		return;
+	heap->remember.whole = false;
+	ferry__mark_overflowed(heap);
+}
+
 /* Marks the objects of @due and what they refer to. */
 static void revive(struct ferry__marker *marker, request *due)
 {
@@ -429,7 +442,7 @@ static void revive(struct ferry__marker *marker, request *due)
 	for (; due; due = due->next)
 		ferry__mark_object(marker, object_of(heap, due));
 	do
-		ferry__mark_drain(marker);
+		trace(heap, marker);
 	while (ferry__ephemerons_recheck(marker));
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/graph.h"
+#include "tests/inject.h"
 
 #define NODES 3000u
 
@@ -370,6 +371,80 @@ START_TEST(each_request_is_met_once_while_collections_run)
 }
 END_TEST
 
+#define WIDE ((size_t)300000)
+
+struct wide {
+	const struct ferry_type *type;
+	size_t n;
+	struct node *slot[WIDE];
+};
+
+static struct wide *wide_make(struct graph *g)
+{
+	static const struct ferry_type type = {
+		.size = 16,
+		.count_offset = 8,
+		.element_size = sizeof(struct node *),
+		.element_refs = 1,
+	};
+	struct wide *wide = ferry_alloc(g->m, sizeof(*wide), FERRY_KIND_TYPED);
+	struct node *node;
+	size_t i;
+
+	ck_assert_ptr_nonnull(wide);
+	wide->type = &type;
+	wide->n = WIDE;
+	g->root[0] = (struct node *)wide;
+	for (i = 0; i < WIDE; i++) {
+		node = graph_node(g->m, i);
+		wide = (struct wide *)g->root[0];
+		wide->slot[i] = node;
+		node = graph_node(g->m, ~i);
+		wide = (struct wide *)g->root[0];
+		wide->slot[i]->left = node;
+	}
+	return wide;
+}
+
+/* What comes back needs a big mark stack, and there is no memory for it. */
+static void no_memory(enum ferry_gc_mode mode)
+{
+	static struct inject_rule refuse;
+	struct graph *g = graph_make(mode, 1, "min:1G,compact:no,poison:yes");
+	struct wide *wide = wide_make(g);
+	void *object;
+	size_t i;
+
+	ck_assert_int_eq(ferry_finalizer_add(g->m, wide, 0, NULL), 0);
+	g->root[0] = NULL;
+	refuse = (struct inject_rule){ .call = INJECT_MMAP,
+				       .error = ENOMEM,
+				       .count = INJECT_ALWAYS };
+	inject_start();
+	inject_add(&refuse);
+	graph_collect(g, FERRY_COLLECT_FULL);
+	inject_stop();
+	ck_assert_uint_gt(refuse.hits, 0);
+	ck_assert_int_eq(ferry_finalizer_next(g->m, &object, NULL), 0);
+	g->root[0] = object;
+	graph_collect(g, FERRY_COLLECT_FULL);
+	wide = (struct wide *)g->root[0];
+	for (i = 0; i < WIDE; i++) {
+		ck_assert_uint_eq(wide->slot[i]->id, i);
+		ck_assert_uint_eq(wide->slot[i]->left->id, ~i);
+	}
+	graph_destroy(g);
+}
+
+START_TEST(objects_come_back_whole_without_memory_for_mark_stacks)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(graph_modes); i++)
+		no_memory(graph_modes[i]);
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST(dead_objects_are_due_once_with_all_they_refer_to, NULL),
 	TEST(young_objects_are_due_in_the_order_of_adding, NULL),
@@ -381,6 +456,7 @@ static const struct test tests[] = {
 	TEST(request_can_be_taken_back, NULL),
 	TEST(references_are_cleared_before_finalizers, NULL),
 	TEST(each_request_is_met_once_while_collections_run, NULL),
+	TEST(objects_come_back_whole_without_memory_for_mark_stacks, NULL),
 };
 
 int main(int argc, char **argv)
