@@ -533,10 +533,6 @@ bool ferry__sweep_step(struct ferry_heap *heap)
 	struct ferry__space *space = &heap->space;
 	uint32_t index;
 
-	/* What is dead may yet be handed to a finalizer. C1: acquire. */
-	if (atomic_load_explicit(&heap->cycle.phase, memory_order_acquire) ==
-	    FERRY__PHASE_WEAK)
-		return false;
 	if (!sweep_claim(heap, &index))
 		return false;
 	sweep_meta(heap, index);
