@@ -14,6 +14,9 @@ EXAMPLES += %D%/eligible
 EXAMPLES += %D%/fault
 EXAMPLES += %D%/lazy
 EXAMPLES += %D%/move
+EXAMPLES += %D%/conservative
+EXAMPLES += %D%/minimal
+EXAMPLES += %D%/threads
 FLAGS_OF_EXAMPLES = -I$(top_srcdir)/include
 LIBS_OF_EXAMPLES = runtime/libferry.la $(PTHREAD_LIBS)
 
@@ -31,6 +34,12 @@ LIBS_OF_EXAMPLES = runtime/libferry.la $(PTHREAD_LIBS)
 %C%_lazy_LDADD = $(LIBS_OF_EXAMPLES)
 %C%_move_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
 %C%_move_LDADD = $(LIBS_OF_EXAMPLES)
+%C%_conservative_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
+%C%_conservative_LDADD = $(LIBS_OF_EXAMPLES)
+%C%_minimal_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
+%C%_minimal_LDADD = $(LIBS_OF_EXAMPLES)
+%C%_threads_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
+%C%_threads_LDADD = $(LIBS_OF_EXAMPLES)
 
 noinst_PROGRAMS += $(EXAMPLES)
 TESTS += $(EXAMPLES)
