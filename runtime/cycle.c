@@ -572,9 +572,11 @@ void ferry__cycle_poll(struct ferry_heap *heap, struct ferry_mutator *m)
 	revive(heap);
 	if (ferry__mode(heap) == FERRY_GC_STOPPED)
 		collect(heap, m, FERRY_COLLECT_FULL);
-	else if (!asked && atomic_load_explicit(&heap->cycle.phase,
-						memory_order_relaxed) ==
-				   FERRY__PHASE_IDLE)
+	else if (!asked &&
+		 atomic_load_explicit(&heap->cycle.phase,
+				      memory_order_relaxed) ==
+			 FERRY__PHASE_IDLE &&
+		 ferry__policy_due(heap))
 		ferry__cycle_request(heap, ferry__policy_next(heap));
 }
 

@@ -120,12 +120,24 @@ static size_t target_for(const struct ferry__model *m,
 
 /* --- time (P4, P5) ----------------------------------------------------------- */
 
-/* Bytes that will be allocated while the next collection runs. */
-static size_t reserve_for(const struct ferry__model *m, bool minor)
+static double fastest(const struct ferry__model *m)
 {
 	double rate = m->rate > m->rate_busy ? m->rate : m->rate_busy;
 
-	return bytes_of(m->safety * rate * m->wall_ns[minor ? 0 : 1]);
+	return rate > m->rate_now ? rate : m->rate_now;
+}
+
+/*
+ * Bytes that will be allocated while the next collection runs. A minor takes
+ * long when much was written: a quarter of the others' time at the least.
+ */
+static size_t reserve_for(const struct ferry__model *m, bool minor)
+{
+	double ns = m->wall_ns[1];
+
+	if (minor && m->wall_ns[0] > 0)
+		ns = m->wall_ns[0] > ns / 4 ? m->wall_ns[0] : ns / 4;
+	return bytes_of(m->safety * fastest(m) * ns);
 }
 
 /* Bytes that can be allocated before the limit stops it. Of the holes half:
@@ -140,15 +152,16 @@ static size_t occupied(const struct ferry__model *m)
 	return larger(m->live, less(m->used, m->holes));
 }
 
-/* P4: the bytes after which a collection for which @reserve is kept begins. */
-static size_t trigger_at(const struct ferry__model *m,
-			 const struct ferry__rule *rule, size_t target,
-			 size_t reserve)
+/* P4: a collection for which @reserve is kept begins at start. */
+static void start_at(struct ferry__model *m, const struct ferry__rule *rule,
+		     size_t reserve)
 {
 	size_t floor = larger(FLOOR, m->live / 32);
-	size_t budget = smaller(less(target, occupied(m)), room(m, rule));
+	size_t budget =
+		smaller(less(m->goal.target, occupied(m)), room(m, rule));
 
-	return m->during + larger(less(budget, reserve), floor);
+	m->reserve = reserve;
+	m->start = m->during + larger(less(budget, reserve), floor);
 }
 
 static void aim_at(struct ferry__model *m, const struct ferry__rule *rule,
@@ -156,10 +169,20 @@ static void aim_at(struct ferry__model *m, const struct ferry__rule *rule,
 {
 	/* Room for the program to go on while it is collected. */
 	target = larger(target, occupied(m) + 2 * reserve);
-	target = smaller(target, rule->limit);
-	m->reserve = reserve;
-	m->goal.target = target;
-	m->goal.trigger = trigger_at(m, rule, target, reserve);
+	m->goal.target = smaller(target, rule->limit);
+	start_at(m, rule, reserve);
+}
+
+/*
+ * A program may allocate quicker now than it did on the average: that is
+ * looked at half-way, and half-way again, while there is something to be
+ * gained.
+ */
+static void look_on_the_way(struct ferry__model *m, size_t since)
+{
+	size_t way = less(m->start, since);
+
+	m->goal.trigger = way > 16 * FLOOR ? since + way / 2 : m->start;
 }
 
 /*
@@ -173,11 +196,28 @@ void ferry__model_aim(struct ferry__model *m, const struct ferry__rule *rule)
 	m->extra = less(target, m->live_full);
 	if (!rule->concurrent) {
 		aim_at(m, rule, target, 0);
+		m->goal.trigger = m->start;
 		return;
 	}
 	aim_at(m, rule, target, reserve_for(m, true));
-	if (ferry__model_next(m, rule, m->goal.trigger) != FERRY_COLLECT_MINOR)
+	if (ferry__model_next(m, rule, m->start) != FERRY_COLLECT_MINOR)
 		aim_at(m, rule, target, reserve_for(m, false));
+	look_on_the_way(m, m->during);
+}
+
+bool ferry__model_due(struct ferry__model *m, const struct ferry__rule *rule,
+		      size_t since, uint64_t ns)
+{
+	if (!rule->concurrent || !m->last || since >= m->start)
+		return true;
+	if (ns)
+		m->rate_now = (double)less(since, m->during) / (double)ns;
+	/* For the same target: haste does not make the heap bigger. */
+	start_at(m, rule, reserve_for(m, true));
+	if (ferry__model_next(m, rule, m->start) != FERRY_COLLECT_MINOR)
+		start_at(m, rule, reserve_for(m, false));
+	look_on_the_way(m, since);
+	return since >= m->start;
 }
 
 void ferry__model_init(struct ferry__model *m, const struct ferry__rule *rule)
@@ -292,6 +332,7 @@ void ferry__model_update(struct ferry__model *m, const struct ferry__rule *rule,
 			 const struct ferry__cycle_report *r, bool stalled)
 {
 	m->during = r->allocated_during;
+	m->rate_now = 0;
 	if (rule->concurrent && m->last)
 		learn_safety(m, stalled);
 	learn_times(m, r);

@@ -36,13 +36,15 @@ struct ferry__rule {
 
 struct ferry__goal {
 	size_t target;	/* total bytes at which the next one ends */
-	size_t trigger; /* bytes since the last one began: time for one */
+	size_t trigger; /* bytes since the last one began: see whether it is
+			   time for the next */
 };
 
 /* Rates are bytes a nanosecond, that is to say gigabytes a second. */
 struct ferry__model {
 	double rate;	   /* g: allocation */
 	double rate_busy;  /* the same during the last collection */
+	double rate_now;   /* and since its end, when that was looked at */
 	double speed;	   /* s: marking, live bytes by CPU time, full */
 	double discount;   /* m: what minors leave of the cost of marking */
 	double survival;   /* share of young bytes that a minor finds alive */
@@ -56,6 +58,8 @@ struct ferry__model {
 	uint64_t last_wall_ns;
 	enum ferry_collect last;
 	struct ferry__goal goal;
+	size_t start; /* bytes at which the next one is to begin: goal.trigger
+			 may be less, for a look on the way */
 	/* The last full one, and what came since. */
 	bool had_full;
 	size_t live_full; /* bytes that it found */
@@ -79,6 +83,13 @@ void ferry__model_update(struct ferry__model *m, const struct ferry__rule *rule,
 
 /* Computes m->goal anew, such as for another limit. */
 void ferry__model_aim(struct ferry__model *m, const struct ferry__rule *rule);
+
+/*
+ * The trigger was reached, @since bytes after the last one began and @ns after
+ * it ended: is it time? Else there is a later trigger.
+ */
+bool ferry__model_due(struct ferry__model *m, const struct ferry__rule *rule,
+		      size_t since, uint64_t ns);
 
 /* The kind of the next, @since bytes after the last one began. */
 enum ferry_collect ferry__model_next(const struct ferry__model *m,

@@ -26,6 +26,8 @@ static void thread_ends(void *first)
 {
 	struct ferry__mutator *m = first, *next;
 
+	/* The slot is empty while this runs, and detaching looks there. */
+	pthread_setspecific(key, first);
 	for (; m; m = next) {
 		next = m->all;
 		ferry_mutator_detach(&m->pub);

@@ -59,6 +59,20 @@ void ferry__policy_fini(struct ferry_heap *heap)
 	pthread_mutex_destroy(&heap->policy.lock);
 }
 
+bool ferry__policy_due(struct ferry_heap *heap)
+{
+	struct ferry__policy *policy = &heap->policy;
+	struct ferry__rule rule = rule_of(heap);
+	uint64_t now = ferry__sys->now_ns();
+	bool due;
+
+	pthread_mutex_lock(&policy->lock);
+	due = ferry__model_due(&policy->model, &rule, load(heap->space.since),
+			       now - policy->end_ns);
+	publish_unlock(heap);
+	return due;
+}
+
 enum ferry_collect ferry__policy_next(struct ferry_heap *heap)
 {
 	struct ferry__rule rule = rule_of(heap);
@@ -82,6 +96,7 @@ void ferry__policy_update(struct ferry_heap *heap,
 	ferry__model_update(&policy->model, &rule, report,
 			    stalls != policy->stalls);
 	policy->stalls = stalls;
+	policy->end_ns = ferry__sys->now_ns();
 	store(policy->live, report->live);
 	publish_unlock(heap);
 }

@@ -20,7 +20,7 @@
  * starts a collection late.
  */
 struct ferry__policy {
-	_Atomic size_t trigger; /* bytes since the last began: time for one */
+	_Atomic size_t trigger; /* bytes since the last began: ask due() */
 	_Atomic size_t target;	/* total bytes at which the next one ends */
 	_Atomic size_t limit;	/* max_bytes now */
 	_Atomic size_t live;	/* found by the last collection */
@@ -28,6 +28,7 @@ struct ferry__policy {
 	pthread_mutex_t lock;	/* rank 36 */
 	struct ferry__model model;
 	uint64_t stalls; /* seen by the last update; lock */
+	uint64_t end_ns; /* of the last collection; lock */
 	struct ferry__pressure pressure;
 };
 
@@ -50,6 +51,9 @@ int ferry__conf_resolve(struct ferry_heap_params *params,
 
 int ferry__policy_init(struct ferry_heap *heap);
 void ferry__policy_fini(struct ferry_heap *heap);
+
+/* The trigger was reached, but is it time? Any mutator. */
+bool ferry__policy_due(struct ferry_heap *heap);
 
 /* What kind the next collection is to be when the trigger was reached. */
 enum ferry_collect ferry__policy_next(struct ferry_heap *heap);

@@ -43,20 +43,27 @@ static void setup(void)
 	ferry__model_init(&model, &rule);
 }
 
-/* Runs the program up to its next collection and through it. */
-static enum ferry_collect run_as(struct program *p, enum ferry_collect what)
+/* Lets the program allocate until it is time for a collection. */
+static uint64_t run_up(struct program *p)
 {
-	struct ferry__cycle_report r = { .what = what };
-	bool minor = what == FERRY_COLLECT_MINOR;
-	size_t young;
+	uint64_t ns = 0;
 
-	if (p->since < model.goal.trigger) {
-		r.since_ns =
-			(uint64_t)((double)(model.goal.trigger - p->since) /
-				   p->rate);
+	do {
+		if (p->since >= model.goal.trigger)
+			continue;
+		ns += (uint64_t)((double)(model.goal.trigger - p->since) /
+				 p->rate);
 		p->since = model.goal.trigger;
-	}
-	young = p->since;
+	} while (!ferry__model_due(&model, &rule, p->since, ns));
+	return ns;
+}
+
+static void run_through(struct program *p, enum ferry_collect what, uint64_t ns)
+{
+	struct ferry__cycle_report r = { .what = what, .since_ns = ns };
+	bool minor = what == FERRY_COLLECT_MINOR;
+	size_t young = p->since;
+
 	r.allocated = young;
 	p->old = minor ? p->old + (size_t)((double)young * p->survival) : 0;
 	r.mark_ns = minor ? (uint64_t)(p->dirty_ns +
@@ -69,15 +76,22 @@ static enum ferry_collect run_as(struct program *p, enum ferry_collect what)
 	r.used = r.live + p->since;
 	report = r;
 	ferry__model_update(&model, &rule, &r, false);
+}
+
+/* Up to the next collection, and through it. */
+static enum ferry_collect run_as(struct program *p, enum ferry_collect what)
+{
+	run_through(p, what, run_up(p));
 	return what;
 }
 
 static enum ferry_collect run(struct program *p)
 {
-	size_t since = p->since > model.goal.trigger ? p->since
-						     : model.goal.trigger;
+	uint64_t ns = run_up(p);
+	enum ferry_collect what = ferry__model_next(&model, &rule, p->since);
 
-	return run_as(p, ferry__model_next(&model, &rule, since));
+	run_through(p, what, ns);
+	return what;
 }
 
 static void run_many(struct program *p, unsigned int n)
@@ -155,11 +169,11 @@ START_TEST(cheap_minors_need_less_memory)
 
 	rule.minors = false;
 	run_many(&p, 40);
-	without = model.goal.target;
+	without = model.extra;
 	rule.minors = true;
 	setup();
 	run_many(&q, 200);
-	ck_assert_uint_lt(model.goal.target, without);
+	ck_assert_uint_lt(model.extra, without);
 }
 END_TEST
 
@@ -278,16 +292,40 @@ END_TEST
 START_TEST(sudden_haste_is_learnt_from)
 {
 	struct program p = ordinary();
-	double before;
 
 	rule.minors = false;
 	run_many(&p, 30);
-	before = model.safety;
 	p.rate *= 8;
-	run(&p);
-	ck_assert(model.safety > before);
-	run_many(&p, 3);
+	run_many(&p, 4);
 	ck_assert_uint_ge(model.reserve, report.allocated_during);
+}
+END_TEST
+
+START_TEST(sudden_haste_is_seen_before_it_is_too_late)
+{
+	struct program p = ordinary();
+	size_t start;
+
+	rule.minors = false;
+	run_many(&p, 30);
+	start = model.start;
+	p.rate *= 8;
+	run_up(&p);
+	ck_assert_uint_lt(p.since, start); /* it begins earlier */
+	ck_assert_uint_ge(model.reserve,
+			  (size_t)(p.rate * (double)report.wall_ns));
+}
+END_TEST
+
+START_TEST(first_minor_is_taken_for_a_long_one)
+{
+	struct program p = ordinary();
+
+	run(&p);
+	ck_assert_uint_ge(model.reserve,
+			  (size_t)(p.rate * (double)report.wall_ns));
+	run(&p);
+	ck_assert_uint_ge((double)model.reserve, p.rate * model.wall_ns[1] / 4);
 }
 END_TEST
 
@@ -346,8 +384,7 @@ START_TEST(full_heap_still_allocates_between_collections)
 	rule.limit = p.live;
 	setup();
 	run_many(&p, 5);
-	ck_assert_uint_ge(model.goal.trigger,
-			  report.allocated_during + p.live / 32);
+	ck_assert_uint_ge(model.start, report.allocated_during + p.live / 32);
 }
 END_TEST
 
@@ -625,6 +662,8 @@ static const struct test tests[] = {
 	T(concurrent_collections_end_before_the_target),
 	T(reserve_covers_what_is_allocated_meanwhile),
 	T(sudden_haste_is_learnt_from),
+	T(sudden_haste_is_seen_before_it_is_too_late),
+	T(first_minor_is_taken_for_a_long_one),
 	T(stall_raises_the_safety_and_calm_lowers_it),
 	T(collection_that_cannot_keep_up_gets_room),
 	T(limit_is_met_with_collections_ahead_of_it),
