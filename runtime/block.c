@@ -450,35 +450,55 @@ static bool is_dead(struct ferry_heap *heap, uint32_t index)
 	return !marked && (heap->cycle.full || !block->live);
 }
 
-/* Takes the objects that are not marked out of the side table. */
-static void sweep_meta(struct ferry_heap *heap, uint32_t index)
+/* An object that is not marked leaves the side table. */
+static void drop(struct ferry_heap *heap, uint8_t *meta, uintptr_t addr,
+		 uint32_t g, uint32_t end)
+{
+	ferry__meta_store(meta + g, 0);
+	ferry__meta_store(meta + end - 1, 0);
+	ferry__swept_range(heap, addr + (size_t)g * FERRY_GRANULE,
+			   (end - g) * (size_t)FERRY_GRANULE);
+}
+
+/* Takes what is not marked out of the side table, and counts what is. */
+static void sweep_alive(struct ferry_heap *heap, uint32_t index)
 {
 	uint8_t *meta = ferry__block_meta(heap, index);
 	uintptr_t addr = ferry__block_addr(heap, index);
 	uint8_t keep = heap->cycle.colour;
-	uint32_t g = 0;
+	uint32_t g = 0, end, live = 0, hole = 0, last = 0;
 
-	if (is_dead(heap, index)) {
-		ferry__swept_range(heap, addr, FERRY__BLOCK_SIZE);
-		memset(meta, 0, FERRY__BLOCK_GRANULES);
-		return;
-	}
-	for (;;) {
-		uint32_t end;
-
+	for (;; g = end) {
 		g = ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
 		if (g == FERRY__BLOCK_GRANULES)
-			return;
-		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES);
+			break;
+		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES) + 1;
 		if ((ferry__meta_load(meta + g) & FERRY_META_COLOUR) != keep) {
-			ferry__meta_store(meta + g, 0);
-			ferry__meta_store(meta + end, 0);
-			ferry__swept_range(
-				heap, addr + (size_t)g * FERRY_GRANULE,
-				(end + 1 - g) * (size_t)FERRY_GRANULE);
+			drop(heap, meta, addr, g, end);
+			continue;
 		}
-		g = end + 1;
+		live += end - g;
+		if (g - last > hole)
+			hole = g - last;
+		last = end;
 	}
+	if (FERRY__BLOCK_GRANULES - last > hole)
+		hole = (uint32_t)FERRY__BLOCK_GRANULES - last;
+	heap->blocks[index].live = (uint16_t)live;
+	heap->blocks[index].hole = (uint16_t)hole;
+}
+
+static void sweep_block(struct ferry_heap *heap, uint32_t index)
+{
+	if (!is_dead(heap, index)) {
+		sweep_alive(heap, index);
+		return;
+	}
+	ferry__swept_range(heap, ferry__block_addr(heap, index),
+			   FERRY__BLOCK_SIZE);
+	memset(ferry__block_meta(heap, index), 0, FERRY__BLOCK_GRANULES);
+	heap->blocks[index].live = 0;
+	heap->blocks[index].hole = (uint16_t)FERRY__BLOCK_GRANULES;
 }
 
 void ferry__space_file(struct ferry_heap *heap, uint32_t index)
@@ -535,9 +555,7 @@ bool ferry__sweep_step(struct ferry_heap *heap)
 
 	if (!sweep_claim(heap, &index))
 		return false;
-	sweep_meta(heap, index);
-	ferry__block_survey(heap, index, &heap->blocks[index].live,
-			    &heap->blocks[index].hole);
+	sweep_block(heap, index);
 	pthread_mutex_lock(&space->lock);
 	ferry__space_file(heap, index);
 	if (!--space->sweeping)

@@ -126,7 +126,11 @@ static bool chunk_share(struct ferry__marker *marker)
 	return chunk != NULL;
 }
 
-static void push(struct ferry__marker *marker, uintptr_t addr)
+/* An object waits with its kind in the low bits of its address. */
+#define KIND_BITS ((uintptr_t)FERRY_META_KIND)
+
+static void push(struct ferry__marker *marker, uintptr_t addr,
+		 unsigned int kind)
 {
 	struct ferry__mark *mark = &marker->heap->mark;
 	struct ferry__mark_chunk *chunk = marker->chunk;
@@ -140,17 +144,17 @@ static void push(struct ferry__marker *marker, uintptr_t addr)
 					      memory_order_relaxed);
 			return;
 		}
-	marker->chunk->object[marker->chunk->n++] = addr;
+	marker->chunk->object[marker->chunk->n++] = addr | kind;
 }
 
 /* --- objects ---------------------------------------------------------------------- */
 
-bool ferry__mark_object(struct ferry__marker *marker, uintptr_t addr)
+/* @offset of @addr in the reservation, and its side-table byte. */
+static inline bool mark_at(struct ferry__marker *marker, uintptr_t addr,
+			   size_t offset, uint8_t *meta, uint8_t colour)
 {
 	struct ferry_heap *heap = marker->heap;
-	uint8_t *meta = ferry__meta(heap, addr);
 	uint8_t byte = ferry__meta_load(meta);
-	uint8_t colour = heap->cycle.colour;
 	unsigned int kind = byte & FERRY_META_KIND;
 
 	/* Without a kind it is an object being made, which is black. */
@@ -158,16 +162,24 @@ bool ferry__mark_object(struct ferry__marker *marker, uintptr_t addr)
 		return false;
 	ferry__meta_store(
 		meta, (uint8_t)((byte & (uint8_t)~FERRY_META_COLOUR) | colour));
-	if (!ferry__is_large(heap, addr))
-		ferry__block_marked(heap, ferry__offset(heap, addr) >>
+	if (offset < 2 * heap->half)
+		ferry__block_marked(heap, (offset & (heap->half - 1)) >>
 						  FERRY__BLOCK_SHIFT);
 	if (kind < FERRY_KIND_LEAF)
-		push(marker, addr);
+		push(marker, addr, kind);
 	if (__builtin_expect(atomic_load_explicit(&heap->weak.watching,
 						  memory_order_relaxed),
 			     0))
 		ferry__ephemeron_marked(marker, addr);
 	return true;
+}
+
+bool ferry__mark_object(struct ferry__marker *marker, uintptr_t addr)
+{
+	struct ferry_heap *heap = marker->heap;
+
+	return mark_at(marker, addr, addr - heap->base, ferry__meta(heap, addr),
+		       heap->cycle.colour);
 }
 
 void ferry__mark_word(struct ferry__marker *marker, uintptr_t word)
@@ -261,7 +273,9 @@ NO_TSAN static void flush_plain(struct ferry_visitor *v)
 {
 	struct ferry__marker *marker = ferry__marker_of(v);
 	const struct ferry_heap *heap = marker->heap;
+	uint8_t *meta[FERRY__MARK_SLOTS];
 	uintptr_t target[FERRY__MARK_SLOTS];
+	uint8_t colour = heap->cycle.colour;
 	uint32_t i, n = 0;
 
 	for (i = 0; i < v->n; i++) {
@@ -269,12 +283,14 @@ NO_TSAN static void flush_plain(struct ferry_visitor *v)
 
 		if (!ferry__in_heap(heap, word))
 			continue;
-		__builtin_prefetch(ferry__meta(heap, word), 1);
+		meta[n] = ferry__meta(heap, word);
+		__builtin_prefetch(meta[n], 1);
 		target[n++] = word;
 	}
 	v->n = 0;
 	for (i = 0; i < n; i++)
-		ferry__mark_object(marker, target[i]);
+		mark_at(marker, target[i], target[i] - heap->base, meta[i],
+			colour);
 }
 
 static void flush_encoded(struct ferry_visitor *v)
@@ -306,7 +322,8 @@ static void visit_ephemeron(struct ferry_visitor *v, void *key, void *value)
 
 /* --- tracing ------------------------------------------------------------------------ */
 
-static void visit_map(struct ferry_visitor *v, uintptr_t *word, uint64_t map)
+static inline void visit_map(struct ferry_visitor *v, uintptr_t *word,
+			     uint64_t map)
 {
 	for (; map; map &= map - 1)
 		ferry_visit(v, word + __builtin_ctzll(map));
@@ -359,20 +376,25 @@ NO_TSAN static void trace_ambiguous(struct ferry__marker *marker,
 		ferry__mark_word(marker, load_plain(word));
 }
 
-static void trace_marked(struct ferry__marker *marker, uintptr_t addr)
+static void trace_kind(struct ferry__marker *marker, uintptr_t addr,
+		       enum ferry_kind kind)
 {
-	enum ferry_kind kind =
-		ferry__meta_load(ferry__meta(marker->heap, addr)) &
-		FERRY_META_KIND;
-
 	marker->objects++;
-	if (kind == FERRY_KIND_AMBIGUOUS)
+	if (kind == FERRY_KIND_TYPED)
+		trace_typed(&marker->visitor, (void *)addr);
+	else if (kind == FERRY_KIND_TRACED)
+		marker->heap->params.trace((void *)addr, &marker->visitor);
+	else if (kind == FERRY_KIND_AMBIGUOUS)
 		trace_ambiguous(marker, addr);
-	else if (kind && kind < FERRY_KIND_LEAF)
-		ferry__trace(marker->heap, &marker->visitor, (void *)addr,
-			     kind);
 	if (__builtin_expect(marker->heap->params.debug, 0))
 		ferry__verify_traced(marker->heap, addr);
+}
+
+static void trace_marked(struct ferry__marker *marker, uintptr_t addr)
+{
+	uint8_t byte = ferry__meta_load(ferry__meta(marker->heap, addr));
+
+	trace_kind(marker, addr, byte & FERRY_META_KIND);
 }
 
 /* --- draining ------------------------------------------------------------------------- */
@@ -390,7 +412,8 @@ static uintptr_t pop(struct ferry__marker *marker)
 		marker->ahead[at] = 0;
 		if (chunk->n) {
 			marker->ahead[at] = chunk->object[--chunk->n];
-			__builtin_prefetch((void *)marker->ahead[at]);
+			__builtin_prefetch(
+				(void *)(marker->ahead[at] & ~KIND_BITS));
 		}
 		if (addr)
 			return addr;
@@ -406,7 +429,7 @@ static void drain_own(struct ferry__marker *marker)
 
 	for (;;) {
 		while ((addr = pop(marker)))
-			trace_marked(marker, addr);
+			trace_kind(marker, addr & ~KIND_BITS, addr & KIND_BITS);
 		if (!marker->visitor.n)
 			return;
 		marker->visitor.flush(&marker->visitor);
@@ -473,7 +496,8 @@ static void scan_granules(struct ferry__marker *marker, uint32_t index,
 		byte = ferry__meta_load(meta + g);
 		if (byte & FERRY_META_KIND &&
 		    (byte & FERRY_META_COLOUR) == colour)
-			trace_marked(marker, block + (size_t)g * FERRY_GRANULE);
+			trace_kind(marker, block + (size_t)g * FERRY_GRANULE,
+				   byte & FERRY_META_KIND);
 	}
 }
 
