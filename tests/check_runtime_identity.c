@@ -214,13 +214,15 @@ static void *ask_many(void *arg)
 	return NULL;
 }
 
-START_TEST(hash_is_the_same_while_compactions_run)
+static void race(const char *options)
 {
 	struct random r = harness_random();
 	static struct asker asker[2];
 	_Atomic size_t left = ARRAY_SIZE(asker);
-	struct graph *g = graph_make(FERRY_GC_AUTO, 1, "move-all:yes");
+	struct graph *g = graph_make(FERRY_GC_AUTO, 1, options);
 	size_t i;
+
+	memset(asker, 0, sizeof(asker));
 
 	for (i = 0; i < ARRAY_SIZE(asker); i++) {
 		asker[i].g = g;
@@ -238,6 +240,17 @@ START_TEST(hash_is_the_same_while_compactions_run)
 	}
 	graph_destroy(g);
 }
+
+START_TEST(hash_is_the_same_while_compactions_run)
+{
+	race("move-all:yes");
+}
+END_TEST
+
+START_TEST(hash_is_the_same_while_compactions_run_by_signals)
+{
+	race("move-all:yes,fault-mode:sigbus");
+}
 END_TEST
 
 static const struct test tests[] = {
@@ -245,6 +258,7 @@ static const struct test tests[] = {
 	TEST(hash_is_the_same_after_every_collection, NULL),
 	TEST(hash_of_a_large_object_is_the_same_after_a_move, NULL),
 	TEST(hash_is_the_same_while_compactions_run, NULL),
+	TEST(hash_is_the_same_while_compactions_run_by_signals, NULL),
 };
 
 int main(int argc, char **argv)

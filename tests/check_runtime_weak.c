@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/graph.h"
 
@@ -479,6 +481,62 @@ START_TEST(map_grows_and_shrinks)
 }
 END_TEST
 
+/* --- in a child ---------------------------------------------------------------- */
+
+/* What a child finds of its parent's references and map. Returns 0. */
+static int in_child(struct graph *g, struct ferry_weak_map *map,
+		    const struct ferry_weak *kept,
+		    const struct ferry_weak *lost)
+{
+	void *value;
+
+	if (ferry_heap_collect(g->heap, g->m, FERRY_COLLECT_FULL) < 0)
+		return 1;
+	if (ferry_weak_get(g->m, kept) != g->root[0] ||
+	    ferry_weak_get(g->m, lost))
+		return 2;
+	if (ferry_weak_map_len(map) != 1 ||
+	    ferry_weak_map_get(g->m, map, g->root[0], &value) < 0 ||
+	    ((struct node *)value)->id != 2)
+		return 3;
+	return ferry_weak_map_set(g->m, map, value, value) < 0 ? 4 : 0;
+}
+
+static void use_in_child(enum ferry_gc_mode mode)
+{
+	struct graph *g = graph_make(mode, 2, NULL);
+	struct ferry_weak *kept, *lost;
+	struct ferry_weak_map *map;
+	int status;
+	pid_t pid;
+
+	ck_assert_int_eq(ferry_weak_map_create(g->heap, 0, &map), 0);
+	g->root[0] = graph_node(g->m, 0);
+	g->root[1] = graph_node(g->m, 1);
+	kept = ferry_weak_new(g->m, g->root[0]);
+	lost = ferry_weak_new(g->m, g->root[1]);
+	ck_assert_int_eq(ferry_weak_map_set(g->m, map, g->root[1], g->root[0]),
+			 0);
+	g->root[1] = graph_node(g->m, 2);
+	ck_assert_int_eq(ferry_weak_map_set(g->m, map, g->root[0], g->root[1]),
+			 0);
+	g->root[1] = NULL;
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (!pid)
+		_exit(in_child(g, map, kept, lost));
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(in_child(g, map, kept, lost), 0);
+	graph_destroy(g);
+}
+
+START_TEST(a_child_goes_on_with_its_references)
+{
+	in_modes(use_in_child);
+}
+END_TEST
+
 /* --- many threads ------------------------------------------------------------------ */
 
 #define SLOTS 512u
@@ -645,6 +703,7 @@ static const struct test tests[] = {
 	TEST(map_refuses_what_is_no_object, NULL),
 	TEST(map_agrees_with_a_model, NULL),
 	TEST(map_grows_and_shrinks, NULL),
+	TEST(a_child_goes_on_with_its_references, NULL),
 	TEST(references_are_right_while_collections_run, NULL),
 };
 
