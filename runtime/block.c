@@ -142,12 +142,15 @@ static void block_decommit(struct ferry_heap *heap, uint32_t index)
 static bool take_void(struct ferry_heap *heap, uint32_t *ret_index)
 {
 	struct ferry__space *space = &heap->space;
+	uint32_t end = ferry__space_end(space);
 
 	if (list_pop(heap, &space->voids, ret_index))
 		return true;
-	if (space->used_end == space->max)
+	if (end == space->max)
 		return false;
-	*ret_index = space->used_end++;
+	*ret_index = end;
+	/* Relaxed: see ferry__space_end(). */
+	atomic_store_explicit(&space->used_end, end + 1, memory_order_relaxed);
 	return true;
 }
 
@@ -587,13 +590,13 @@ static void sweep_begin_full(struct ferry_heap *heap)
 	struct ferry__space *space = &heap->space;
 	uint32_t i;
 
-	for (i = 0; i < space->used_end; i++)
+	for (i = 0; i < ferry__space_end(space); i++)
 		if (is_swept_state(state_get(heap, i)))
 			state_set(heap, i, FERRY__BLOCK_UNSWEPT);
 	space->holes[0] = space->holes[1] = (struct ferry__block_list){ 0, 0 };
 	space->retired = (struct ferry__block_list){ 0, 0 };
 	space->sweep_at = 0;
-	space->sweep_end = space->used_end;
+	space->sweep_end = ferry__space_end(space);
 	space->live = 0;
 	space->in_holes = 0;
 }
@@ -621,6 +624,15 @@ void ferry__sweep_begin(struct ferry_heap *heap, bool full)
 	pthread_mutex_unlock(&heap->space.lock);
 }
 
+void ferry__space_sums(struct ferry_heap *heap, size_t *ret_live,
+		       size_t *ret_in_holes)
+{
+	pthread_mutex_lock(&heap->space.lock);
+	*ret_live = heap->space.live;
+	*ret_in_holes = heap->space.in_holes;
+	pthread_mutex_unlock(&heap->space.lock);
+}
+
 void ferry__sweep_open(struct ferry_heap *heap)
 {
 	pthread_mutex_lock(&heap->space.lock);
@@ -637,7 +649,7 @@ static bool is_expected(const struct ferry_heap *heap, uint32_t index)
 
 void ferry__space_expect(struct ferry_heap *heap)
 {
-	uint32_t i, n = heap->space.used_end, first;
+	uint32_t i, n = ferry__space_end(&heap->space), first;
 
 	for (i = 0; i < n; i++) {
 		if (!is_expected(heap, i))

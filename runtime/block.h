@@ -72,9 +72,9 @@ struct ferry__space {
 	struct ferry__block_list holes[2]; /* HOLES, by kind */
 	struct ferry__block_list retired;  /* RETIRED */
 	struct ferry__block_list unswept;  /* minor: what is to be swept */
-	uint32_t used_end; /* blocks at and beyond were never taken */
-	uint32_t max;	   /* blocks in a half */
-	uint32_t sweep_at; /* full: next index to look at */
+	_Atomic uint32_t used_end; /* at and beyond none was ever taken */
+	uint32_t max;		   /* blocks in a half */
+	uint32_t sweep_at;	   /* full: next index to look at */
 	uint32_t sweep_end;
 	bool sweep_open;   /* marks are final: the purge of weak tables, which
 			    may mark, is over */
@@ -85,6 +85,17 @@ struct ferry__space {
 	_Atomic size_t allocated; /* bytes handed to mutators, ever */
 	_Atomic size_t since;	  /* of these since the last cycle began */
 };
+
+/* Relaxed: written under the lock; a block that is taken meanwhile has nothing
+ * yet that who asks would have to see. */
+static inline uint32_t ferry__space_end(const struct ferry__space *space)
+{
+	return atomic_load_explicit(&space->used_end, memory_order_relaxed);
+}
+
+/* Bytes found alive by the sweep, and free in blocks that have some. */
+void ferry__space_sums(struct ferry_heap *heap, size_t *ret_live,
+		       size_t *ret_in_holes);
 
 int ferry__space_init(struct ferry_heap *heap);
 void ferry__space_fini(struct ferry_heap *heap);

@@ -129,7 +129,8 @@ void ferry__mark_overflowed(struct ferry_heap *heap)
 {
 	_Atomic bool *overflow = &heap->mark.overflow;
 	uintptr_t small = heap->base;
-	size_t len = (size_t)heap->space.used_end << FERRY__BLOCK_SHIFT;
+	size_t len = (size_t)ferry__space_end(&heap->space)
+		     << FERRY__BLOCK_SHIFT;
 
 	while (atomic_load_explicit(overflow, memory_order_relaxed)) {
 		atomic_store_explicit(overflow, false, memory_order_relaxed);
@@ -257,6 +258,8 @@ static void reclaimable(struct ferry_heap *heap)
 
 static void sweep(struct ferry_heap *heap)
 {
+	size_t live, in_holes;
+
 	ferry__weak_purge(heap, leader(heap));
 	ferry__mark_end(heap);
 	ferry__cycle_phase_set(heap, FERRY__PHASE_SWEEP);
@@ -267,7 +270,8 @@ static void sweep(struct ferry_heap *heap)
 	ferry__sweep_finish(heap);
 	ferry__large_sweep(heap, heap->cycle.colour);
 	ferry__space_expect(heap);
-	ferry__event(heap, FERRY_EVENT_SWEPT, heap->space.in_holes);
+	ferry__space_sums(heap, &live, &in_holes);
+	ferry__event(heap, FERRY_EVENT_SWEPT, in_holes);
 }
 
 static size_t used_now(const struct ferry_heap *heap)
@@ -279,11 +283,10 @@ static size_t used_now(const struct ferry_heap *heap)
 static void report_fill(struct ferry_heap *heap,
 			struct ferry__cycle_report *report)
 {
-	report->live =
-		heap->space.live +
+	ferry__space_sums(heap, &report->live, &report->free_in_used);
+	report->live +=
 		atomic_load_explicit(&heap->large.bytes, memory_order_relaxed);
 	report->used = used_now(heap);
-	report->free_in_used = heap->space.in_holes;
 	report->allocated_during =
 		atomic_load_explicit(&heap->space.since, memory_order_relaxed);
 }

@@ -149,7 +149,7 @@ static void choose_all(struct ferry_heap *heap, uint32_t most)
 
 	pthread_mutex_lock(&space->lock);
 	for (leaf = 0; leaf < 2; leaf++)
-		for (i = 0; i < space->used_end; i++)
+		for (i = 0; i < ferry__space_end(space); i++)
 			if (is_sparse(heap, i, leaf, most))
 				choose(heap, i);
 	unlist(heap, &space->holes[0]);

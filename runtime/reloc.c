@@ -141,7 +141,7 @@ static void pin_all(struct ferry_heap *heap)
 	pin_asked(heap);
 	ferry__pins_each(heap, pin_word, heap);
 	ferry__roots_ambiguous(heap, pin_word, heap);
-	for (i = 0; i < heap->space.used_end; i++)
+	for (i = 0; i < ferry__space_end(&heap->space); i++)
 		if (flags_of(heap, i) & FERRY__BLOCK_AMBIG &&
 		    has_objects(heap, i))
 			pin_from_block(heap, i);
@@ -152,7 +152,7 @@ static void unpin_all(struct ferry_heap *heap)
 {
 	uint32_t i;
 
-	for (i = 0; i < heap->space.used_end; i++) {
+	for (i = 0; i < ferry__space_end(&heap->space); i++) {
 		if (!(flags_of(heap, i) &
 		      (FERRY__BLOCK_PINNED | FERRY__BLOCK_ASKED)))
 			continue;
@@ -183,7 +183,7 @@ static void fix_in_pause(struct ferry_heap *heap, bool all)
 	ferry__fixer_init(&fixer, heap);
 	ferry__roots_visit(heap, &fixer.visitor);
 	ferry__fixer_flush(&fixer);
-	for (i = 0; i < heap->space.used_end; i++) {
+	for (i = 0; i < ferry__space_end(&heap->space); i++) {
 		uint8_t flags = flags_of(heap, i);
 
 		if (flags & FERRY__BLOCK_LEAF || !has_objects(heap, i) ||
@@ -388,7 +388,7 @@ static int flip(struct ferry_heap *heap)
 	int r;
 
 	ferry__cycle_retire_all(heap);
-	n = heap->space.used_end;
+	n = ferry__space_end(&heap->space);
 	r = states_room(heap, 2 * (size_t)n);
 	if (r < 0)
 		return r;

@@ -30,7 +30,7 @@ static size_t chunk_of(const struct ferry_heap *heap, uintptr_t addr)
 /* Blocks that may hold references make their chunk used. */
 static void note_blocks(struct ferry_heap *heap)
 {
-	uint32_t i, n = heap->space.used_end;
+	uint32_t i, n = ferry__space_end(&heap->space);
 
 	for (i = 0; i < n; i++) {
 		const struct ferry__block *block = &heap->blocks[i];

@@ -50,7 +50,7 @@ static int check_list(struct survey *s, const struct ferry__block_list *list,
 
 	for (at = list->head; at; at = heap->blocks[index].next) {
 		index = at - 1;
-		if (index >= heap->space.used_end)
+		if (index >= ferry__space_end(&heap->space))
 			return found(s, "a list leads beyond the blocks", 0,
 				     at);
 		if (state_of(heap, index) != state)
@@ -301,7 +301,7 @@ static int check_sums(const struct survey *s)
 
 static int check(struct survey *s)
 {
-	uint32_t i, n = s->heap->space.used_end;
+	uint32_t i, n = ferry__space_end(&s->heap->space);
 	int r;
 
 	r = check_lists(s);
