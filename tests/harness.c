@@ -239,6 +239,19 @@ static const char *program_name(const char *path)
 	return strncmp(name, "lt-", 3) ? name : name + 3;
 }
 
+/*
+ * ThreadSanitizer asks this before main(): children that start threads go on,
+ * as heaps do in the child of a fork. What it says about them is less certain
+ * then, but it finds what goes wrong in the parent.
+ */
+const char *__tsan_default_options(void);
+
+__attribute__((no_sanitize("thread"), visibility("default"))) const char *
+__tsan_default_options(void)
+{
+	return "die_after_fork=0";
+}
+
 int harness_main(int argc, char **argv, const struct test *tests, size_t n)
 {
 	const char *program = program_name(argv[0]);
