@@ -129,7 +129,8 @@ void ferry__demand_ranges_free(struct ferry_demand *demand)
 	demand->ranges = NULL;
 	demand->ranges_len = demand->units = demand->remaining = 0;
 	demand->cursor = 0;
-	demand->phase = FERRY__DEMAND_EMPTY;
+	/* D5: who comes now looks at it, and goes. */
+	__atomic_store_n(&demand->phase, FERRY__DEMAND_EMPTY, __ATOMIC_SEQ_CST);
 }
 
 static int ranges_alloc(struct ferry_demand *demand, size_t n)
