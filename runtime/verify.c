@@ -356,9 +356,12 @@ void ferry__verify_after(struct ferry_heap *heap)
 
 void ferry__verify_traced(struct ferry_heap *heap, uintptr_t addr)
 {
+	uint8_t byte = ferry__meta_load(ferry__meta(heap, addr));
 	struct ferry_heap_fault fault;
 
-	if (size_holds(heap, addr))
+	/* What has no references may be written for the first time now. */
+	if ((byte & FERRY_META_KIND) >= FERRY_KIND_LEAF ||
+	    size_holds(heap, addr))
 		return;
 	ferry__found(&fault, WRONG_SIZE, addr, NULL,
 		     ferry__object_bytes(heap, addr));
