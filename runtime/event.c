@@ -178,7 +178,7 @@ uint64_t ferry_histogram_floor(unsigned int i)
 }
 
 /*
- * E1: relaxed throughout: each word is a sum, or a maximum, from which
+ * T1: relaxed throughout: each word is a sum, or a maximum, from which
  * nothing about other memory is concluded; read by histogram_read().
  */
 void ferry__histogram_add(struct ferry_histogram *h, uint64_t ns)

@@ -17,7 +17,7 @@
  * calls exec(2) must not pay for new ones: its heap is an orphan until it
  * wants a collection. That one is full, as nothing is known of writes; if the
  * threads or the tracking are not to be had, it is STOPPED, as are all after
- * it (F4).
+ * it (X3).
  *
  * A fork that goes round the C library (clone(2)) leaves locks as they were:
  * calls on the heap answer -ECHILD there, where they can.
@@ -96,7 +96,7 @@ static void prepare(void)
 	ferry__thread_leave();
 	pthread_mutex_lock(&heaps_lock);
 	forking_pid = ferry__sys->getpid();
-	/* F2: all worlds before any lock: a thread must get through to where
+	/* X1: all worlds before any lock: a thread must get through to where
 	 * it waits in one of them to be counted in another. */
 	each_heap(hold);
 	each_heap(locks_take);

@@ -7,9 +7,11 @@
  *	 1  fork.c	heaps	all heaps; held over a fork
  *	 5  cycle.c	cycle	who runs a collection
  *	10  world.c	world	mutators, their states, the stop
+ *	20  root.c	roots	roots and handles; pins have their own
  *	20  weak*.c	weak	tables of weak.h
  *	21  weak_map.c	map	each weak map
  *	22  ephemeron.c	stripe	ephemerons that wait, notes of markers
+ *	25  mark.c	mark	mark stacks, the team
  *	30  block.c	blocks	lists of blocks, accounts
  *	35  large.c	large	free pages of the large space
  *	36  policy.c	policy	the model
@@ -258,7 +260,7 @@ void ferry__slot_store(const struct ferry_heap *heap, void *slot,
  */
 void ferry__roots_visit(struct ferry_heap *heap, struct ferry_visitor *v);
 
-/* --- compaction (forward.c) --------------------------------------------------- */
+/* --- compaction (fix.c) ------------------------------------------------------- */
 
 /*
  * The new address of the object at @addr (or of a place inside it) in the
@@ -267,7 +269,7 @@ void ferry__roots_visit(struct ferry_heap *heap, struct ferry_visitor *v);
 uintptr_t ferry__forward(const struct ferry_heap *heap, uintptr_t addr);
 
 /* Puts pages of [@addr, @addr + @len) in place that a compaction has under
- * way. A mutator; compact.c. */
+ * way. A mutator; reloc.c. */
 void ferry__compact_prefault(struct ferry_heap *heap, uintptr_t addr,
 			     size_t len);
 

@@ -6,7 +6,7 @@
 
 /* --- histograms -------------------------------------------------------------- */
 
-/* Relaxed: see E1 in event.c. The count is made here, so that it agrees with
+/* Relaxed: see T1 in event.c. The count is made here, so that it agrees with
  * the buckets. */
 static void histogram_read(const struct ferry_histogram *h,
 			   struct ferry_histogram *ret)

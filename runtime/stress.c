@@ -86,7 +86,7 @@ void ferry__stress_poison(struct ferry_heap *heap, uintptr_t addr, size_t len)
 /*
  *	NONE -> NOTING -> KEPT -> TAKING -> NONE
  *
- * S1: who makes a step by CAS has the fault to itself until the next step;
+ * D1: who makes a step by CAS has the fault to itself until the next step;
  * acquire and release hand it over.
  */
 enum fault_state {

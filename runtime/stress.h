@@ -25,7 +25,7 @@ enum ferry__point {
 struct ferry__checks {
 	_Atomic uint64_t allocs; /* slow allocations, for collect_every */
 	_Atomic uint64_t draws;	 /* delays asked for: numbers of the seed's */
-	_Atomic uint32_t state;	 /* enum fault_state in stress.c; S1 */
+	_Atomic uint32_t state;	 /* enum fault_state in stress.c; D1 */
 	struct ferry_heap_fault fault;
 };
 

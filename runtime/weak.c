@@ -63,12 +63,12 @@ uintptr_t ferry__weak_forward(const struct ferry_heap *heap, uintptr_t addr)
 
 static uint64_t page_flips(const struct ferry__pool_page *page)
 {
-	/* L1, acquire: pairs with the release in refs_refresh(): who sees the
+	/* W10, acquire: pairs with the release in refs_refresh(): who sees the
 	 * number sees the addresses. */
 	return atomic_load_explicit(&page->flips, memory_order_acquire);
 }
 
-/* Relaxed, here and below: a word by itself, ordered by L1, the lock, or W3
+/* Relaxed, here and below: a word by itself, ordered by W10, the lock, or W3
  * in ref_load_purging(). */
 static uintptr_t ref_load(const struct ferry_weak *weak)
 {
@@ -90,7 +90,7 @@ static void refs_refresh(struct ferry_heap *heap, struct ferry__pool_page *page)
 		return;
 	while ((weak = ferry__pool_next(&heap->weak.refs, page, &at)))
 		ref_store(weak, ferry__weak_forward(heap, ref_load(weak)));
-	/* L1, release: pairs with page_flips(). */
+	/* W10, release: pairs with page_flips(). */
 	atomic_store_explicit(&page->flips, heap->weak.flips,
 			      memory_order_release);
 }

@@ -23,7 +23,7 @@
 struct ferry__pool_page {
 	struct cds_list_head node; /* in pool->pages */
 	struct cds_list_head room; /* in pool->room, or alone when full */
-	_Atomic uint64_t flips;	   /* its addresses are as of so many; L1 */
+	_Atomic uint64_t flips;	   /* its addresses are as of so many; W10 */
 	uint64_t made;	 /* markings begun when a record was made last */
 	uint64_t purged; /* number of the marking after which it was purged */
 	uint32_t used;
