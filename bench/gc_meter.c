@@ -128,6 +128,7 @@ void gc_meter_start(struct gc_meter *m)
 	for (size_t i = 0; i < GC_OPS; i++)
 		m->base[i] = normal_of(&m->learnt[i]);
 	memset(m->count, 0, sizeof(m->count));
+	memset(m->excess, 0, sizeof(m->excess));
 	m->learning = false;
 	m->owed = 0;
 	m->lost = m->worst = 0;

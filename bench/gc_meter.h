@@ -77,6 +77,9 @@ struct gc_meter {
 	int64_t owed;	/* lost, not yet in @gaps; below 0: a credit */
 	uint64_t lost;	/* in all of @gaps */
 	uint64_t worst; /* lost in one operation */
+	/* ns that operations took beyond normal, pauses and what else takes
+	 * more than GC_PAUSE_NS left out; quicker ones count as well. */
+	int64_t excess[GC_OPS];
 	struct gc_gaps gaps;
 	struct bench_samples learnt[GC_OPS];
 };
@@ -101,6 +104,9 @@ void gc_meter_book(struct gc_meter *m);
  */
 #define GC_BOOK_NS 2000
 
+/* What is taken for a pause in struct gc_meter.excess. */
+#define GC_PAUSE_NS 100000
+
 /* An operation of this kind has ended at @now. */
 static inline void gc_tick_at(struct gc_meter *m, enum gc_op op, uint64_t now)
 {
@@ -114,6 +120,8 @@ static inline void gc_tick_at(struct gc_meter *m, enum gc_op op, uint64_t now)
 		return;
 	}
 	m->owed += late;
+	if (late < GC_PAUSE_NS)
+		m->excess[op] += late;
 	if (late > (int64_t)m->worst)
 		m->worst = (uint64_t)late;
 	if (m->owed < -GC_CREDIT_NS)

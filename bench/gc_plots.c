@@ -99,6 +99,11 @@ static void plot_mmu(struct bench *b, const struct gc_group *g)
 static void add_sizes(struct bench_plot *p, const struct gc_group *g, size_t n,
 		      enum gc_collector_id id, enum gc_metric m)
 {
+	char *label = bench_asprintf("%s %s", gc_collector_names[id],
+				     m == GC_PAUSE_MAX ? "max" : "p50");
+
+	bench_plot_series(p, label, (unsigned int)id);
+	free(label);
 	for (size_t i = 0; i < n; i++) {
 		for (size_t j = 0; j < g[i].n; j++) {
 			const struct gc_cell *c = &g[i].v[j];
@@ -135,13 +140,8 @@ static void plot_growth(struct bench *b, const struct gc_group *g, size_t n)
 			   "Longest and median pause against what is live",
 			   "MiB live", "seconds");
 	for (size_t id = 0; id < GC_COLLECTORS; id++) {
-		char *label = bench_asprintf("%s p50", gc_collector_names[id]);
-
-		bench_plot_series(p, gc_collector_names[id], (unsigned int)id);
 		add_sizes(p, g, n, (enum gc_collector_id)id, GC_PAUSE_MAX);
-		bench_plot_series(p, label, (unsigned int)id);
 		add_sizes(p, g, n, (enum gc_collector_id)id, GC_PAUSE_P50);
-		free(label);
 	}
 	bench_plot(b, p);
 }

@@ -73,6 +73,7 @@ struct gc_sampler {
 	atomic_bool stop; /* relaxed: the join orders the rest */
 	size_t room;
 	uint64_t begin;
+	double mark_ms; /* of the time that becomes 0 */
 	double cpu_begin;
 	double work_begin; /* of the mutators */
 };
@@ -155,9 +156,16 @@ struct gc_sampler *gc_sampler_start(struct gc_run *run)
 	return s;
 }
 
+void gc_sampler_mark(struct gc_sampler *s)
+{
+	s->mark_ms = (double)(bench_now() - s->begin) * 1e-6;
+}
+
 void gc_sampler_stop(struct gc_sampler *s)
 {
 	atomic_store_explicit(&s->stop, true, memory_order_relaxed);
 	pthread_join(s->thread, NULL);
+	for (size_t i = 0; i < s->run->nmoments; i++)
+		s->run->moments[i].ms -= s->mark_ms;
 	free(s);
 }

@@ -111,6 +111,9 @@ static void phase_end(struct gc_run *run)
 		(double)(now.bytes_copied - before->bytes_copied);
 	metric[GC_BYTES_MOVED] =
 		(double)(now.bytes_moved - before->bytes_moved);
+	metric[GC_DEMAND_FAULTS] =
+		(double)(now.demand_faults - before->demand_faults);
+	metric[GC_STALLS] = (double)(now.stalls - before->stalls);
 }
 
 static void sum_up_pauses(struct gc_run *run)
@@ -128,12 +131,15 @@ static void sum_up_pauses(struct gc_run *run)
 static void sum_up_meter(struct gc_run *run, const struct gc_meter *m)
 {
 	double *metric = run->out.metric;
+	double wall = (double)(run->end - run->begin);
+	int64_t writes = m->excess[GC_OP_MUTATE] + m->excess[GC_OP_CHURN];
 
+	if (m->count[GC_OP_MUTATE])
+		metric[GC_WRITE_LOST] =
+			fmax(metric[GC_WRITE_LOST], (double)writes / wall);
 	metric[GC_HICCUP_MAX] =
 		fmax(metric[GC_HICCUP_MAX], (double)m->worst * 1e-3);
-	metric[GC_LOST] =
-		fmax(metric[GC_LOST],
-		     (double)m->lost / (double)(run->end - run->begin));
+	metric[GC_LOST] = fmax(metric[GC_LOST], (double)m->lost / wall);
 	for (size_t i = 0; i < GC_WINDOWS; i++) {
 		double mmu = gc_mmu(&m->gaps, run->begin, run->end,
 				    gc_window_ms[i] * UINT64_C(1000000));
@@ -189,7 +195,7 @@ static void mutate(struct gc_thread *t)
 	meet(t);
 	gc_meter_learn(&t->meter);
 	w->learn(t);
-	meet(t); /* the phase begins */
+	meet(t); /* the phase begins, all having learnt */
 	meet(t);
 	measure(t);
 	meet(t); /* it ends */
@@ -256,13 +262,28 @@ static void start_threads(struct gc_run *run)
 	}
 }
 
+/* A collection while normal durations were learnt makes them too long. */
+static void note_disturbance(struct gc_run *run, uint64_t collections)
+{
+	size_t len = strlen(run->out.note);
+
+	if (run->counters_begin.collections != collections)
+		snprintf(run->out.note + len, sizeof(run->out.note) - len,
+			 "%sa collection ran while normal was learnt",
+			 len ? "; " : "");
+}
+
 /* The first thread's part of the meetings. */
 static void lead(struct gc_run *run)
 {
+	struct gc_counters before;
+
 	pthread_barrier_wait(&run->barrier); /* everything is set up */
 	pthread_barrier_wait(&run->barrier); /* and collected */
+	run->collector->counters(run, &before);
 	pthread_barrier_wait(&run->barrier); /* learnt */
 	phase_begin(run);
+	note_disturbance(run, before.collections);
 	pthread_barrier_wait(&run->barrier);
 	if (run->workload->drive)
 		run->workload->drive(run);

@@ -56,6 +56,8 @@ struct gc_counters {
 	uint64_t collections;
 	uint64_t bytes_copied;
 	uint64_t bytes_moved;
+	uint64_t demand_faults; /* on pages under way in a compaction */
+	uint64_t stalls;	/* allocations that waited */
 };
 
 struct gc_collector {
@@ -160,6 +162,8 @@ void gc_rss_reset(void);
  */
 struct gc_sampler;
 struct gc_sampler *gc_sampler_start(struct gc_run *run);
+/* From now on is 0 ms. */
+void gc_sampler_mark(struct gc_sampler *s);
 void gc_sampler_stop(struct gc_sampler *s);
 
 #endif

@@ -231,6 +231,8 @@ static void limit_oldmut(struct bench *b, const struct gc_group *g)
 	ratio(b, g, GC_WALL, 0.8, "wall");
 	if (c->spec.mutators != 1)
 		return;
+	limit(b, c, GC_WRITE_LOST, BENCH_AT_MOST, 0.05,
+	      "of the time, writes that take longer");
 	limit(b, c, GC_PAUSE_P99, BENCH_AT_MOST, 1000, "pauses, p99");
 	limit(b, c, GC_PAUSE_MAX, BENCH_AT_MOST, 2000, "longest pause");
 	limit(b, c, GC_HICCUP_MAX, BENCH_AT_MOST, 5000, "worst hiccup");

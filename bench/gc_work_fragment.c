@@ -226,7 +226,8 @@ static void drive(struct gc_run *run)
 	gc_rss_reset();
 	rss = (double)gc_rss_now();
 	s = gc_sampler_start(run);
-	rest(50);
+	rest(20);
+	gc_sampler_mark(s);
 	run->collector->compact(run);
 	rest(100);
 	gc_sampler_stop(s);

@@ -173,6 +173,19 @@ START_TEST(what_an_operation_takes_longer_is_lost)
 }
 END_TEST
 
+START_TEST(excess_leaves_pauses_out)
+{
+	struct gc_meter m;
+
+	start_at(&m, 500);
+	gc_tick_at(&m, GC_OP_WALK, 1500);
+	gc_tick_at(&m, GC_OP_WALK, 1900);
+	gc_tick_at(&m, GC_OP_WALK, 1001900);
+	ck_assert_int_eq(m.excess[GC_OP_WALK], 1000 - 100);
+	gc_meter_fini(&m);
+}
+END_TEST
+
 START_TEST(small_losses_add_up)
 {
 	struct gc_meter m;
@@ -358,6 +371,7 @@ static const struct test tests[] = {
 	TEST(utilisation_is_that_of_every_window_tried, NULL),
 	TEST(normal_time_is_no_loss, NULL),
 	TEST(what_an_operation_takes_longer_is_lost, NULL),
+	TEST(excess_leaves_pauses_out, NULL),
 	TEST(small_losses_add_up, NULL),
 	TEST(quick_operations_make_up_for_slow_ones_but_not_for_pauses, NULL),
 	TEST(interrupts_while_learning_are_not_normal, NULL),
