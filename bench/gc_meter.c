@@ -99,14 +99,6 @@ double gc_mmu(const struct gc_gaps *g, uint64_t begin, uint64_t end,
 	return 1 - (double)worst / (double)window;
 }
 
-void gc_meter_learn(struct gc_meter *m)
-{
-	for (size_t i = 0; i < GC_OPS; i++)
-		bench_samples_clear(&m->learnt[i]);
-	m->learning = true;
-	m->last = bench_now();
-}
-
 /* The mean without the slowest hundredth; 0 of nothing. */
 static uint64_t normal_of(const struct bench_samples *s)
 {
@@ -123,10 +115,28 @@ static uint64_t normal_of(const struct bench_samples *s)
 	return n ? (uint64_t)(sum / (double)n) : 0;
 }
 
+static void end_lesson(struct gc_meter *m)
+{
+	for (size_t i = 0; i < GC_OPS; i++) {
+		uint64_t ns = normal_of(&m->learnt[i]);
+
+		if (ns && (!m->lesson[i] || ns < m->lesson[i]))
+			m->lesson[i] = ns;
+		bench_samples_clear(&m->learnt[i]);
+	}
+}
+
+void gc_meter_learn(struct gc_meter *m)
+{
+	end_lesson(m);
+	m->learning = true;
+	m->last = bench_now();
+}
+
 void gc_meter_start(struct gc_meter *m)
 {
-	for (size_t i = 0; i < GC_OPS; i++)
-		m->base[i] = normal_of(&m->learnt[i]);
+	end_lesson(m);
+	memcpy(m->base, m->lesson, sizeof(m->base));
 	memset(m->count, 0, sizeof(m->count));
 	memset(m->excess, 0, sizeof(m->excess));
 	m->learning = false;

@@ -61,8 +61,10 @@ extern const unsigned int gc_window_ms[GC_WINDOWS];
  * One mutator's meter; nobody else touches it while the mutator runs. The
  * mutator reads the clock after each operation. What an operation took beyond
  * the normal duration of its kind is lost. Normal is the mean of that kind in
- * the same process, learnt right after a full collection and before the next
- * one, without the slowest hundredth (which interrupts are, and faults).
+ * the same process, without the slowest hundredth (which interrupts are, and
+ * faults). It is learnt twice, and the lower mean holds: before the first
+ * collection, when nothing is tracked, but memory is new; and right after a
+ * full one, when memory is recycled, but writes may be tracked.
  * Operations that were quicker than that pay back what others took longer, so
  * that it is no loss when some take longer by nature; but a credit of more
  * than GC_CREDIT_NS is not given: a pause cannot be made up for.
@@ -74,9 +76,10 @@ struct gc_meter {
 	uint64_t base[GC_OPS];	/* ns; 0 while learning */
 	uint64_t count[GC_OPS]; /* operations */
 	bool learning;
-	int64_t owed;	/* lost, not yet in @gaps; below 0: a credit */
-	uint64_t lost;	/* in all of @gaps */
-	uint64_t worst; /* lost in one operation */
+	uint64_t lesson[GC_OPS]; /* lowest mean of lessons before; 0: none */
+	int64_t owed;		 /* lost, not yet in @gaps; below 0: a credit */
+	uint64_t lost;		 /* in all of @gaps */
+	uint64_t worst;		 /* lost in one operation */
 	/* ns that operations took beyond normal, pauses and what else takes
 	 * more than GC_PAUSE_NS left out; quicker ones count as well. */
 	int64_t excess[GC_OPS];
@@ -84,7 +87,7 @@ struct gc_meter {
 	struct bench_samples learnt[GC_OPS];
 };
 
-/* Forget what was counted, and learn normal durations from now on. */
+/* Learn normal durations from now on; again, after another lesson. */
 void gc_meter_learn(struct gc_meter *m);
 
 /* Measure against what was learnt, from now on. */

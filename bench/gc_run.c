@@ -190,6 +190,11 @@ static void mutate(struct gc_thread *t)
 	const struct gc_workload *w = t->run->workload;
 
 	meet(t);
+	if (!w->drive) { /* which drops its objects as it learns */
+		gc_meter_learn(&t->meter);
+		w->learn(t);
+	}
+	meet(t);
 	if (t->index == 0)
 		t->run->collector->collect(t);
 	meet(t);
@@ -279,9 +284,10 @@ static void lead(struct gc_run *run)
 	struct gc_counters before;
 
 	pthread_barrier_wait(&run->barrier); /* everything is set up */
-	pthread_barrier_wait(&run->barrier); /* and collected */
+	pthread_barrier_wait(&run->barrier); /* a first lesson */
+	pthread_barrier_wait(&run->barrier); /* a collection */
 	run->collector->counters(run, &before);
-	pthread_barrier_wait(&run->barrier); /* learnt */
+	pthread_barrier_wait(&run->barrier); /* a second lesson */
 	phase_begin(run);
 	note_disturbance(run, before.collections);
 	pthread_barrier_wait(&run->barrier);

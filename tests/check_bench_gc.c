@@ -233,6 +233,23 @@ START_TEST(interrupts_while_learning_are_not_normal)
 }
 END_TEST
 
+START_TEST(lower_of_two_lessons_is_normal)
+{
+	struct gc_meter m;
+
+	start_at(&m, 500);
+	gc_meter_learn(&m);
+	for (int i = 0; i < 100; i++) {
+		gc_tick_at(&m, GC_OP_WALK, m.last + 700);
+		gc_tick_at(&m, GC_OP_BUILD, m.last + 90);
+	}
+	gc_meter_start(&m);
+	ck_assert_uint_eq(m.base[GC_OP_WALK], 500);
+	ck_assert_uint_eq(m.base[GC_OP_BUILD], 90);
+	gc_meter_fini(&m);
+}
+END_TEST
+
 /* --- options -------------------------------------------------------------- */
 
 START_TEST(multiples_are_decimal)
@@ -375,6 +392,7 @@ static const struct test tests[] = {
 	TEST(small_losses_add_up, NULL),
 	TEST(quick_operations_make_up_for_slow_ones_but_not_for_pauses, NULL),
 	TEST(interrupts_while_learning_are_not_normal, NULL),
+	TEST(lower_of_two_lessons_is_normal, NULL),
 	TEST(multiples_are_decimal, NULL),
 	TEST(lists_of_numbers_have_suffixes, NULL),
 	TEST(unknown_name_leaves_the_set_alone, NULL),
