@@ -28,7 +28,7 @@ struct ferry__runs {
 	uintptr_t *slot;  /* whose bit is in neither belongs to a thread */
 	size_t words;	  /* of each bit set */
 	size_t mem_bytes; /* of the allocation they are in */
-	size_t hint;	  /* word that was put into last; relaxed */
+	size_t last;	  /* slot that was put into last; relaxed */
 	size_t pages;	  /* in all; relaxed: bounds what is kept */
 };
 
@@ -53,6 +53,14 @@ bool ferry__runs_put(struct ferry__runs *runs, struct ferry__run run);
  */
 bool ferry__runs_take(struct ferry__runs *runs, size_t min, size_t max,
 		      struct ferry__run *ret);
+
+/*
+ * Takes every run for which @unwanted says so; nobody else may be at work.
+ * Then false: no such run is left.
+ */
+bool ferry__runs_sift(struct ferry__runs *runs,
+		      bool (*unwanted)(void *arg, struct ferry__run run),
+		      void *arg, struct ferry__run *ret);
 
 static inline size_t ferry__runs_pages(const struct ferry__runs *runs)
 {
@@ -273,8 +281,12 @@ void ferry__staging_spent(struct ferry_demand *demand, struct ferry__run run);
 void ferry__staging_recycle(struct ferry_demand *demand, uintptr_t addr,
 			    size_t pages);
 
-/* Drops what is beyond the bound; all that is not ours, with @all. */
-void ferry__staging_trim(struct ferry_demand *demand, bool all);
+/* Drops what is beyond the bound. */
+void ferry__staging_trim(struct ferry_demand *demand);
+
+/* Drops what is the host's, and ours beyond the reserve. Nobody else may be
+ * at work. */
+void ferry__staging_settle(struct ferry_demand *demand);
 
 /* --- producing and installing (demand_unit.c, demand_install.c) ------------ */
 
@@ -289,6 +301,15 @@ struct ferry__producer {
 void ferry__producer_init(struct ferry__producer *p,
 			  struct ferry_demand *demand, bool fault);
 void ferry__producer_fini(struct ferry__producer *p);
+
+/*
+ * Memory to write a unit to: staging memory, or, in STOPPED mode, the unit
+ * itself. It is the producer's still until it is said to be used. Returns 0
+ * or -ENOMEM.
+ */
+int ferry__producer_staging(struct ferry__producer *p,
+			    const struct ferry__place *at, void **ret_addr);
+void ferry__producer_use(struct ferry__producer *p, size_t pages);
 
 /*
  * Produces a unit that this thread has CLAIMED; the unit's word is not
@@ -328,6 +349,14 @@ int ferry__demand_install(struct ferry_demand *demand,
 
 void ferry__demand_supply(void *arg, const struct ferry_fault *fault,
 			  struct ferry_supply *supply);
+
+/*
+ * Brings a unit: returns 0 when it is DONE; -ENODATA it is not to be had;
+ * -EAGAIN another thread was waited for in vain, or mappings kept changing;
+ * -ENOMEM. Signal-safe.
+ */
+int ferry__demand_bring(struct ferry_demand *demand,
+			const struct ferry__place *at);
 
 /* Waits for news of a unit whose word was @word, at most @ns. */
 void ferry__demand_wait(struct ferry_demand *demand,

@@ -132,6 +132,9 @@ static int create(const struct ferry_demand_params *params,
 	demand->keep = params->keep / ferry__page_size;
 	demand->copying = params->flags & FERRY_DEMAND_COPY_ONLY;
 	r = service_get(demand, reason);
+	/* In place there is no staging. */
+	if (demand->mode == FERRY_DEMAND_STOPPED)
+		demand->keep = demand->params.reserve = 0;
 	if (!r)
 		r = ferry__staging_init(demand);
 	if (r) {
@@ -504,8 +507,7 @@ int ferry_demand_end(struct ferry_demand *demand)
 	if (r)
 		return r;
 	detach(demand, demand->ranges_len);
-	ferry__staging_trim(demand, true);
-	__atomic_store_n(&demand->recycling, false, __ATOMIC_RELAXED);
+	ferry__staging_settle(demand);
 	ranges_free(demand);
 	return 0;
 }

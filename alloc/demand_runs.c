@@ -72,23 +72,77 @@ static void bit_give(uint64_t *word, int bit)
 	__atomic_fetch_or(word, 1ull << bit, __ATOMIC_RELEASE);
 }
 
+/* Writes to the slot that this thread owns, and gives it to all. */
+static void slot_fill(struct ferry__runs *runs, size_t n, struct ferry__run run)
+{
+	/* Relaxed: D6 carries it. */
+	__atomic_store_n(&runs->slot[n], run_slot(run), __ATOMIC_RELAXED);
+	bit_give(&runs->full[n / WORD_BITS], (int)(n % WORD_BITS));
+}
+
+static struct ferry__run slot_read(const struct ferry__runs *runs, size_t n)
+{
+	/* Relaxed: D6 carries it, or it is a guess that is looked at again. */
+	uintptr_t slot = __atomic_load_n(&runs->slot[n], __ATOMIC_RELAXED);
+
+	return (struct ferry__run){
+		.addr = slot - run_pages(slot),
+		.pages = run_pages(slot),
+	};
+}
+
+static bool goes_on(struct ferry__run low, struct ferry__run high)
+{
+	return low.addr + low.pages * ferry__page_size == high.addr &&
+	       low.pages + high.pages <= FERRY__RUN_PAGES;
+}
+
+/*
+ * Makes the run that was put last longer, if they adjoin: what is handed in
+ * piece by piece can then be used for units that are installed as one.
+ */
+static bool join_last(struct ferry__runs *runs, struct ferry__run run)
+{
+	size_t n = __atomic_load_n(&runs->last, __ATOMIC_RELAXED);
+	uint64_t bit = 1ull << n % WORD_BITS;
+	struct ferry__run last = slot_read(runs, n);
+	bool joined;
+
+	if (!goes_on(last, run) && !goes_on(run, last))
+		return false;
+	if (bit_take(&runs->full[n / WORD_BITS], bit) < 0)
+		return false;
+	last = slot_read(runs, n);
+	joined = goes_on(last, run) || goes_on(run, last);
+	if (joined) {
+		last.addr = last.addr < run.addr ? last.addr : run.addr;
+		last.pages += run.pages;
+		__atomic_fetch_add(&runs->pages, run.pages, __ATOMIC_RELAXED);
+	}
+	slot_fill(runs, n, last);
+	return joined;
+}
+
 bool ferry__runs_put(struct ferry__runs *runs, struct ferry__run run)
 {
-	size_t i, w = __atomic_load_n(&runs->hint, __ATOMIC_RELAXED);
+	size_t i, w;
 	int bit = -1;
 
-	for (i = 0; i < runs->words && bit < 0; i++) {
+	if (join_last(runs, run))
+		return true;
+	w = __atomic_load_n(&runs->last, __ATOMIC_RELAXED) / WORD_BITS;
+	for (i = 0; i < runs->words; i++, w++) {
 		w = w < runs->words ? w : 0;
 		bit = bit_take(&runs->vacant[w], UINT64_MAX);
-		w += bit < 0;
+		if (bit >= 0)
+			break;
 	}
 	if (bit < 0)
 		return false;
-	__atomic_store_n(&runs->slot[w * WORD_BITS + (size_t)bit],
-			 run_slot(run), __ATOMIC_RELAXED); /* D6 carries it */
 	__atomic_fetch_add(&runs->pages, run.pages, __ATOMIC_RELAXED);
-	bit_give(&runs->full[w], bit);
-	__atomic_store_n(&runs->hint, w, __ATOMIC_RELAXED);
+	slot_fill(runs, w * WORD_BITS + (size_t)bit, run);
+	__atomic_store_n(&runs->last, w * WORD_BITS + (size_t)bit,
+			 __ATOMIC_RELAXED);
 	return true;
 }
 
@@ -96,29 +150,24 @@ bool ferry__runs_put(struct ferry__runs *runs, struct ferry__run run)
  * Takes from the slot that this thread owns; what is left of the run stays in
  * it. Returns whether it was long enough.
  */
-static bool slot_take(struct ferry__runs *runs, size_t w, int bit, size_t min,
+static bool slot_take(struct ferry__runs *runs, size_t n, size_t min,
 		      size_t max, struct ferry__run *ret)
 {
-	uintptr_t *slot = &runs->slot[w * WORD_BITS + (size_t)bit];
-	/* Relaxed: D6 carries it. */
-	uintptr_t run = __atomic_load_n(slot, __ATOMIC_RELAXED);
-	size_t pages = run_pages(run);
+	struct ferry__run run = slot_read(runs, n);
+	bool enough = run.pages >= min;
 
-	if (pages < min) {
-		bit_give(&runs->full[w], bit);
-		return false;
+	if (enough) {
+		ret->addr = run.addr;
+		ret->pages = run.pages < max ? run.pages : max;
+		run.addr += ret->pages * ferry__page_size;
+		run.pages -= ret->pages;
+		__atomic_fetch_sub(&runs->pages, ret->pages, __ATOMIC_RELAXED);
 	}
-	ret->addr = run - pages;
-	ret->pages = pages < max ? pages : max;
-	__atomic_fetch_sub(&runs->pages, ret->pages, __ATOMIC_RELAXED);
-	if (ret->pages == pages) {
-		bit_give(&runs->vacant[w], bit);
-		return true;
-	}
-	run += ret->pages * ferry__page_size - ret->pages;
-	__atomic_store_n(slot, run, __ATOMIC_RELAXED);
-	bit_give(&runs->full[w], bit);
-	return true;
+	if (run.pages)
+		slot_fill(runs, n, run);
+	else
+		bit_give(&runs->vacant[n / WORD_BITS], (int)(n % WORD_BITS));
+	return enough;
 }
 
 static bool word_take(struct ferry__runs *runs, size_t w, size_t min,
@@ -128,7 +177,7 @@ static bool word_take(struct ferry__runs *runs, size_t w, size_t min,
 	int bit;
 
 	while ((bit = bit_take(&runs->full[w], untried)) >= 0) {
-		if (slot_take(runs, w, bit, min, max, ret))
+		if (slot_take(runs, w * WORD_BITS + (size_t)bit, min, max, ret))
 			return true;
 		untried &= ~(1ull << bit);
 	}
@@ -138,7 +187,8 @@ static bool word_take(struct ferry__runs *runs, size_t w, size_t min,
 bool ferry__runs_take(struct ferry__runs *runs, size_t min, size_t max,
 		      struct ferry__run *ret)
 {
-	size_t i, w = __atomic_load_n(&runs->hint, __ATOMIC_RELAXED);
+	size_t i;
+	size_t w = __atomic_load_n(&runs->last, __ATOMIC_RELAXED) / WORD_BITS;
 
 	if (ferry__runs_pages(runs) < min)
 		return false;
@@ -146,6 +196,29 @@ bool ferry__runs_take(struct ferry__runs *runs, size_t min, size_t max,
 		w = w < runs->words ? w : 0;
 		if (word_take(runs, w, min, max, ret))
 			return true;
+	}
+	return false;
+}
+
+bool ferry__runs_sift(struct ferry__runs *runs,
+		      bool (*unwanted)(void *arg, struct ferry__run run),
+		      void *arg, struct ferry__run *ret)
+{
+	size_t n;
+
+	for (n = 0; n < runs->words * WORD_BITS; n++) {
+		if (bit_take(&runs->full[n / WORD_BITS],
+			     1ull << n % WORD_BITS) < 0)
+			continue;
+		*ret = slot_read(runs, n);
+		if (unwanted(arg, *ret)) {
+			__atomic_fetch_sub(&runs->pages, ret->pages,
+					   __ATOMIC_RELAXED);
+			bit_give(&runs->vacant[n / WORD_BITS],
+				 (int)(n % WORD_BITS));
+			return true;
+		}
+		slot_fill(runs, n, *ret);
 	}
 	return false;
 }

@@ -145,17 +145,16 @@ static int take_fresh(struct ferry_demand *demand, size_t min, size_t max,
 static bool wait_recycled(struct ferry_demand *demand, size_t min, size_t max,
 			  struct ferry__run *pen)
 {
-	uint64_t since;
+	struct ferry__backoff backoff = {
+		.limit_ns = demand->params.staging_wait_ns,
+	};
 
 	/* Relaxed: a hint. */
 	if (!__atomic_load_n(&demand->recycling, __ATOMIC_RELAXED))
 		return false;
-	since = ferry__sys->now_ns();
-	while (ferry__sys->now_ns() - since < demand->params.staging_wait_ns) {
-		ferry__sys->sched_yield();
+	while (ferry__backoff_wait(&backoff))
 		if (ferry__runs_take(&demand->stock, min, max, pen))
 			return true;
-	}
 	return false;
 }
 
@@ -263,13 +262,45 @@ void ferry__staging_recycle(struct ferry_demand *demand, uintptr_t addr,
 
 /* --- bounds and the end ------------------------------------------------------ */
 
-void ferry__staging_trim(struct ferry_demand *demand, bool all)
+void ferry__staging_trim(struct ferry_demand *demand)
 {
 	struct ferry__run run;
 
-	while ((all || ferry__runs_pages(&demand->stock) > demand->keep) &&
+	while (ferry__runs_pages(&demand->stock) > demand->keep &&
 	       ferry__runs_take(&demand->stock, 1, TRIM_PAGES, &run))
 		drop(demand, run);
+}
+
+/* Ours are kept for the next time, as many as there were at first. */
+struct sift {
+	struct ferry_demand *demand;
+	size_t kept, keep; /* pages */
+};
+
+static bool unwanted(void *arg, struct ferry__run run)
+{
+	struct sift *sift = arg;
+
+	if (!is_ours(sift->demand, run.addr) ||
+	    sift->kept + run.pages > sift->keep)
+		return true;
+	sift->kept += run.pages;
+	return false;
+}
+
+void ferry__staging_settle(struct ferry_demand *demand)
+{
+	struct ferry__run run;
+	struct sift sift = {
+		.demand = demand,
+		.keep = demand->params.reserve / ferry__page_size,
+	};
+
+	while (ferry__runs_sift(&demand->stock, unwanted, &sift, &run)) {
+		drop(demand, run);
+		sift.kept = 0;
+	}
+	__atomic_store_n(&demand->recycling, false, __ATOMIC_RELAXED);
 }
 
 static int reserve(struct ferry_demand *demand, size_t pages)
@@ -290,7 +321,7 @@ static int reserve(struct ferry_demand *demand, size_t pages)
 int ferry__staging_init(struct ferry_demand *demand)
 {
 	size_t pages = demand->params.reserve / ferry__page_size;
-	size_t slots = (demand->keep + pages) / RUN_MEAN;
+	size_t slots = (demand->keep + pages) / RUN_MEAN + 1;
 	int r;
 
 	r = ferry__runs_init(&demand->stock, slots);

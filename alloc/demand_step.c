@@ -77,24 +77,24 @@ static size_t find(const struct ferry_demand *demand, size_t number)
  */
 static bool next_batch(struct ferry_demand *demand, size_t *ret_number)
 {
-	size_t from = __atomic_load_n(&demand->cursor, __ATOMIC_RELAXED), at;
-	bool whole = false;
+	/* Relaxed: it is a place to look at, nothing more. */
+	size_t seen = __atomic_load_n(&demand->cursor, __ATOMIC_RELAXED);
+	size_t from = seen, at;
 
 	while (true) {
 		at = find(demand, from);
-		whole |= !from;
-		if (at == demand->units && whole)
+		if (at == demand->units && !from)
 			return false;
 		if (at == demand->units) {
 			from = 0;
 			continue;
 		}
-		/* Relaxed: it is a place to look at, nothing more. */
+		/* Relaxed: as above. A failure is the progress of another. */
 		if (__atomic_compare_exchange_n(
-			    &demand->cursor, &from, at + demand->params.batch,
+			    &demand->cursor, &seen, at + demand->params.batch,
 			    false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			break;
-		whole = false;
+		from = seen;
 	}
 	*ret_number = at;
 	return true;
@@ -159,7 +159,7 @@ static int work(struct step *s, bool *ret_idle)
 	int r = 0;
 
 	*ret_idle = false;
-	ferry__staging_trim(s->p.demand, false);
+	ferry__staging_trim(s->p.demand);
 	while (!r && s->units && !out_of_time(s)) {
 		if (!ferry__demand_remaining(s->p.demand) ||
 		    !next_batch(s->p.demand, &number)) {

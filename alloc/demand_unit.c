@@ -65,23 +65,22 @@ void ferry__producer_fini(struct ferry__producer *p)
 	ferry__staging_return(p->demand, p->pen);
 }
 
-/* Staging memory for a unit, or, in STOPPED mode, the unit itself. */
-static int lay_by(struct ferry__producer *p, const struct ferry__place *at,
-		  struct ferry_demand_unit *unit)
+int ferry__producer_staging(struct ferry__producer *p,
+			    const struct ferry__place *at, void **ret_addr)
 {
 	size_t pages = ferry__unit_pages(at->range);
 	int r;
 
 	if (p->demand->mode == FERRY_DEMAND_STOPPED) {
-		unit->staging = unit->dst;
+		*ret_addr = (void *)ferry__unit_addr(at);
 		return 0;
 	}
 	r = ferry__staging_take(p->demand, pages, pages * p->ahead, &p->pen);
-	unit->staging = (void *)p->pen.addr;
+	*ret_addr = (void *)p->pen.addr;
 	return r;
 }
 
-static void pen_use(struct ferry__producer *p, size_t pages)
+void ferry__producer_use(struct ferry__producer *p, size_t pages)
 {
 	if (p->demand->mode == FERRY_DEMAND_STOPPED)
 		return;
@@ -106,7 +105,7 @@ static uint64_t answer_word(struct ferry__producer *p,
 {
 	switch (answer) {
 	case FERRY_DEMAND_STAGED:
-		pen_use(p, unit->len / ferry__page_size);
+		ferry__producer_use(p, unit->len / ferry__page_size);
 		return ready(answer, unit->staging);
 	case FERRY_DEMAND_MOVE:
 		if (!unit->src || ferry__range_reason(unit->src, unit->len))
@@ -136,7 +135,7 @@ int ferry__demand_produce(struct ferry__producer *p,
 	enum ferry_demand_answer answer;
 	int r;
 
-	r = lay_by(p, at, &unit);
+	r = ferry__producer_staging(p, at, &unit.staging);
 	if (r)
 		return r;
 	answer = demand->produce(demand->arg, &unit);
