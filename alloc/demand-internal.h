@@ -10,6 +10,7 @@
 
 #include <ferry/demand.h>
 
+#include <errno.h>
 #include <signal.h>
 
 #include "alloc/alloc-internal.h"
@@ -131,6 +132,7 @@ enum ferry__demand_phase {
 	FERRY__DEMAND_EMPTY = 0, /* no ranges */
 	FERRY__DEMAND_PREPARED,
 	FERRY__DEMAND_RUNNING,
+	FERRY__DEMAND_ENDING, /* nothing remains; calls are waited for */
 };
 
 struct ferry_demand {
@@ -154,6 +156,7 @@ struct ferry_demand {
 	struct ferry__runs stock; /* staging memory: present, writable */
 	struct ferry__runs blank; /* addresses of chunks that hold no pages */
 	struct ferry__chunk *chunks; /* D9 */
+	bool blank_lost;	     /* some of those are in no bag; relaxed */
 	size_t keep;		     /* pages */
 
 	_Alignas(
@@ -165,6 +168,7 @@ struct ferry_demand {
 	uint64_t wait_max_ns; /* relaxed */
 	int method;	      /* of the last unit installed; relaxed */
 	int error, reason;    /* of the first that failed, by CAS; relaxed */
+	struct ferry__stripe stripes[FERRY__STRIPES]; /* calls; D5 */
 	struct ferry__demand_counts counts[FERRY__STRIPES];
 };
 
@@ -217,16 +221,42 @@ static inline size_t ferry__demand_remaining(const struct ferry_demand *d)
 	return __atomic_load_n(&d->remaining, __ATOMIC_ACQUIRE);
 }
 
-static inline int ferry__demand_phase(const struct ferry_demand *demand)
-{
-	/* D5: pairs with the stores in demand.c. */
-	return __atomic_load_n(&demand->phase, __ATOMIC_ACQUIRE);
-}
-
 static inline bool ferry__demand_ours(const struct ferry_demand *demand)
 {
 	return demand->pid == ferry__sys->getpid();
 }
+
+static inline void ferry__demand_leave(struct ferry__stripe *stripe)
+{
+	/* D5: release; what the call did is over before ranges are freed. */
+	__atomic_fetch_sub(&stripe->in_flight, 1, __ATOMIC_RELEASE);
+}
+
+/*
+ * Begins a call, during which the ranges stay. Returns 0 and the stripe to
+ * leave by; -ECHILD; -ENOTCONN unless in phase @least or RUNNING.
+ */
+static inline int ferry__demand_enter(struct ferry_demand *demand, int least,
+				      struct ferry__stripe **ret_stripe)
+{
+	struct ferry__stripe *stripe = &demand->stripes[ferry__thread_stripe()];
+	int phase;
+
+	if (!ferry__demand_ours(demand))
+		return -ECHILD;
+	/* D5: announce, then look; pairs with wait_for_calls(). */
+	__atomic_fetch_add(&stripe->in_flight, 1, __ATOMIC_SEQ_CST);
+	phase = __atomic_load_n(&demand->phase, __ATOMIC_SEQ_CST);
+	if (phase < least || phase > FERRY__DEMAND_RUNNING) {
+		ferry__demand_leave(stripe);
+		return -ENOTCONN;
+	}
+	*ret_stripe = stripe;
+	return 0;
+}
+
+/* Frees the ranges; nobody else may be at work. */
+void ferry__demand_ranges_free(struct ferry_demand *demand);
 
 /* Notes that units are, or soon will be, more than IDLE. */
 void ferry__demand_mark_used(const struct ferry__place *at, size_t n);

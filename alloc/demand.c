@@ -3,17 +3,22 @@
  * The life of a demand: parameters, ranges, the change-over, the end.
  *
  *	create          prepare             begin            end
- *	-------> EMPTY ---------> PREPARED -------> RUNNING -----> EMPTY
+ *	-------> EMPTY ---------> PREPARED -------> RUNNING <----> ENDING
+ *	           ^                                                  |
+ *	           +--------------------------------------------------+
+ *	                                        drained, detached, freed
  *
  * Orders of memory
- *  D5	.phase: the store-release in begin pairs with the load-acquire in
- *	ferry__demand_phase(): who sees RUNNING sees the ranges attached.
+ *  D5	.phase: the store in begin pairs with the load in
+ *	ferry__demand_enter(): who sees RUNNING sees the ranges attached. And
+ *	calls announce themselves, then look at the phase; the end sets the
+ *	phase, then looks for calls. All of these are sequentially consistent,
+ *	so that one side sees the other, and no call is in a range that is
+ *	freed.
  */
 #include "alloc/demand-internal.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define UNIT_PAGES	16u
 #define RESERVE_UNITS	16u
@@ -175,263 +180,6 @@ struct ferry_uffd *ferry_demand_uffd(struct ferry_demand *demand)
 	return demand->uffd;
 }
 
-/* --- ranges ----------------------------------------------------------------- */
-
-static int range_read(struct ferry_demand *demand,
-		      const struct ferry_demand_range *range, size_t index,
-		      struct ferry__demand_range *ret)
-{
-	size_t pages = range->unit_pages ? range->unit_pages : UNIT_PAGES;
-	size_t bytes = pages * ferry__page_size;
-
-	if (pages & (pages - 1) || pages > FERRY__RUN_PAGES ||
-	    ferry__range_reason(range->addr, range->len) ||
-	    range->len & (bytes - 1))
-		return -EINVAL;
-	ret->demand = demand;
-	ret->addr = (uintptr_t)range->addr;
-	ret->len = range->len;
-	ret->index = index;
-	ret->shift = (unsigned int)__builtin_ctzll(bytes);
-	ret->units = range->len >> ret->shift;
-	return 0;
-}
-
-static size_t groups_words(const struct ferry__demand_range *range)
-{
-	size_t groups = range->units / FERRY__UNITS_GROUP + 1;
-
-	return groups / 64 + 1;
-}
-
-static int words_alloc(struct ferry__demand_range *range)
-{
-	void *mem;
-	int r;
-
-	range->mem_bytes =
-		(range->units + groups_words(range)) * sizeof(uint64_t);
-	r = ferry__meta_alloc(range->mem_bytes, &mem);
-	if (r)
-		return r;
-	range->words = mem;
-	range->used = range->words + range->units;
-	return 0;
-}
-
-void ferry__demand_mark_used(const struct ferry__place *at, size_t n)
-{
-	size_t group = at->unit / FERRY__UNITS_GROUP;
-	size_t last = (at->unit + n - 1) / FERRY__UNITS_GROUP;
-	uint64_t *word, bit;
-
-	for (; group <= last; group++) {
-		word = &at->range->used[group / 64];
-		bit = 1ull << group % 64;
-		/* D8: release, pairs with the load in group_used(). */
-		if (!(__atomic_load_n(word, __ATOMIC_RELAXED) & bit))
-			__atomic_fetch_or(word, bit, __ATOMIC_RELEASE);
-	}
-}
-
-static bool may_begin_as(unsigned int state)
-{
-	return state == FERRY_DEMAND_IDLE || state == FERRY_DEMAND_WAITING ||
-	       state == FERRY_DEMAND_DONE;
-}
-
-/* No other thread knows the range yet: plain stores, published by D5. */
-static int set_initial(struct ferry__demand_range *range,
-		       const struct ferry_demand_range *from)
-{
-	struct ferry__place at = { .range = range };
-	unsigned int state = from->initial;
-
-	for (; at.unit < range->units; at.unit++) {
-		if (from->states)
-			state = from->states[at.unit];
-		if (!may_begin_as(state))
-			return -EINVAL;
-		if (state == FERRY_DEMAND_IDLE && !from->states)
-			break;
-		if (state == FERRY_DEMAND_IDLE)
-			continue;
-		range->words[at.unit] = FERRY__UNIT(state, 0, 0);
-		ferry__demand_mark_used(&at, 1);
-		if (state == FERRY_DEMAND_WAITING)
-			range->demand->remaining++;
-	}
-	return 0;
-}
-
-static int by_addr(const void *a, const void *b)
-{
-	const struct ferry__demand_range *x = a, *y = b;
-
-	return (x->addr > y->addr) - (x->addr < y->addr);
-}
-
-/* Gives each its numbers; false when two overlap. */
-static bool number_ranges(struct ferry_demand *demand)
-{
-	struct ferry__demand_range *range = demand->ranges;
-	size_t i;
-
-	qsort(range, demand->ranges_len, sizeof(*range), by_addr);
-	demand->units = 0;
-	for (i = 0; i < demand->ranges_len; i++) {
-		if (i && range[i - 1].addr + range[i - 1].len > range[i].addr)
-			return false;
-		range[i].first = demand->units;
-		demand->units += range[i].units;
-	}
-	return true;
-}
-
-static void ranges_free(struct ferry_demand *demand)
-{
-	size_t i;
-
-	for (i = 0; i < demand->ranges_len; i++)
-		ferry__meta_free(demand->ranges[i].words,
-				 demand->ranges[i].mem_bytes);
-	ferry__meta_free(demand->ranges, demand->ranges_bytes);
-	demand->ranges = NULL;
-	demand->ranges_len = demand->units = demand->remaining = 0;
-	demand->cursor = 0;
-	demand->phase = FERRY__DEMAND_EMPTY;
-}
-
-static int ranges_alloc(struct ferry_demand *demand, size_t n)
-{
-	void *mem;
-	int r;
-
-	demand->ranges_bytes = n * sizeof(*demand->ranges);
-	r = ferry__meta_alloc(demand->ranges_bytes, &mem);
-	if (r)
-		return r;
-	demand->ranges = mem;
-	demand->ranges_len = n;
-	return 0;
-}
-
-static int ranges_set(struct ferry_demand *demand,
-		      const struct ferry_demand_range *ranges, size_t n)
-{
-	size_t i;
-	int r = 0;
-
-	for (i = 0; i < n && !r; i++)
-		r = range_read(demand, &ranges[i], i, &demand->ranges[i]);
-	if (!r && !number_ranges(demand))
-		r = -EINVAL;
-	for (i = 0; i < n && !r; i++)
-		r = words_alloc(&demand->ranges[i]);
-	for (i = 0; i < n && !r; i++)
-		r = set_initial(&demand->ranges[i],
-				&ranges[demand->ranges[i].index]);
-	return r;
-}
-
-int ferry_demand_prepare(struct ferry_demand *demand,
-			 const struct ferry_demand_range *ranges, size_t n,
-			 ferry_demand_produce_fn produce, void *arg)
-{
-	int r;
-
-	if (!ferry__demand_ours(demand))
-		return -ECHILD;
-	if (demand->phase == FERRY__DEMAND_RUNNING)
-		return -EALREADY;
-	if (!ranges || !n || !produce)
-		return -EINVAL;
-	ranges_free(demand);
-	r = ranges_alloc(demand, n);
-	if (!r)
-		r = ranges_set(demand, ranges, n);
-	if (r) {
-		ranges_free(demand);
-		return r;
-	}
-	demand->produce = produce;
-	demand->arg = arg;
-	demand->phase = FERRY__DEMAND_PREPARED;
-	return 0;
-}
-
-struct ferry__demand_range *
-ferry__demand_find(const struct ferry_demand *demand, uintptr_t addr)
-{
-	size_t low = 0, n = demand->ranges_len, half;
-
-	if (!n)
-		return NULL;
-	for (; n > 1; n -= half) {
-		half = n / 2;
-		if (demand->ranges[low + half].addr <= addr)
-			low += half;
-	}
-	return addr - demand->ranges[low].addr < demand->ranges[low].len
-		       ? &demand->ranges[low]
-		       : NULL;
-}
-
-int ferry__demand_units(const struct ferry_demand *demand, const void *addr,
-			size_t len, struct ferry__place *ret, size_t *ret_n)
-{
-	struct ferry__demand_range *range =
-		ferry__demand_find(demand, (uintptr_t)addr);
-	size_t offset;
-
-	if (!range)
-		return -EINVAL;
-	offset = (uintptr_t)addr - range->addr;
-	if (!len || (offset | len) & (ferry__unit_bytes(range) - 1) ||
-	    len > range->len - offset)
-		return -EINVAL;
-	ret->range = range;
-	ret->unit = offset >> range->shift;
-	*ret_n = len >> range->shift;
-	return 0;
-}
-
-struct ferry__place ferry__demand_place(const struct ferry_demand *demand,
-					size_t number)
-{
-	struct ferry__demand_range *range = demand->ranges;
-
-	while (number >= range->first + range->units)
-		range++;
-	return (struct ferry__place){ range, number - range->first };
-}
-
-static int expect(struct ferry_demand *demand, struct ferry__place at, size_t n)
-{
-	const uint64_t idle = FERRY__UNIT(FERRY_DEMAND_IDLE, 0, 0);
-
-	ferry__demand_mark_used(&at, n);
-	/* D3: relaxed; counted before they can be dealt with. */
-	__atomic_fetch_add(&demand->remaining, n, __ATOMIC_RELAXED);
-	for (; n; n--, at.unit++)
-		if (!ferry__unit_take(&at, idle, FERRY_DEMAND_WAITING))
-			break;
-	ferry__demand_settle(demand, n);
-	return n ? -EBUSY : 0;
-}
-
-int ferry_demand_expect(struct ferry_demand *demand, void *addr, size_t len)
-{
-	struct ferry__place at;
-	size_t n;
-	int r;
-
-	if (!ferry__demand_ours(demand))
-		return -ECHILD;
-	r = ferry__demand_units(demand, addr, len, &at, &n);
-	return r ? r : expect(demand, at, n);
-}
-
 /* --- begin and end ---------------------------------------------------------- */
 
 static void detach(struct ferry_demand *demand, size_t n)
@@ -468,11 +216,17 @@ static int attach(struct ferry_demand *demand, enum ferry_reason *reason)
 	return 0;
 }
 
+static void phase_set(struct ferry_demand *demand,
+		      enum ferry__demand_phase phase)
+{
+	__atomic_store_n(&demand->phase, (int)phase, __ATOMIC_SEQ_CST); /* D5 */
+}
+
 static int may_begin(const struct ferry_demand *demand)
 {
 	if (!ferry__demand_ours(demand))
 		return -ECHILD;
-	if (demand->phase == FERRY__DEMAND_RUNNING)
+	if (demand->phase >= FERRY__DEMAND_RUNNING)
 		return -EALREADY;
 	return demand->phase == FERRY__DEMAND_PREPARED ? 0 : -EINVAL;
 }
@@ -486,12 +240,39 @@ int ferry_demand_begin(struct ferry_demand *demand,
 	if (!r)
 		r = attach(demand, &reason);
 	if (!r)
-		__atomic_store_n(&demand->phase, FERRY__DEMAND_RUNNING,
-				 __ATOMIC_RELEASE); /* D5 */
+		phase_set(demand, FERRY__DEMAND_RUNNING);
 	if (r == -ECHILD)
 		reason = FERRY_REASON_FOREIGN_PROCESS;
 	if (ret_reason)
 		*ret_reason = reason;
+	return r;
+}
+
+static void wait_for_calls(struct ferry_demand *demand)
+{
+	struct ferry__backoff backoff = { .limit_ns = UINT64_MAX };
+	unsigned int i;
+
+	for (i = 0; i < FERRY__STRIPES; i++)
+		while (__atomic_load_n(&demand->stripes[i].in_flight,
+				       __ATOMIC_SEQ_CST)) /* D5 */
+			ferry__backoff_wait(&backoff);
+}
+
+/* To where nothing remains and no call is under way. */
+static int come_to_rest(struct ferry_demand *demand)
+{
+	int r = 0;
+
+	while (!r) {
+		r = ferry__demand_complete(demand, NULL, false);
+		phase_set(demand, FERRY__DEMAND_ENDING);
+		wait_for_calls(demand);
+		if (!ferry__demand_remaining(demand))
+			return 0;
+		/* Not complete, or a call has added to it. */
+		phase_set(demand, FERRY__DEMAND_RUNNING);
+	}
 	return r;
 }
 
@@ -503,12 +284,12 @@ int ferry_demand_end(struct ferry_demand *demand)
 		return -ECHILD;
 	if (demand->phase != FERRY__DEMAND_RUNNING)
 		return -ENOTCONN;
-	r = ferry__demand_complete(demand, NULL, false);
+	r = come_to_rest(demand);
 	if (r)
 		return r;
 	detach(demand, demand->ranges_len);
 	ferry__staging_settle(demand);
-	ranges_free(demand);
+	ferry__demand_ranges_free(demand);
 	return 0;
 }
 
@@ -519,7 +300,7 @@ void ferry_demand_destroy(struct ferry_demand *demand)
 	if (ferry__demand_ours(demand) &&
 	    demand->phase == FERRY__DEMAND_RUNNING && ferry_demand_end(demand))
 		detach(demand, demand->ranges_len);
-	ranges_free(demand);
+	ferry__demand_ranges_free(demand);
 	demand_free(demand);
 }
 
@@ -547,12 +328,19 @@ static bool in_use(const struct ferry_demand *demand, uintptr_t addr,
 
 int ferry_demand_recycle(struct ferry_demand *demand, void *addr, size_t len)
 {
-	if (!ferry__demand_ours(demand))
-		return -ECHILD;
+	struct ferry__stripe *stripe;
+	int r;
+
+	r = ferry__demand_enter(demand, FERRY__DEMAND_PREPARED, &stripe);
+	if (r)
+		return r;
 	if (ferry__range_reason(addr, len))
-		return -EINVAL;
-	if (in_use(demand, (uintptr_t)addr, (uintptr_t)addr + len))
-		return -EBUSY;
-	ferry__staging_recycle(demand, (uintptr_t)addr, len / ferry__page_size);
-	return 0;
+		r = -EINVAL;
+	else if (in_use(demand, (uintptr_t)addr, (uintptr_t)addr + len))
+		r = -EBUSY;
+	else
+		ferry__staging_recycle(demand, (uintptr_t)addr,
+				       len / ferry__page_size);
+	ferry__demand_leave(stripe);
+	return r;
 }

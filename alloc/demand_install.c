@@ -37,15 +37,13 @@ static void installed_by(struct ferry_demand *demand, int method)
 		__atomic_store_n(&demand->method, method, __ATOMIC_RELAXED);
 }
 
-/* The source's pages are left: they are staging memory again. */
+/*
+ * What is left of the source is staging memory again. Not all of it need be
+ * there: a try before this one may have moved some pages.
+ */
 static void source_kept(const struct job *job)
 {
-	if (job->answer == FERRY_DEMAND_STAGED)
-		ferry__staging_return(
-			job->demand,
-			(struct ferry__run){ job->src, pages(job->len) });
-	else
-		ferry__staging_recycle(job->demand, job->src, pages(job->len));
+	ferry__staging_recycle(job->demand, job->src, pages(job->len));
 }
 
 static void source_spent(const struct job *job)

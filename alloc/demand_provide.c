@@ -97,17 +97,19 @@ int ferry_demand_prefault(struct ferry_demand *demand, void *addr, size_t len)
 	uintptr_t mask = ~(ferry__page_size - 1);
 	uintptr_t from = (uintptr_t)addr & mask;
 	uintptr_t end = ((uintptr_t)addr + len + ~mask) & mask;
+	struct ferry__stripe *stripe;
 	struct ferry__guard guard;
 	int r;
 
-	if (!ferry__demand_ours(demand))
-		return -ECHILD;
-	if (ferry__demand_phase(demand) != FERRY__DEMAND_RUNNING || !len)
-		return 0;
 	ferry__guard_enter(&guard);
-	r = prefault(demand, from, end);
+	r = ferry__demand_enter(demand, FERRY__DEMAND_RUNNING, &stripe);
+	if (!r) {
+		r = len ? prefault(demand, from, end) : 0;
+		ferry__demand_leave(stripe);
+	}
 	ferry__guard_leave(&guard);
-	return r;
+	/* Not begun or at its end: ordinary memory. */
+	return r == -ENOTCONN ? 0 : r;
 }
 
 /* --- memory that the host brings -------------------------------------------- */
@@ -195,24 +197,22 @@ static int provide(struct ferry_demand *demand, struct ferry__place at,
 int ferry_demand_provide(struct ferry_demand *demand, void *addr, size_t len,
 			 void *src, size_t *ret_done)
 {
+	struct ferry__stripe *stripe;
 	struct ferry__guard guard;
 	struct ferry__place at;
 	size_t n, done = 0;
 	int r;
 
-	if (ret_done)
-		*ret_done = 0;
-	if (!ferry__demand_ours(demand))
-		return -ECHILD;
-	if (ferry__demand_phase(demand) != FERRY__DEMAND_RUNNING)
-		return -ENOTCONN;
-	r = ferry__demand_units(demand, addr, len, &at, &n);
-	if (!r && src && ferry__range_reason(src, len))
-		r = -EINVAL;
-	if (r)
-		return r;
 	ferry__guard_enter(&guard);
-	r = provide(demand, at, n, src, &done);
+	r = ferry__demand_enter(demand, FERRY__DEMAND_RUNNING, &stripe);
+	if (!r) {
+		r = ferry__demand_units(demand, addr, len, &at, &n);
+		if (!r && src && ferry__range_reason(src, len))
+			r = -EINVAL;
+		if (!r)
+			r = provide(demand, at, n, src, &done);
+		ferry__demand_leave(stripe);
+	}
 	ferry__guard_leave(&guard);
 	if (ret_done)
 		*ret_done = done;

@@ -32,7 +32,11 @@
 #define TRIM_PAGES FERRY__RUN_PAGES
 
 /* Runs have this many pages on average, at least: bounds the slots. */
-#define RUN_MEAN 4u
+#define RUN_MEAN  4u
+#define SLOTS_MIN 1024u
+
+/* Least pages of a chunk that is added when all addresses are in use. */
+#define CHUNK_PAGES 256u
 
 static size_t whole(size_t pages)
 {
@@ -48,8 +52,11 @@ static void blank_put(struct ferry_demand *demand, uintptr_t addr, size_t pages)
 
 	for (; pages; pages -= run.pages) {
 		run.pages = whole(pages);
-		/* No slot: these addresses rest until the demand is freed. */
-		ferry__runs_put(&demand->blank, run);
+		/* No slot: these addresses rest until the end; relaxed, as
+		 * nobody else is at work then. */
+		if (!ferry__runs_put(&demand->blank, run))
+			__atomic_store_n(&demand->blank_lost, true,
+					 __ATOMIC_RELAXED);
 		run.addr += run.pages * ferry__page_size;
 	}
 }
@@ -70,10 +77,15 @@ static struct ferry__chunk *chunk_first(const struct ferry_demand *demand)
 	return __atomic_load_n(&demand->chunks, __ATOMIC_ACQUIRE); /* D9 */
 }
 
-/* The chunk's own record stands in its first page, which is never staging. */
-static int chunk_add(struct ferry_demand *demand, size_t pages)
+/*
+ * A chunk of @pages pages for staging, none of which is there; a first one for
+ * its own record, and a last one that is not used: runs of the host's must
+ * not adjoin ours, or they would become one.
+ */
+static int chunk_add(struct ferry_demand *demand, size_t pages,
+		     struct ferry__run *ret)
 {
-	size_t len = (pages + 1) * ferry__page_size;
+	size_t len = (pages + 2) * ferry__page_size;
 	struct ferry__chunk *chunk;
 	void *mem;
 	int r;
@@ -87,7 +99,8 @@ static int chunk_add(struct ferry_demand *demand, size_t pages)
 	chunk->addr = mem;
 	chunk->len = len;
 	chunk_link(demand, chunk);
-	blank_put(demand, (uintptr_t)mem + ferry__page_size, pages);
+	ret->addr = (uintptr_t)mem + ferry__page_size;
+	ret->pages = pages;
 	return 0;
 }
 
@@ -115,17 +128,34 @@ static int populate(struct ferry__run run)
 	return 0;
 }
 
-static int take_fresh(struct ferry_demand *demand, size_t min, size_t max,
+/* Addresses without pages: those of moved units, else new ones. */
+static int take_blank(struct ferry_demand *demand, size_t pages,
+		      struct ferry__run *ret)
+{
+	struct ferry__run all;
+	int r;
+
+	if (ferry__runs_take(&demand->blank, pages, pages, ret))
+		return 0;
+	r = chunk_add(demand, pages > CHUNK_PAGES ? pages : CHUNK_PAGES, &all);
+	if (r)
+		return r;
+	ret->addr = all.addr;
+	ret->pages = pages;
+	blank_put(demand, all.addr + pages * ferry__page_size,
+		  all.pages - pages);
+	return 0;
+}
+
+static int take_fresh(struct ferry_demand *demand, size_t pages,
 		      struct ferry__run *pen)
 {
 	struct ferry__run run;
 	int r;
 
-	while (!ferry__runs_take(&demand->blank, min, max, &run)) {
-		r = chunk_add(demand, max > min ? max : 4 * min);
-		if (r)
-			return r;
-	}
+	r = take_blank(demand, pages, &run);
+	if (r)
+		return r;
 	r = populate(run);
 	if (r) {
 		blank_put(demand, run.addr, run.pages);
@@ -169,7 +199,7 @@ int ferry__staging_take(struct ferry_demand *demand, size_t min, size_t max,
 	if (ferry__runs_take(&demand->stock, min, max, pen) ||
 	    wait_recycled(demand, min, max, pen))
 		return 0;
-	return take_fresh(demand, min, min, pen);
+	return take_fresh(demand, min, pen);
 }
 
 static void drop(struct ferry_demand *demand, struct ferry__run run)
@@ -288,51 +318,7 @@ static bool unwanted(void *arg, struct ferry__run run)
 	return false;
 }
 
-void ferry__staging_settle(struct ferry_demand *demand)
-{
-	struct ferry__run run;
-	struct sift sift = {
-		.demand = demand,
-		.keep = demand->params.reserve / ferry__page_size,
-	};
-
-	while (ferry__runs_sift(&demand->stock, unwanted, &sift, &run)) {
-		drop(demand, run);
-		sift.kept = 0;
-	}
-	__atomic_store_n(&demand->recycling, false, __ATOMIC_RELAXED);
-}
-
-static int reserve(struct ferry_demand *demand, size_t pages)
-{
-	struct ferry__run run;
-	int r;
-
-	while (pages && ferry__runs_take(&demand->blank, 1, pages, &run)) {
-		r = populate(run);
-		if (r)
-			return r;
-		ferry__runs_put(&demand->stock, run);
-		pages -= run.pages;
-	}
-	return 0;
-}
-
-int ferry__staging_init(struct ferry_demand *demand)
-{
-	size_t pages = demand->params.reserve / ferry__page_size;
-	size_t slots = (demand->keep + pages) / RUN_MEAN + 1;
-	int r;
-
-	r = ferry__runs_init(&demand->stock, slots);
-	if (!r)
-		r = ferry__runs_init(&demand->blank, slots);
-	if (!r)
-		r = chunk_add(demand, pages);
-	return r ? r : reserve(demand, pages);
-}
-
-void ferry__staging_fini(struct ferry_demand *demand)
+static void chunks_free(struct ferry_demand *demand)
 {
 	struct ferry__chunk *chunk = demand->chunks, *next;
 
@@ -340,6 +326,69 @@ void ferry__staging_fini(struct ferry_demand *demand)
 		next = chunk->next;
 		ferry__meta_free(chunk->addr, chunk->len);
 	}
+	demand->chunks = NULL;
+}
+
+/* Addresses have come to rest: all of them are given back, to begin anew. */
+static void start_anew(struct ferry_demand *demand)
+{
+	struct ferry__run run;
+
+	while (ferry__runs_take(&demand->blank, 1, FERRY__RUN_PAGES, &run))
+		;
+	chunks_free(demand);
+	demand->blank_lost = false;
+}
+
+void ferry__staging_settle(struct ferry_demand *demand)
+{
+	struct ferry__run run;
+	struct sift sift = {
+		.demand = demand,
+		.keep = demand->blank_lost
+				? 0
+				: demand->params.reserve / ferry__page_size,
+	};
+
+	while (ferry__runs_sift(&demand->stock, unwanted, &sift, &run)) {
+		drop(demand, run);
+		sift.kept = 0;
+	}
+	if (demand->blank_lost)
+		start_anew(demand);
+	__atomic_store_n(&demand->recycling, false, __ATOMIC_RELAXED);
+}
+
+static int reserve(struct ferry_demand *demand, size_t pages)
+{
+	struct ferry__run run;
+	int r = 0;
+
+	for (; pages && !r; pages -= run.pages) {
+		r = take_fresh(demand, whole(pages), &run);
+		if (!r)
+			ferry__runs_put(&demand->stock, run);
+	}
+	return r;
+}
+
+int ferry__staging_init(struct ferry_demand *demand)
+{
+	size_t pages = demand->params.reserve / ferry__page_size;
+	size_t slots = (demand->keep + pages) / RUN_MEAN;
+	int r;
+
+	slots = slots > SLOTS_MIN ? slots : SLOTS_MIN;
+
+	r = ferry__runs_init(&demand->stock, slots);
+	if (!r)
+		r = ferry__runs_init(&demand->blank, slots);
+	return r ? r : reserve(demand, pages);
+}
+
+void ferry__staging_fini(struct ferry_demand *demand)
+{
+	chunks_free(demand);
 	ferry__runs_fini(&demand->stock);
 	ferry__runs_fini(&demand->blank);
 }

@@ -17,18 +17,29 @@ void ferry__demand_note(struct ferry_demand *demand, int error,
 				 __ATOMIC_RELAXED);
 }
 
-enum ferry_demand_state ferry_demand_state(const struct ferry_demand *demand,
-					   const void *addr)
+static enum ferry_demand_state state(const struct ferry_demand *demand,
+				     uintptr_t addr)
 {
-	struct ferry__place at = {
-		.range = ferry__demand_find(demand, (uintptr_t)addr),
-	};
+	struct ferry__place at = { .range = ferry__demand_find(demand, addr) };
 
 	if (!at.range)
 		return FERRY_DEMAND_IDLE;
-	at.unit = ((uintptr_t)addr - at.range->addr) >> at.range->shift;
+	at.unit = (addr - at.range->addr) >> at.range->shift;
 	return (enum ferry_demand_state)FERRY__UNIT_STATE(
 		ferry__unit_load(&at));
+}
+
+enum ferry_demand_state ferry_demand_state(struct ferry_demand *demand,
+					   const void *addr)
+{
+	enum ferry_demand_state ret;
+	struct ferry__stripe *stripe;
+
+	if (ferry__demand_enter(demand, FERRY__DEMAND_PREPARED, &stripe))
+		return FERRY_DEMAND_IDLE;
+	ret = state(demand, (uintptr_t)addr);
+	ferry__demand_leave(stripe);
+	return ret;
 }
 
 /* --- units ------------------------------------------------------------------ */

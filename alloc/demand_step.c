@@ -212,18 +212,19 @@ static int step(struct ferry_demand *demand, size_t units, uint64_t ns,
 int ferry_demand_step(struct ferry_demand *demand, size_t units, uint64_t ns,
 		      size_t *ret_left)
 {
+	struct ferry__stripe *stripe;
 	bool idle;
 	int r;
 
-	if (!ferry__demand_ours(demand))
-		return -ECHILD;
 	if (demand->mode == FERRY_DEMAND_STOPPED)
 		return -EINVAL;
-	if (ferry__demand_phase(demand) != FERRY__DEMAND_RUNNING)
-		return -ENOTCONN;
+	r = ferry__demand_enter(demand, FERRY__DEMAND_RUNNING, &stripe);
+	if (r)
+		return r;
 	r = step(demand, units, ns, NULL, &idle);
 	if (ret_left)
 		*ret_left = ferry__demand_remaining(demand);
+	ferry__demand_leave(stripe);
 	return r;
 }
 
@@ -258,11 +259,15 @@ int ferry__demand_complete(struct ferry_demand *demand,
 static int complete(struct ferry_demand *demand, const volatile bool *cancel,
 		    bool paced)
 {
-	if (!ferry__demand_ours(demand))
-		return -ECHILD;
-	if (ferry__demand_phase(demand) != FERRY__DEMAND_RUNNING)
-		return -ENOTCONN;
-	return ferry__demand_complete(demand, cancel, paced);
+	struct ferry__stripe *stripe;
+	int r;
+
+	r = ferry__demand_enter(demand, FERRY__DEMAND_RUNNING, &stripe);
+	if (r)
+		return r;
+	r = ferry__demand_complete(demand, cancel, paced);
+	ferry__demand_leave(stripe);
+	return r;
 }
 
 int ferry_demand_run(struct ferry_demand *demand, const volatile bool *cancel)

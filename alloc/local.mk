@@ -22,6 +22,7 @@ noinst_LTLIBRARIES += %D%/liballoc.la
 %C%_liballoc_la_SOURCES += %D%/demand_fault.c
 %C%_liballoc_la_SOURCES += %D%/demand_install.c
 %C%_liballoc_la_SOURCES += %D%/demand_provide.c
+%C%_liballoc_la_SOURCES += %D%/demand_range.c
 %C%_liballoc_la_SOURCES += %D%/demand_runs.c
 %C%_liballoc_la_SOURCES += %D%/demand_staging.c
 %C%_liballoc_la_SOURCES += %D%/demand_stats.c

@@ -212,7 +212,8 @@ FERRY_EXPORT int ferry_demand_prepare(struct ferry_demand *demand,
  * Turns the IDLE units of [@addr, @addr + @len) into WAITING ones: before
  * begin, as the host plans, or later.
  * Returns 0; -EINVAL not whole units of one range; -EBUSY a unit is not IDLE
- * (those before it are WAITING now); -ECHILD. Any thread; signal-safe.
+ * (those before it are WAITING now); -ENOTCONN not prepared; -ECHILD. Any
+ * thread; signal-safe.
  */
 FERRY_EXPORT int ferry_demand_expect(struct ferry_demand *demand, void *addr,
 				     size_t len);
@@ -255,7 +256,8 @@ FERRY_EXPORT void *ferry_demand_staging(struct ferry_demand_unit *unit);
  * ranges.
  *
  * Returns 0; -EINVAL not whole pages; -EBUSY in a unit that is not IDLE
- * (nothing was taken); -ECHILD.
+ * (nothing was taken); -ENOTCONN not prepared, or at the end: the pages stay
+ * the host's; -ECHILD.
  * Any thread, and in the callback; signal-safe.
  */
 FERRY_EXPORT int ferry_demand_recycle(struct ferry_demand *demand, void *addr,
@@ -282,7 +284,8 @@ FERRY_EXPORT int ferry_demand_provide(struct ferry_demand *demand, void *addr,
  * would: for buffers of system calls, which fail with EFAULT on absent pages
  * in SIGBUS mode. Any alignment; parts outside the ranges are passed over.
  *
- * Returns 0 when all is there; -ENODATA a unit is refused (IDLE, or answered
+ * Returns 0 when all is there, and where there is no demand (not begun, or
+ * ended); -ENODATA a unit is refused (IDLE, or answered
  * NONE); -EAGAIN, -ENOMEM after a second; -ECHILD. Any thread but in the
  * callback; signal-safe.
  */
@@ -324,10 +327,11 @@ FERRY_EXPORT int ferry_demand_run(struct ferry_demand *demand,
 FERRY_EXPORT int ferry_demand_complete_stopped(struct ferry_demand *demand);
 
 /*
- * Completes what remains, waits for faults in flight, and ends the service of
- * the ranges: they are ordinary memory again, IDLE units included, whose
- * pages read as zero. Recycled memory is dropped. No step, run or other end
- * may be under way, faults may.
+ * Completes what remains, waits for faults and calls in flight, and ends the
+ * service of the ranges: they are ordinary memory again, IDLE units included,
+ * whose pages read as zero. Recycled memory is dropped. Other threads may be
+ * in any call but prepare, begin, end and destroy; afterwards they are told
+ * -ENOTCONN.
  *
  * Returns 0; -ENOTCONN not begun; -ECHILD; errors of ferry_demand_run():
  * then the demand goes on, and calling again tries again. There is no other
@@ -336,10 +340,10 @@ FERRY_EXPORT int ferry_demand_complete_stopped(struct ferry_demand *demand);
  */
 FERRY_EXPORT int ferry_demand_end(struct ferry_demand *demand);
 
-/* The state of the unit at @addr; outside of the ranges IDLE. Wait-free;
- * signal-safe. */
+/* The state of the unit at @addr; outside of the ranges, and with none, IDLE.
+ * Wait-free; any thread; signal-safe. */
 FERRY_EXPORT enum ferry_demand_state
-ferry_demand_state(const struct ferry_demand *demand, const void *addr);
+ferry_demand_state(struct ferry_demand *demand, const void *addr);
 
 /*
  * Counts since create, but for the first group, which is as of now. Relaxed

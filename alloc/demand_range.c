@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/* The ranges of a demand: from an address to its unit, and how units begin. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "alloc/demand-internal.h"
+
+#define UNIT_PAGES 16u
+
+static int range_read(struct ferry_demand *demand,
+		      const struct ferry_demand_range *range, size_t index,
+		      struct ferry__demand_range *ret)
+{
+	size_t pages = range->unit_pages ? range->unit_pages : UNIT_PAGES;
+	size_t bytes = pages * ferry__page_size;
+
+	if (pages & (pages - 1) || pages > FERRY__RUN_PAGES ||
+	    ferry__range_reason(range->addr, range->len) ||
+	    range->len & (bytes - 1))
+		return -EINVAL;
+	ret->demand = demand;
+	ret->addr = (uintptr_t)range->addr;
+	ret->len = range->len;
+	ret->index = index;
+	ret->shift = (unsigned int)__builtin_ctzll(bytes);
+	ret->units = range->len >> ret->shift;
+	return 0;
+}
+
+static size_t groups_words(const struct ferry__demand_range *range)
+{
+	size_t groups = range->units / FERRY__UNITS_GROUP + 1;
+
+	return groups / 64 + 1;
+}
+
+static int words_alloc(struct ferry__demand_range *range)
+{
+	void *mem;
+	int r;
+
+	range->mem_bytes =
+		(range->units + groups_words(range)) * sizeof(uint64_t);
+	r = ferry__meta_alloc(range->mem_bytes, &mem);
+	if (r)
+		return r;
+	range->words = mem;
+	range->used = range->words + range->units;
+	return 0;
+}
+
+void ferry__demand_mark_used(const struct ferry__place *at, size_t n)
+{
+	size_t group = at->unit / FERRY__UNITS_GROUP;
+	size_t last = (at->unit + n - 1) / FERRY__UNITS_GROUP;
+	uint64_t *word, bit;
+
+	for (; group <= last; group++) {
+		word = &at->range->used[group / 64];
+		bit = 1ull << group % 64;
+		/* D8: release, pairs with the load in group_used(). */
+		if (!(__atomic_load_n(word, __ATOMIC_RELAXED) & bit))
+			__atomic_fetch_or(word, bit, __ATOMIC_RELEASE);
+	}
+}
+
+static bool may_begin_as(unsigned int state)
+{
+	return state == FERRY_DEMAND_IDLE || state == FERRY_DEMAND_WAITING ||
+	       state == FERRY_DEMAND_DONE;
+}
+
+/* No other thread knows the range yet: plain stores, published by D5. */
+static int set_initial(struct ferry__demand_range *range,
+		       const struct ferry_demand_range *from)
+{
+	struct ferry__place at = { .range = range };
+	unsigned int state = from->initial;
+
+	for (; at.unit < range->units; at.unit++) {
+		if (from->states)
+			state = from->states[at.unit];
+		if (!may_begin_as(state))
+			return -EINVAL;
+		if (state == FERRY_DEMAND_IDLE && !from->states)
+			break;
+		if (state == FERRY_DEMAND_IDLE)
+			continue;
+		range->words[at.unit] = FERRY__UNIT(state, 0, 0);
+		ferry__demand_mark_used(&at, 1);
+		if (state == FERRY_DEMAND_WAITING)
+			range->demand->remaining++;
+	}
+	return 0;
+}
+
+static int by_addr(const void *a, const void *b)
+{
+	const struct ferry__demand_range *x = a, *y = b;
+
+	return (x->addr > y->addr) - (x->addr < y->addr);
+}
+
+/* Gives each its numbers; false when two overlap. */
+static bool number_ranges(struct ferry_demand *demand)
+{
+	struct ferry__demand_range *range = demand->ranges;
+	size_t i;
+
+	qsort(range, demand->ranges_len, sizeof(*range), by_addr);
+	demand->units = 0;
+	for (i = 0; i < demand->ranges_len; i++) {
+		if (i && range[i - 1].addr + range[i - 1].len > range[i].addr)
+			return false;
+		range[i].first = demand->units;
+		demand->units += range[i].units;
+	}
+	return true;
+}
+
+void ferry__demand_ranges_free(struct ferry_demand *demand)
+{
+	size_t i;
+
+	for (i = 0; i < demand->ranges_len; i++)
+		ferry__meta_free(demand->ranges[i].words,
+				 demand->ranges[i].mem_bytes);
+	ferry__meta_free(demand->ranges, demand->ranges_bytes);
+	demand->ranges = NULL;
+	demand->ranges_len = demand->units = demand->remaining = 0;
+	demand->cursor = 0;
+	demand->phase = FERRY__DEMAND_EMPTY;
+}
+
+static int ranges_alloc(struct ferry_demand *demand, size_t n)
+{
+	void *mem;
+	int r;
+
+	demand->ranges_bytes = n * sizeof(*demand->ranges);
+	r = ferry__meta_alloc(demand->ranges_bytes, &mem);
+	if (r)
+		return r;
+	demand->ranges = mem;
+	demand->ranges_len = n;
+	return 0;
+}
+
+static int ranges_set(struct ferry_demand *demand,
+		      const struct ferry_demand_range *ranges, size_t n)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < n && !r; i++)
+		r = range_read(demand, &ranges[i], i, &demand->ranges[i]);
+	if (!r && !number_ranges(demand))
+		r = -EINVAL;
+	for (i = 0; i < n && !r; i++)
+		r = words_alloc(&demand->ranges[i]);
+	for (i = 0; i < n && !r; i++)
+		r = set_initial(&demand->ranges[i],
+				&ranges[demand->ranges[i].index]);
+	return r;
+}
+
+int ferry_demand_prepare(struct ferry_demand *demand,
+			 const struct ferry_demand_range *ranges, size_t n,
+			 ferry_demand_produce_fn produce, void *arg)
+{
+	int r;
+
+	if (!ferry__demand_ours(demand))
+		return -ECHILD;
+	if (demand->phase >= FERRY__DEMAND_RUNNING)
+		return -EALREADY;
+	if (!ranges || !n || !produce)
+		return -EINVAL;
+	ferry__demand_ranges_free(demand);
+	r = ranges_alloc(demand, n);
+	if (!r)
+		r = ranges_set(demand, ranges, n);
+	if (r) {
+		ferry__demand_ranges_free(demand);
+		return r;
+	}
+	demand->produce = produce;
+	demand->arg = arg;
+	demand->phase = FERRY__DEMAND_PREPARED;
+	return 0;
+}
+
+struct ferry__demand_range *
+ferry__demand_find(const struct ferry_demand *demand, uintptr_t addr)
+{
+	size_t low = 0, n = demand->ranges_len, half;
+
+	if (!n)
+		return NULL;
+	for (; n > 1; n -= half) {
+		half = n / 2;
+		if (demand->ranges[low + half].addr <= addr)
+			low += half;
+	}
+	return addr - demand->ranges[low].addr < demand->ranges[low].len
+		       ? &demand->ranges[low]
+		       : NULL;
+}
+
+int ferry__demand_units(const struct ferry_demand *demand, const void *addr,
+			size_t len, struct ferry__place *ret, size_t *ret_n)
+{
+	struct ferry__demand_range *range =
+		ferry__demand_find(demand, (uintptr_t)addr);
+	size_t offset;
+
+	if (!range)
+		return -EINVAL;
+	offset = (uintptr_t)addr - range->addr;
+	if (!len || (offset | len) & (ferry__unit_bytes(range) - 1) ||
+	    len > range->len - offset)
+		return -EINVAL;
+	ret->range = range;
+	ret->unit = offset >> range->shift;
+	*ret_n = len >> range->shift;
+	return 0;
+}
+
+struct ferry__place ferry__demand_place(const struct ferry_demand *demand,
+					size_t number)
+{
+	struct ferry__demand_range *range = demand->ranges;
+
+	while (number >= range->first + range->units)
+		range++;
+	return (struct ferry__place){ range, number - range->first };
+}
+
+static int expect(struct ferry_demand *demand, struct ferry__place at, size_t n)
+{
+	const uint64_t idle = FERRY__UNIT(FERRY_DEMAND_IDLE, 0, 0);
+
+	ferry__demand_mark_used(&at, n);
+	/* D3: relaxed; counted before they can be dealt with. */
+	__atomic_fetch_add(&demand->remaining, n, __ATOMIC_RELAXED);
+	for (; n; n--, at.unit++)
+		if (!ferry__unit_take(&at, idle, FERRY_DEMAND_WAITING))
+			break;
+	ferry__demand_settle(demand, n);
+	return n ? -EBUSY : 0;
+}
+
+int ferry_demand_expect(struct ferry_demand *demand, void *addr, size_t len)
+{
+	struct ferry__place at;
+	struct ferry__stripe *stripe;
+	size_t n;
+	int r;
+
+	r = ferry__demand_enter(demand, FERRY__DEMAND_PREPARED, &stripe);
+	if (r)
+		return r;
+	r = ferry__demand_units(demand, addr, len, &at, &n);
+	if (!r)
+		r = expect(demand, at, n);
+	ferry__demand_leave(stripe);
+	return r;
+}
