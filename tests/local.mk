@@ -50,6 +50,11 @@ CHECK_ALLOC += %D%/check_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_compact_inject
 CHECK_ALLOC += %D%/check_alloc_compact_layout
 CHECK_ALLOC += %D%/stress_alloc_compact
+CHECK_ALLOC += %D%/check_alloc_demand
+CHECK_ALLOC += %D%/check_alloc_demand_end
+CHECK_ALLOC += %D%/check_alloc_demand_inject
+CHECK_ALLOC += %D%/check_alloc_demand_staging
+CHECK_ALLOC += %D%/stress_alloc_demand
 CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
 
@@ -138,6 +143,21 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_stress_alloc_compact_SOURCES = %D%/stress_alloc_compact.c \
 	%D%/compact_heap.c %D%/compact_heap.h
 %C%_stress_alloc_compact_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_demand_SOURCES = %D%/check_alloc_demand.c %D%/demand_bed.c \
+	%D%/demand_bed.h
+%C%_check_alloc_demand_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_demand_end_SOURCES = %D%/check_alloc_demand_end.c %D%/demand_bed.c \
+	%D%/demand_bed.h
+%C%_check_alloc_demand_end_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_demand_inject_SOURCES = %D%/check_alloc_demand_inject.c %D%/demand_bed.c \
+	%D%/demand_bed.h
+%C%_check_alloc_demand_inject_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_demand_staging_SOURCES = %D%/check_alloc_demand_staging.c %D%/demand_bed.c \
+	%D%/demand_bed.h
+%C%_check_alloc_demand_staging_LDADD = $(ALLOC_TEST_LIBS)
+%C%_stress_alloc_demand_SOURCES = %D%/stress_alloc_demand.c %D%/demand_bed.c \
+	%D%/demand_bed.h
+%C%_stress_alloc_demand_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_runtime_version_LDADD = $(SHARED_TEST_LIBS)
