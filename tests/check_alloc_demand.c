@@ -23,7 +23,7 @@ static void staged_units_hold_what_was_staged(enum ferry_fault_mode mode)
 	struct bed bed;
 
 	bed_start(&bed, mode, 4, FERRY_DEMAND_STAGED);
-	ck_assert(bed_unit_right(&bed, bed.range, 2));
+	bed_assert_unit(&bed, 2);
 	ck_assert_int_eq(ferry_demand_state(bed.demand, bed_unit(&bed, 2)),
 			 FERRY_DEMAND_DONE);
 	ck_assert_uint_eq(bed_in_state(&bed, FERRY_DEMAND_WAITING), 3);
@@ -39,7 +39,7 @@ static void moved_units_leave_holes_at_their_source(enum ferry_fault_mode mode)
 	size_t at;
 
 	bed_start(&bed, mode, 3, FERRY_DEMAND_MOVE);
-	ck_assert(bed_unit_right(&bed, bed.range, 1));
+	bed_assert_unit(&bed, 1);
 	ck_assert_uint_eq(bed_stats(&bed).pages_moved, 16);
 	ck_assert_uint_eq(bed_stats(&bed).pages_copied, 0);
 	ck_assert_int_eq(bed_stats(&bed).method, FERRY_DEMAND_BY_MOVE);
@@ -55,7 +55,7 @@ static void zero_units_read_as_zero(enum ferry_fault_mode mode)
 	struct bed bed;
 
 	bed_start(&bed, mode, 2, FERRY_DEMAND_ZERO);
-	ck_assert(bed_unit_right(&bed, bed.range, 0));
+	bed_assert_unit(&bed, 0);
 	ck_assert_uint_eq(bed_stats(&bed).pages_zeroed, 16);
 	ck_assert_uint_eq(bed_stats(&bed).faults, 1);
 	bed_stop(&bed);
@@ -68,7 +68,7 @@ skipped_units_are_what_the_host_installed(enum ferry_fault_mode mode)
 	struct bed bed;
 
 	bed_start(&bed, mode, 2, FERRY_DEMAND_SKIP);
-	ck_assert(bed_unit_right(&bed, bed.range, 1));
+	bed_assert_unit(&bed, 1);
 	ck_assert_uint_eq(bed_stats(&bed).pages_copied, 0);
 	bed_stop(&bed);
 }
@@ -105,8 +105,10 @@ static void units_not_to_be_had_are_refused(enum ferry_fault_mode mode)
 	struct bed bed;
 
 	catch_bus();
-	bed_start(&bed, mode, 3, FERRY_DEMAND_STAGED);
-	bed.range->answer[1] = FERRY_DEMAND_NONE;
+	bed_create(&bed, mode);
+	bed_add(&bed, 3, 16, FERRY_DEMAND_STAGED)->answer[1] =
+		FERRY_DEMAND_NONE;
+	bed_begin(&bed);
 	ck_assert_int_ne(touch_caught(bed_unit(&bed, 1)), 0);
 	ck_assert_int_eq(ferry_demand_state(bed.demand, bed_unit(&bed, 1)),
 			 FERRY_DEMAND_IDLE);
@@ -168,10 +170,10 @@ static void holes_of_a_source_read_as_zero(enum ferry_fault_mode mode)
 				    bed.range->first + 1));
 	ck_assert(is_zero(bed.range->dst + 5 * page, 2 * page));
 	ck_assert(page_holds(bed.range->dst + 7 * page, bed.range->first + 7));
-	ck_assert_uint_eq(bed.range->asked[0], 1);
 	ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
 	served_assert_noted();
-	ck_assert(bed_unit_right(&bed, bed.range, 1));
+	ck_assert_uint_eq(bed.range->asked[0], 1);
+	bed_assert_unit(&bed, 1);
 	ferry_demand_destroy(bed.demand);
 	bed_fini(&bed);
 }
@@ -184,7 +186,7 @@ static void units_done_before_read_as_zero(enum ferry_fault_mode mode)
 	bed_create(&bed, mode);
 	bed_add(&bed, 2, 2, FERRY_DEMAND_MOVE)->initial[0] = FERRY_DEMAND_DONE;
 	bed_begin(&bed);
-	ck_assert(bed_unit_right(&bed, bed.range, 0));
+	bed_assert_unit(&bed, 0);
 	ck_assert_uint_eq(bed_stats(&bed).units[FERRY_DEMAND_DONE], 1);
 	bed_stop(&bed);
 }
@@ -340,7 +342,7 @@ START_TEST(a_run_can_be_told_to_stop)
 	ck_assert_int_eq(ferry_demand_run(bed.demand, &cancel), -ECANCELED);
 	ck_assert_uint_gt(bed_in_state(&bed, FERRY_DEMAND_WAITING), 80);
 	/* What it left is had all the same. */
-	ck_assert(bed_unit_right(&bed, bed.range, 99));
+	bed_assert_unit(&bed, 99);
 	bed_stop(&bed);
 }
 END_TEST
@@ -351,7 +353,7 @@ START_TEST(a_range_of_a_terabyte_costs_what_is_used)
 {
 	struct ferry_demand_range range = { .unit_pages = 16 };
 	struct bed bed;
-	char *far;
+	char *far, *dst;
 	size_t left;
 	void *mem;
 
@@ -373,6 +375,7 @@ START_TEST(a_range_of_a_terabyte_costs_what_is_used)
 					      bed.range->src, NULL),
 			 0);
 	ck_assert(served_pages_hold(far, bed.range->unit, bed.range->first));
+	dst = bed.range->dst;
 	bed.range->dst = mem;
 	ck_assert_int_eq(ferry_demand_expect(bed.demand, mem, bed.range->unit),
 			 0);
@@ -380,6 +383,9 @@ START_TEST(a_range_of_a_terabyte_costs_what_is_used)
 	ck_assert_uint_eq(left, 0);
 	ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
 	ferry_demand_destroy(bed.demand);
+	bed.range->dst = dst;
+	bed_fini(&bed);
+	munmap(mem, SPARSE);
 }
 END_TEST
 
@@ -416,9 +422,11 @@ static void who_comes_second_waits(enum ferry_fault_mode mode)
 	bool go[2] = { false, false };
 	struct bed bed;
 
-	bed_start(&bed, mode, 9, FERRY_DEMAND_STAGED);
+	bed_create(&bed, mode);
+	bed_add(&bed, 9, 16, FERRY_DEMAND_STAGED);
 	bed.hook = hold;
 	bed.arg = go;
+	bed_begin(&bed);
 	pthread_create(&runner, NULL, run, bed.demand);
 	while (!__atomic_load_n(&go[0], __ATOMIC_ACQUIRE))
 		sched_yield();
@@ -428,7 +436,7 @@ static void who_comes_second_waits(enum ferry_fault_mode mode)
 	while (!bed_stats(&bed).waits)
 		sched_yield();
 	/* A unit that nobody is at is not kept waiting by that one. */
-	ck_assert(bed_unit_right(&bed, bed.range, 8));
+	bed_assert_unit(&bed, 8);
 	__atomic_store_n(&go[1], true, __ATOMIC_RELEASE);
 	pthread_join(toucher, NULL);
 	pthread_join(runner, NULL);
@@ -453,7 +461,7 @@ START_TEST(ready_units_are_installed_by_whoever_needs_one)
 	ck_assert_int_eq(ferry_demand_step(bed.demand, 0, 0, NULL), -ENOMEM);
 	ck_assert_uint_eq(bed_in_state(&bed, FERRY_DEMAND_READY), 8);
 	calls = inject_calls(INJECT_IOCTL, FERRY__UFFDIO_MOVE);
-	ck_assert(bed_unit_right(&bed, bed.range, 5));
+	bed_assert_unit(&bed, 5);
 	ck_assert_uint_eq(bed_in_state(&bed, FERRY_DEMAND_DONE), 8);
 	ck_assert_uint_eq(inject_calls(INJECT_IOCTL, FERRY__UFFDIO_MOVE),
 			  calls + 1);
@@ -560,7 +568,7 @@ static void expected_units_are_produced(enum ferry_fault_mode mode)
 					     2 * bed.range->unit),
 			 0);
 	bed.range->initial[3] = bed.range->initial[4] = FERRY_DEMAND_WAITING;
-	ck_assert(bed_unit_right(&bed, bed.range, 4));
+	bed_assert_unit(&bed, 4);
 	ck_assert_int_eq(ferry_demand_expect(bed.demand, bed_unit(&bed, 2),
 					     3 * bed.range->unit),
 			 -EBUSY);

@@ -156,7 +156,7 @@ a_demand_serves_one_cycle_after_the_other(enum ferry_fault_mode mode)
 	for (i = 0; i < 4; i++) {
 		bed_add(&bed, 40, 16, FERRY_DEMAND_STAGED);
 		bed_begin(&bed);
-		ck_assert(bed_unit_right(&bed, bed.range, 20));
+		bed_assert_unit(&bed, 20);
 		ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
 		served_assert_noted();
 		bed_assert_right(&bed);
@@ -182,10 +182,10 @@ static void two_demands_share_a_service(enum ferry_fault_mode mode)
 	bed_add(&b, 3, 4, FERRY_DEMAND_STAGED);
 	bed_begin(&a);
 	bed_begin(&b);
-	ck_assert(bed_unit_right(&a, a.range, 1));
-	ck_assert(bed_unit_right(&b, b.range, 1));
+	bed_assert_unit(&a, 1);
+	bed_assert_unit(&b, 1);
 	bed_stop(&a);
-	ck_assert(bed_unit_right(&b, b.range, 2));
+	bed_assert_unit(&b, 2);
 	bed_stop(&b);
 	ferry_fault_service_destroy(p.service);
 }
@@ -201,7 +201,7 @@ static void the_end_completes_what_remains(enum ferry_fault_mode mode)
 	bed_add(&bed, 70, 16, FERRY_DEMAND_STAGED)->initial[69] =
 		FERRY_DEMAND_IDLE;
 	bed_begin(&bed);
-	ck_assert(bed_unit_right(&bed, bed.range, 1));
+	bed_assert_unit(&bed, 1);
 	ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
 	bed_assert_right(&bed);
 	/* Ordinary memory now: what was no part of it reads as zero. */
@@ -309,7 +309,7 @@ static void a_child_is_told_that_it_has_no_demand(enum ferry_fault_mode mode)
 	int status, pid;
 
 	bed_start(&bed, mode, 4, FERRY_DEMAND_MOVE);
-	ck_assert(bed_unit_right(&bed, bed.range, 0));
+	bed_assert_unit(&bed, 0);
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (!pid)
@@ -317,7 +317,7 @@ static void a_child_is_told_that_it_has_no_demand(enum ferry_fault_mode mode)
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
 	/* The parent goes on; its pages are shared: copied, not moved. */
-	ck_assert(bed_unit_right(&bed, bed.range, 2));
+	bed_assert_unit(&bed, 2);
 	bed_stop(&bed);
 }
 BOTH_MODES(a_child_is_told_that_it_has_no_demand)
@@ -346,7 +346,7 @@ static void all_is_right_by_copying(enum ferry_fault_mode mode)
 	bed.recycle = true;
 	add_all_kinds(&bed);
 	bed_begin(&bed);
-	ck_assert(bed_unit_right(&bed, bed.range, 10));
+	bed_assert_unit(&bed, 10);
 	ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
 	ck_assert_int_eq(bed_stats(&bed).method, FERRY_DEMAND_BY_COPY);
 	ck_assert_uint_eq(bed_stats(&bed).pages_moved, 0);
@@ -370,7 +370,7 @@ static void a_move_that_is_refused_is_a_copy(enum ferry_fault_mode mode)
 	bed_create(&bed, mode);
 	add_all_kinds(&bed);
 	bed_begin(&bed);
-	ck_assert(bed_unit_right(&bed, bed.range, 10));
+	bed_assert_unit(&bed, 10);
 	ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
 	ck_assert_int_eq(bed_stats(&bed).method, FERRY_DEMAND_BY_COPY);
 	/* It was asked at most twice: the rest was copied straight away. */

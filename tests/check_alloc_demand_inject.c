@@ -144,7 +144,7 @@ static void copies_survive_want_of_memory(enum ferry_fault_mode mode)
 				  places[j] * page_size();
 			inject_add(&rule);
 			bed_begin(&bed);
-			ck_assert(bed_unit_right(&bed, bed.range, 1));
+			bed_assert_unit(&bed, 1);
 			ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
 			ck_assert_uint_ge(inject_hits(&rule), 1);
 			bed_stop(&bed);
@@ -181,10 +181,10 @@ START_TEST(half_moved_staging_memory_is_not_taken_for_whole)
 	ck_assert_int_eq(ferry_demand_recycle(bed.demand, bed_unit(&bed, 8),
 					      bed.range->unit),
 			 0);
-	ck_assert(bed_unit_right(&bed, bed.range, 0));
+	bed_assert_unit(&bed, 0);
 	ck_assert_uint_eq(inject_hits(&odd), 1);
 	ck_assert_uint_eq(bed_stats(&bed).pages_copied, 11);
-	ck_assert(bed_unit_right(&bed, bed.range, 1));
+	bed_assert_unit(&bed, 1);
 	bed_stop(&bed);
 }
 END_TEST
