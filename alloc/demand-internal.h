@@ -289,6 +289,15 @@ struct ferry__place ferry__demand_place(const struct ferry_demand *demand,
 void ferry__demand_note(struct ferry_demand *demand, int error,
 			enum ferry_reason reason);
 
+/* Dies when an invariant is broken; no call may be under way. */
+void ferry__demand_check(const struct ferry_demand *demand);
+
+#ifdef FERRY_DEBUG
+#define ferry__demand_debug_check(demand) ferry__demand_check(demand)
+#else
+#define ferry__demand_debug_check(demand) ((void)(demand))
+#endif
+
 /* --- staging (demand_staging.c) ------------------------------------------- */
 
 int ferry__staging_init(struct ferry_demand *demand);

@@ -288,6 +288,7 @@ int ferry_demand_end(struct ferry_demand *demand)
 	if (r)
 		return r;
 	detach(demand, demand->ranges_len);
+	ferry__demand_debug_check(demand);
 	ferry__staging_settle(demand);
 	ferry__demand_ranges_free(demand);
 	return 0;
