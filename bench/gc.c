@@ -62,13 +62,22 @@ static uint64_t volume(const struct gc_bench *g, const struct gc_spec *s)
 	return times * s->live > least ? times * s->live : least;
 }
 
+/* Whether it can do this workload at all. */
+static bool able(enum gc_collector_id id, enum gc_workload_id workload)
+{
+	bool ephemerons = id == GC_FERRY || id == GC_FERRY_STW;
+
+	return workload != GC_CHAIN || ephemerons;
+}
+
 static void add_cell(struct gc_bench *g, struct gc_group *group,
 		     enum gc_collector_id id, const struct gc_spec *spec)
 {
 	struct gc_cell *c;
 	const char *why;
 
-	if (!g->plan.collector[id] || !gc_collector_built(id, &why))
+	if (!g->plan.collector[id] || !gc_collector_built(id, &why) ||
+	    !able(id, spec->workload))
 		return;
 	group->v = bench_grow(group->v, group->n + 1, sizeof(*group->v));
 	c = &group->v[group->n++];
