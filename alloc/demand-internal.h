@@ -234,10 +234,12 @@ static inline void ferry__demand_leave(struct ferry__stripe *stripe)
 
 /*
  * Begins a call, during which the ranges stay. Returns 0 and the stripe to
- * leave by; -ECHILD; -ENOTCONN unless in phase @least or RUNNING.
+ * leave by; -ECHILD; -ENOTCONN unless in phase @least or RUNNING; -EBUSY at
+ * the end, when the ranges are served still and no longer to be changed.
  */
-static inline int ferry__demand_enter(struct ferry_demand *demand, int least,
-				      struct ferry__stripe **ret_stripe)
+static inline int ferry__demand_try_enter(struct ferry_demand *demand,
+					  int least,
+					  struct ferry__stripe **ret_stripe)
 {
 	struct ferry__stripe *stripe = &demand->stripes[ferry__thread_stripe()];
 	int phase;
@@ -247,13 +249,20 @@ static inline int ferry__demand_enter(struct ferry_demand *demand, int least,
 	/* D5: announce, then look; pairs with wait_for_calls(). */
 	__atomic_fetch_add(&stripe->in_flight, 1, __ATOMIC_SEQ_CST);
 	phase = __atomic_load_n(&demand->phase, __ATOMIC_SEQ_CST);
-	if (phase < least || phase > FERRY__DEMAND_RUNNING) {
-		ferry__demand_leave(stripe);
-		return -ENOTCONN;
+	if (phase >= least && phase <= FERRY__DEMAND_RUNNING) {
+		*ret_stripe = stripe;
+		return 0;
 	}
-	*ret_stripe = stripe;
-	return 0;
+	ferry__demand_leave(stripe);
+	return phase == FERRY__DEMAND_ENDING ? -EBUSY : -ENOTCONN;
 }
+
+/*
+ * The same, but waits out the end: who is told -ENOTCONN finds ordinary
+ * memory. Not in the callback, for which the end waits.
+ */
+int ferry__demand_enter(struct ferry_demand *demand, int least,
+			struct ferry__stripe **ret_stripe);
 
 /* Frees the ranges; nobody else may be at work. */
 void ferry__demand_ranges_free(struct ferry_demand *demand);

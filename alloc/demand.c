@@ -248,6 +248,18 @@ int ferry_demand_begin(struct ferry_demand *demand,
 	return r;
 }
 
+int ferry__demand_enter(struct ferry_demand *demand, int least,
+			struct ferry__stripe **ret_stripe)
+{
+	struct ferry__backoff backoff = { .limit_ns = UINT64_MAX };
+	int r;
+
+	while ((r = ferry__demand_try_enter(demand, least, ret_stripe)) ==
+	       -EBUSY)
+		ferry__backoff_wait(&backoff);
+	return r;
+}
+
 static void wait_for_calls(struct ferry_demand *demand)
 {
 	struct ferry__backoff backoff = { .limit_ns = UINT64_MAX };
@@ -259,38 +271,44 @@ static void wait_for_calls(struct ferry_demand *demand)
 			ferry__backoff_wait(&backoff);
 }
 
-/* To where nothing remains and no call is under way. */
-static int come_to_rest(struct ferry_demand *demand)
+/*
+ * Ends it if nothing remains once no call is under way: one may have added
+ * to it. Returns whether it did.
+ */
+static bool end_at_rest(struct ferry_demand *demand)
 {
-	int r = 0;
-
-	while (!r) {
-		r = ferry__demand_complete(demand, NULL, false);
-		phase_set(demand, FERRY__DEMAND_ENDING);
-		wait_for_calls(demand);
-		if (!ferry__demand_remaining(demand))
-			return 0;
-		/* Not complete, or a call has added to it. */
+	phase_set(demand, FERRY__DEMAND_ENDING);
+	wait_for_calls(demand);
+	if (ferry__demand_remaining(demand)) {
 		phase_set(demand, FERRY__DEMAND_RUNNING);
+		return false;
 	}
-	return r;
+	detach(demand, demand->ranges_len);
+	ferry__demand_debug_check(demand);
+	ferry__staging_settle(demand);
+	ferry__demand_ranges_free(demand);
+	return true;
 }
 
 int ferry_demand_end(struct ferry_demand *demand)
 {
+	struct ferry__guard guard;
+	bool ended;
 	int r;
 
 	if (!ferry__demand_ours(demand))
 		return -ECHILD;
 	if (demand->phase != FERRY__DEMAND_RUNNING)
 		return -ENOTCONN;
-	r = come_to_rest(demand);
-	if (r)
-		return r;
-	detach(demand, demand->ranges_len);
-	ferry__demand_debug_check(demand);
-	ferry__staging_settle(demand);
-	ferry__demand_ranges_free(demand);
+	do {
+		r = ferry__demand_complete(demand, NULL, false);
+		if (r)
+			return r;
+		/* A handler's call would wait for the end under it. */
+		ferry__guard_enter(&guard);
+		ended = end_at_rest(demand);
+		ferry__guard_leave(&guard);
+	} while (!ended);
 	return 0;
 }
 
@@ -332,9 +350,10 @@ int ferry_demand_recycle(struct ferry_demand *demand, void *addr, size_t len)
 	struct ferry__stripe *stripe;
 	int r;
 
-	r = ferry__demand_enter(demand, FERRY__DEMAND_PREPARED, &stripe);
+	/* It may be in the callback: not to wait for the end. */
+	r = ferry__demand_try_enter(demand, FERRY__DEMAND_PREPARED, &stripe);
 	if (r)
-		return r;
+		return r == -EBUSY ? -ENOTCONN : r;
 	if (ferry__range_reason(addr, len))
 		r = -EINVAL;
 	else if (in_use(demand, (uintptr_t)addr, (uintptr_t)addr + len))

@@ -129,7 +129,8 @@ void ferry__demand_ranges_free(struct ferry_demand *demand)
 	demand->ranges = NULL;
 	demand->ranges_len = demand->units = demand->remaining = 0;
 	demand->cursor = 0;
-	demand->phase = FERRY__DEMAND_EMPTY;
+	/* D5: release; who waited for the end finds ordinary memory. */
+	__atomic_store_n(&demand->phase, FERRY__DEMAND_EMPTY, __ATOMIC_RELEASE);
 }
 
 static int ranges_alloc(struct ferry_demand *demand, size_t n)
@@ -186,7 +187,8 @@ int ferry_demand_prepare(struct ferry_demand *demand,
 	}
 	demand->produce = produce;
 	demand->arg = arg;
-	demand->phase = FERRY__DEMAND_PREPARED;
+	__atomic_store_n(&demand->phase, FERRY__DEMAND_PREPARED,
+			 __ATOMIC_RELEASE); /* D5 */
 	return 0;
 }
 

@@ -35,7 +35,7 @@ enum ferry_demand_state ferry_demand_state(struct ferry_demand *demand,
 	enum ferry_demand_state ret;
 	struct ferry__stripe *stripe;
 
-	if (ferry__demand_enter(demand, FERRY__DEMAND_PREPARED, &stripe))
+	if (ferry__demand_try_enter(demand, FERRY__DEMAND_PREPARED, &stripe))
 		return FERRY_DEMAND_IDLE;
 	ret = state(demand, (uintptr_t)addr);
 	ferry__demand_leave(stripe);

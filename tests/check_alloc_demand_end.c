@@ -272,6 +272,54 @@ static void the_end_waits_for_faults_in_flight(enum ferry_fault_mode mode)
 }
 BOTH_MODES(the_end_waits_for_faults_in_flight)
 
+/* As a heap hands out fresh blocks: without knowing that the end is near. */
+static void *take_blocks(void *arg)
+{
+	struct bed *bed = arg;
+	size_t i;
+	char *at;
+	int r;
+
+	for (i = 1; i < bed->range->units; i++) {
+		at = bed_unit(bed, i);
+		if (i % 3)
+			r = ferry_demand_provide(bed->demand, at,
+						 bed->range->unit, NULL, NULL);
+		else
+			r = ferry_demand_expect(bed->demand, at,
+						bed->range->unit);
+		EXPECT(!r || r == -ENOTCONN);
+		EXPECT(!ferry_demand_prefault(bed->demand, at, 1));
+		memset(at, 1, page_size());
+	}
+	return NULL;
+}
+
+static void
+who_is_told_of_the_end_finds_ordinary_memory(enum ferry_fault_mode mode)
+{
+	struct bed bed;
+	pthread_t thread;
+	size_t i;
+
+	bed_create(&bed, mode);
+	for (i = 0; i < harness_scaled(150); i++) {
+		bed_add(&bed, 80, 1, FERRY_DEMAND_ZERO);
+		memset(bed.range->initial + 1, FERRY_DEMAND_IDLE, 79);
+		bed_begin(&bed);
+		pthread_create(&thread, NULL, take_blocks, &bed);
+		while (ferry_demand_state(bed.demand, bed_unit(&bed, i % 70)) !=
+		       FERRY_DEMAND_DONE)
+			ferry_demand_step(bed.demand, 1, 0, NULL);
+		ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
+		pthread_join(thread, NULL);
+		served_assert_noted();
+		bed_fini(&bed);
+	}
+	ferry_demand_destroy(bed.demand);
+}
+BOTH_MODES(who_is_told_of_the_end_finds_ordinary_memory)
+
 /* --- fork ----------------------------------------------------------------------- */
 
 #define CHECK_CHILD(what, cond)                                                \
@@ -469,6 +517,7 @@ static const struct test tests[] = {
 	TEST_BOTH(the_end_completes_what_remains),
 	TEST(destroying_completes_too, "sigbus"),
 	TEST_BOTH(the_end_waits_for_faults_in_flight),
+	TEST_BOTH(who_is_told_of_the_end_finds_ordinary_memory),
 	TEST_BOTH(a_child_is_told_that_it_has_no_demand),
 	TEST_BOTH(all_is_right_by_copying),
 	TEST(a_move_that_is_refused_is_a_copy_in_sigbus_mode, "sigbus,move"),

@@ -331,7 +331,7 @@ FERRY_EXPORT int ferry_demand_complete_stopped(struct ferry_demand *demand);
  * service of the ranges: they are ordinary memory again, IDLE units included,
  * whose pages read as zero. Recycled memory is dropped. Other threads may be
  * in any call but prepare, begin, end and destroy; afterwards they are told
- * -ENOTCONN.
+ * -ENOTCONN, and not before the memory is ordinary.
  *
  * Returns 0; -ENOTCONN not begun; -ECHILD; errors of ferry_demand_run():
  * then the demand goes on, and calling again tries again. There is no other
