@@ -152,6 +152,9 @@ struct ferry_demand {
 	size_t ranges_len;
 	size_t ranges_bytes; /* of the allocation */
 	size_t units;	     /* of all ranges */
+	/* Those of the cycle before, for their memory. */
+	struct ferry__demand_range *spare;
+	size_t spare_len, spare_bytes;
 
 	struct ferry__runs stock; /* staging memory: present, writable */
 	struct ferry__runs blank; /* addresses of chunks that hold no pages */
@@ -264,8 +267,10 @@ static inline int ferry__demand_try_enter(struct ferry_demand *demand,
 int ferry__demand_enter(struct ferry_demand *demand, int least,
 			struct ferry__stripe **ret_stripe);
 
-/* Frees the ranges; nobody else may be at work. */
+/* Takes the ranges away, which become spare ones, and frees those; nobody
+ * else may be at work. */
 void ferry__demand_ranges_free(struct ferry_demand *demand);
+void ferry__demand_spare_free(struct ferry_demand *demand);
 
 /* Notes that units are, or soon will be, more than IDLE. */
 void ferry__demand_mark_used(const struct ferry__place *at, size_t n);

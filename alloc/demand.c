@@ -320,6 +320,7 @@ void ferry_demand_destroy(struct ferry_demand *demand)
 	    demand->phase == FERRY__DEMAND_RUNNING && ferry_demand_end(demand))
 		detach(demand, demand->ranges_len);
 	ferry__demand_ranges_free(demand);
+	ferry__demand_spare_free(demand);
 	demand_free(demand);
 }
 
