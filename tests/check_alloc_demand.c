@@ -2,6 +2,7 @@
 /* Demand ranges: what each answer, each state and each call promises. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
@@ -492,6 +493,51 @@ START_TEST(a_step_installs_what_another_left_ready)
 }
 END_TEST
 
+#define RACERS 3
+
+struct racer {
+	struct bed *bed;
+	size_t *at; /* how many racers have come to a unit, in all */
+	pthread_t thread;
+};
+
+static void *race(void *arg)
+{
+	struct racer *racer = arg;
+	const struct bed *bed = racer->bed;
+	size_t i;
+
+	for (i = 0; i < bed->range->units; i++) {
+		/* Relaxed: a barrier for time only. */
+		__atomic_fetch_add(racer->at, 1, __ATOMIC_RELAXED);
+		while (__atomic_load_n(racer->at, __ATOMIC_RELAXED) <
+		       RACERS * (i + 1))
+			sched_yield();
+		touch(bed_unit(bed, i));
+	}
+	return NULL;
+}
+
+static void
+threads_that_touch_a_unit_at_once_ask_for_it_once(enum ferry_fault_mode mode)
+{
+	struct racer racer[RACERS];
+	struct bed bed;
+	size_t at = 0, i;
+
+	bed_create(&bed, mode);
+	bed_add(&bed, harness_scaled(4000), 1, FERRY_DEMAND_STAGED);
+	bed_begin(&bed);
+	for (i = 0; i < RACERS; i++) {
+		racer[i] = (struct racer){ .bed = &bed, .at = &at };
+		pthread_create(&racer[i].thread, NULL, race, &racer[i]);
+	}
+	for (i = 0; i < RACERS; i++)
+		pthread_join(racer[i].thread, NULL);
+	bed_stop(&bed);
+}
+BOTH_MODES(threads_that_touch_a_unit_at_once_ask_for_it_once)
+
 /* --- memory that the host brings --------------------------------------------- */
 
 static void bed_with_idle_units(struct bed *bed, enum ferry_fault_mode mode)
@@ -673,6 +719,7 @@ static const struct test tests[] = {
 	TEST_BOTH(who_comes_second_waits),
 	TEST(ready_units_are_installed_by_whoever_needs_one, "sigbus,move"),
 	TEST(a_step_installs_what_another_left_ready, "sigbus,move"),
+	TEST_BOTH(threads_that_touch_a_unit_at_once_ask_for_it_once),
 	TEST_BOTH(provided_units_are_zeroed_pages),
 	TEST(provided_pages_move_across_in_sigbus_mode, "sigbus,move"),
 	TEST(provided_pages_move_across_in_thread_mode, "userfaultfd,move"),

@@ -264,6 +264,60 @@ static void idle_pages_of_a_range_are_recycled(enum ferry_fault_mode mode)
 }
 BOTH_MODES(idle_pages_of_a_range_are_recycled)
 
+static void note_staging(struct bed *bed, struct ferry_demand_unit *unit)
+{
+	if (!bed->arg)
+		bed->arg = ferry_demand_staging(unit);
+}
+
+/* Private memory at or right behind @addr. */
+static char *map_behind(char *addr, size_t len)
+{
+	void *mem = MAP_FAILED;
+	size_t i;
+
+	for (i = 0; i < 4 && mem == MAP_FAILED; i++)
+		mem = mmap(addr + i * page_size(), len, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+			   -1, 0);
+	return mem == MAP_FAILED ? NULL : mem;
+}
+
+START_TEST(memory_next_to_staging_memory_stays_the_hosts)
+{
+	struct ferry_demand_params p = FERRY_INIT(struct ferry_demand_params);
+	size_t len = 64 * page_size();
+	struct bed bed;
+	char *mem;
+
+	p.reserve = len;
+	p.batch = 1;
+	bed_create_with(&bed, &p);
+	bed.hook = note_staging;
+	bed_add(&bed, 8, 16, FERRY_DEMAND_STAGED);
+	bed.range->answer[0] = FERRY_DEMAND_ZERO;
+	bed_begin(&bed);
+	touch(bed_unit(&bed, 0));
+	mem = map_behind((char *)bed.arg + len, len);
+	if (!mem) {
+		bed_stop(&bed);
+		SKIP("address_space", "the next addresses are taken");
+	}
+	fill_pages(mem, len, 1);
+	ck_assert_int_eq(ferry_demand_recycle(bed.demand, mem, len), 0);
+	ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
+	bed_fini(&bed);
+	/* Ours again; what follows takes much fresh memory. */
+	fill_pages(mem, len, 1);
+	bed_add(&bed, 64, 16, FERRY_DEMAND_STAGED);
+	bed_begin(&bed);
+	ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
+	assert_pages(mem, len, 1);
+	bed_stop(&bed);
+	munmap(mem, len);
+}
+END_TEST
+
 /* --- want of memory ---------------------------------------------------------------- */
 
 static void without_recycling_fresh_memory_is_taken(enum ferry_fault_mode mode)
@@ -370,6 +424,7 @@ static const struct test tests[] = {
 	TEST(more_than_is_kept_is_dropped, "sigbus"),
 	TEST(pages_that_are_not_there_are_not_staging_memory, "sigbus"),
 	TEST_BOTH(idle_pages_of_a_range_are_recycled),
+	TEST(memory_next_to_staging_memory_stays_the_hosts, "sigbus"),
 	TEST_BOTH(without_recycling_fresh_memory_is_taken),
 	TEST_BOTH(want_of_memory_only_delays),
 	TEST(the_end_gives_up_for_want_of_memory_and_can_be_tried_again,
