@@ -292,6 +292,9 @@ static char *create_below(struct bed *bed)
 
 	p.reserve = CHUNK * page_size();
 	p.batch = 1;
+	/* The first one makes what all of them share. */
+	bed_create_with(bed, &p);
+	ferry_demand_destroy(bed->demand);
 	inject_start();
 	bed_create_with(bed, &p);
 	ferry_demand_destroy(bed->demand);
