@@ -238,6 +238,8 @@ static int map_run(struct ferry_demand *demand,
 		ferry__demand_count(demand, retries, 1);
 		state = FERRY_DEMAND_READY;
 	} else if (r) {
+		/* A move that failed before has said more. */
+		ferry__demand_note(demand, r, FERRY_REASON_NONE);
 		state = FERRY_DEMAND_IDLE;
 	}
 	publish_run(demand, first, n, word, state);

@@ -376,6 +376,7 @@ START_TEST(a_range_of_a_terabyte_costs_what_is_used)
 					      bed.range->src, NULL),
 			 0);
 	ck_assert(served_pages_hold(far, bed.range->unit, bed.range->first));
+	ck_assert_uint_eq(bed_stats(&bed).units[FERRY_DEMAND_DONE], 1);
 	dst = bed.range->dst;
 	bed.range->dst = mem;
 	ck_assert_int_eq(ferry_demand_expect(bed.demand, mem, bed.range->unit),
