@@ -94,16 +94,33 @@ static void add_stripe(struct ferry_demand_stats *sum,
 	sum->waits += read_count(&c->waits);
 }
 
-int ferry_demand_stats(const struct ferry_demand *demand,
+static int count_all_units(struct ferry_demand *demand, size_t *units)
+{
+	struct ferry__stripe *stripe;
+	size_t i;
+	int r;
+
+	r = ferry__demand_try_enter(demand, FERRY__DEMAND_PREPARED, &stripe);
+	if (r)
+		return r == -ECHILD ? r : 0;
+	for (i = 0; i < demand->ranges_len; i++)
+		count_units(&demand->ranges[i], units);
+	ferry__demand_leave(stripe);
+	return 0;
+}
+
+int ferry_demand_stats(struct ferry_demand *demand,
 		       struct ferry_demand_stats *ret)
 {
 	struct ferry_demand_stats sum = FERRY_INIT(struct ferry_demand_stats);
 	size_t i, size = ret->size;
+	int r;
 
 	if (size < sizeof(size))
 		return -EINVAL;
-	for (i = 0; i < demand->ranges_len; i++)
-		count_units(&demand->ranges[i], sum.units);
+	r = count_all_units(demand, sum.units);
+	if (r)
+		return r;
 	for (i = 0; i < FERRY__STRIPES; i++)
 		add_stripe(&sum, &demand->counts[i]);
 	sum.method = (enum ferry_demand_method)__atomic_load_n(

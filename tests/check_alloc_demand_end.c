@@ -332,6 +332,7 @@ static void in_child(const struct bed *bed)
 {
 	char *at = bed->range->dst;
 	size_t len = bed->range->unit;
+	struct ferry_demand_stats stats = FERRY_INIT(struct ferry_demand_stats);
 
 	/* What was there is there, the rest reads as zero. */
 	CHECK_CHILD(1, bed_unit_right(bed, bed->range, 0));
@@ -347,6 +348,7 @@ static void in_child(const struct bed *bed)
 					    len) == -ECHILD);
 	CHECK_CHILD(10, ferry_demand_begin(bed->demand, NULL) == -ECHILD);
 	CHECK_CHILD(11, ferry_demand_complete_stopped(bed->demand) == -ECHILD);
+	CHECK_CHILD(12, ferry_demand_stats(bed->demand, &stats) == -ECHILD);
 	ferry_demand_destroy(bed->demand);
 	_exit(0);
 }

@@ -182,10 +182,12 @@ static void memory_does_not_grow(enum ferry_fault_mode mode)
 		else
 			ck_assert_int_eq(
 				ferry_demand_step(bed.demand, 1, 0, NULL), 0);
+		ck_assert_uint_le(bed_stats(&bed).staging, p.keep);
+		if (i % 8)
+			continue;
 		both = there(bed.range->src, bed.range->len) +
 		       there(bed.range->dst, bed.range->len);
 		ck_assert_uint_le(both, bed.range->len + p.keep);
-		ck_assert_uint_le(bed_stats(&bed).staging, p.keep);
 	}
 	/* Beside these there is the memory made at first, and no other. */
 	ck_assert_uint_eq(bed_stats(&bed).fresh, 2 * 16);

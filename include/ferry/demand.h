@@ -377,10 +377,11 @@ struct ferry_demand_stats {
 };
 
 /*
- * @ret: set .size first (FERRY_INIT). Walks the units that are not IDLE.
- * Returns 0; -EINVAL. Any thread, not beside prepare or end.
+ * @ret: set .size first (FERRY_INIT). Walks the units that are not IDLE; at
+ * the end, and with no ranges, there are none.
+ * Returns 0; -EINVAL; -ECHILD. Any thread, not beside prepare.
  */
-FERRY_EXPORT int ferry_demand_stats(const struct ferry_demand *demand,
+FERRY_EXPORT int ferry_demand_stats(struct ferry_demand *demand,
 				    struct ferry_demand_stats *ret);
 
 #ifdef __cplusplus
