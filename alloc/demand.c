@@ -10,7 +10,7 @@
  *
  * Orders of memory
  *  D5	.phase: the store in begin pairs with the load in
- *	ferry__demand_enter(): who sees RUNNING sees the ranges attached. And
+ *	ferry__demand_try_enter(): who sees RUNNING sees the ranges attached. And
  *	calls announce themselves, then look at the phase; the end sets the
  *	phase, then looks for calls. All of these are sequentially consistent,
  *	so that one side sees the other, and no call is in a range that is
