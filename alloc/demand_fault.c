@@ -180,5 +180,7 @@ void ferry__demand_supply(void *arg, const struct ferry_fault *fault,
 	ferry__demand_count(range->demand, faults, 1);
 	supply->offset = fault->offset;
 	supply->len = ferry__page_size;
-	supply->kind = answer(range->demand, &at);
+	/* A page that is there, and protected by the host: not ours to keep. */
+	supply->kind = fault->protect ? FERRY_SUPPLY_DONE
+				      : answer(range->demand, &at);
 }

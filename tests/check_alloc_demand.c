@@ -227,6 +227,28 @@ static void several_ranges_have_units_of_their_own(enum ferry_fault_mode mode)
 }
 BOTH_MODES(several_ranges_have_units_of_their_own)
 
+START_TEST(writes_to_pages_the_host_protects_go_through)
+{
+	struct bed bed;
+	char *at;
+
+	bed_start(&bed, FERRY_FAULT_THREAD, 2, FERRY_DEMAND_STAGED);
+	at = bed_unit(&bed, 1);
+	bed_assert_unit(&bed, 1);
+	ck_assert_int_eq(
+		ferry_uffd_register(ferry_demand_uffd(bed.demand),
+				    bed.range->dst, bed.range->len,
+				    FERRY_REGISTER_MISSING | FERRY_REGISTER_WP,
+				    NULL),
+		0);
+	ck_assert_int_eq(ferry_uffd_writeprotect(ferry_demand_uffd(bed.demand),
+						 at, bed.range->unit, true, 0),
+			 0);
+	*(volatile char *)at = *(volatile char *)at;
+	bed_stop(&bed);
+}
+END_TEST
+
 /* --- background ------------------------------------------------------------- */
 
 static void a_step_does_as_many_units_as_it_is_told(enum ferry_fault_mode mode)
@@ -710,6 +732,7 @@ static const struct test tests[] = {
 	TEST_BOTH(units_done_before_read_as_zero),
 	TEST_BOTH(a_unit_is_asked_for_once),
 	TEST_BOTH(several_ranges_have_units_of_their_own),
+	TEST(writes_to_pages_the_host_protects_go_through, "wp"),
 	TEST_BOTH(a_step_does_as_many_units_as_it_is_told),
 	TEST(neighbours_are_installed_by_one_move, "sigbus,move"),
 	TEST(staged_neighbours_are_installed_by_one_move, "sigbus,move"),
