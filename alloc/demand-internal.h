@@ -78,6 +78,12 @@ static inline size_t ferry__runs_pages(const struct ferry__runs *runs)
 #define FERRY__UNIT(state, answer, src)                                        \
 	((uint64_t)(src) | (uint64_t)(answer) << 3 | (uint64_t)(state))
 
+/*
+ * An IDLE unit whose pages were recycled: they are staging memory, or have
+ * gone to another place, so that it can be nothing else before the end (N13).
+ */
+#define FERRY__UNIT_GIVEN_UP FERRY__UNIT(FERRY_DEMAND_IDLE, 7, 0)
+
 /* Units for which one bit tells whether any was ever more than IDLE. */
 #define FERRY__UNITS_GROUP 512u
 
@@ -199,17 +205,22 @@ static inline uint64_t ferry__unit_load(const struct ferry__place *at)
 	return __atomic_load_n(&at->range->words[at->unit], __ATOMIC_ACQUIRE);
 }
 
-/* Takes a unit from @word to @state; its answer and source stay. */
-static inline bool ferry__unit_take(const struct ferry__place *at,
-				    uint64_t word, unsigned int state)
+static inline bool ferry__unit_swap(const struct ferry__place *at,
+				    uint64_t word, uint64_t to)
 {
-	uint64_t to = FERRY__UNIT(state, FERRY__UNIT_ANSWER(word),
-				  FERRY__UNIT_SRC(word));
-
 	/* D1: acquire, pairs with ferry__unit_store(). */
 	return __atomic_compare_exchange_n(&at->range->words[at->unit], &word,
 					   to, false, __ATOMIC_ACQUIRE,
 					   __ATOMIC_RELAXED);
+}
+
+/* Takes a unit from @word to @state; its answer and source stay. */
+static inline bool ferry__unit_take(const struct ferry__place *at,
+				    uint64_t word, unsigned int state)
+{
+	return ferry__unit_swap(at, word,
+				FERRY__UNIT(state, FERRY__UNIT_ANSWER(word),
+					    FERRY__UNIT_SRC(word)));
 }
 
 /* Ends a claim: tells the new state, and who waits for it. */
@@ -302,6 +313,13 @@ struct ferry__place ferry__demand_place(const struct ferry_demand *demand,
 
 void ferry__demand_note(struct ferry_demand *demand, int error,
 			enum ferry_reason reason);
+
+/*
+ * The IDLE units that [@addr, @end) touches are to be nothing else before the
+ * end. False: one is more than IDLE; those before it are given up.
+ */
+bool ferry__demand_give_up(struct ferry_demand *demand, uintptr_t addr,
+			   uintptr_t end);
 
 /* Dies when an invariant is broken; no call may be under way. */
 void ferry__demand_check(const struct ferry_demand *demand);

@@ -326,24 +326,34 @@ void ferry_demand_destroy(struct ferry_demand *demand)
 
 /* --- recycling -------------------------------------------------------------- */
 
-/* Are there units in [@addr, @end) that are more than IDLE? */
-static bool in_use(const struct ferry_demand *demand, uintptr_t addr,
-		   uintptr_t end)
+/* Gives a unit's pages up; false when it is more than IDLE. */
+static bool give_up(const struct ferry__place *at)
 {
+	uint64_t word = ferry__unit_load(at);
+
+	return word == FERRY__UNIT_GIVEN_UP ||
+	       (word == FERRY__UNIT(FERRY_DEMAND_IDLE, 0, 0) &&
+		ferry__unit_swap(at, word, FERRY__UNIT_GIVEN_UP));
+}
+
+bool ferry__demand_give_up(struct ferry_demand *demand, uintptr_t addr,
+			   uintptr_t end)
+{
+	struct ferry__demand_range *range = demand->ranges;
+	struct ferry__demand_range *last = range + demand->ranges_len;
 	struct ferry__place at;
 
-	while (addr < end) {
-		at.range = ferry__demand_find(demand, addr);
-		if (!at.range) {
-			addr += ferry__page_size;
-			continue;
-		}
-		at.unit = (addr - at.range->addr) >> at.range->shift;
-		if (FERRY__UNIT_STATE(ferry__unit_load(&at)))
-			return true;
-		addr = ferry__unit_addr(&at) + ferry__unit_bytes(at.range);
+	for (; range < last && range->addr < end; range++) {
+		at.range = range;
+		at.unit = addr > range->addr
+				  ? (addr - range->addr) >> range->shift
+				  : 0;
+		for (; at.unit < range->units && ferry__unit_addr(&at) < end;
+		     at.unit++)
+			if (!give_up(&at))
+				return false;
 	}
-	return false;
+	return true;
 }
 
 int ferry_demand_recycle(struct ferry_demand *demand, void *addr, size_t len)
@@ -357,7 +367,8 @@ int ferry_demand_recycle(struct ferry_demand *demand, void *addr, size_t len)
 		return r == -EBUSY ? -ENOTCONN : r;
 	if (ferry__range_reason(addr, len))
 		r = -EINVAL;
-	else if (in_use(demand, (uintptr_t)addr, (uintptr_t)addr + len))
+	else if (!ferry__demand_give_up(demand, (uintptr_t)addr,
+					(uintptr_t)addr + len))
 		r = -EBUSY;
 	else
 		ferry__staging_recycle(demand, (uintptr_t)addr,

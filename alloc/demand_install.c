@@ -43,6 +43,9 @@ static void installed_by(struct ferry_demand *demand, int method)
  */
 static void source_kept(const struct job *job)
 {
+	if (job->answer == FERRY_DEMAND_MOVE)
+		ferry__demand_give_up(job->demand, job->src,
+				      job->src + job->len);
 	ferry__staging_recycle(job->demand, job->src, pages(job->len));
 }
 

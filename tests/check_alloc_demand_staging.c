@@ -263,6 +263,13 @@ static void idle_pages_of_a_range_are_recycled(enum ferry_fault_mode mode)
 					      8 * bed.range->unit),
 			 0);
 	ck_assert_uint_eq(bed_stats(&bed).recycled, before + 32);
+	/* They are staging memory now, and no place for anything. */
+	ck_assert_int_eq(ferry_demand_expect(bed.demand, bed_unit(&bed, 9),
+					     bed.range->unit),
+			 -EBUSY);
+	ck_assert_int_eq(ferry_demand_provide(bed.demand, bed_unit(&bed, 8),
+					      bed.range->unit, NULL, NULL),
+			 -EBUSY);
 	ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
 	bed_stop(&bed);
 }

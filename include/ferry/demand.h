@@ -200,7 +200,8 @@ struct ferry_demand_range {
  * units must have no pages at begin. Units that stay IDLE cost nothing: a
  * range may be as large as the address space allows.
  *
- * @ranges: copied. Calling it again replaces what was prepared.
+ * @ranges: copied. Calling it again replaces what was prepared. It may be
+ * called while the host's threads are stopped: it takes memory from mmap(2).
  * Returns 0; -EINVAL a range; -EALREADY begun; -ENOMEM; -ECHILD. One thread.
  */
 FERRY_EXPORT int ferry_demand_prepare(struct ferry_demand *demand,
@@ -211,8 +212,8 @@ FERRY_EXPORT int ferry_demand_prepare(struct ferry_demand *demand,
 /*
  * Turns the IDLE units of [@addr, @addr + @len) into WAITING ones: before
  * begin, as the host plans, or later.
- * Returns 0; -EINVAL not whole units of one range; -EBUSY a unit is not IDLE
- * (those before it are WAITING now); -ENOTCONN not prepared; -ECHILD. Any
+ * Returns 0; -EINVAL not whole units of one range; -EBUSY a unit is not IDLE,
+ * or was recycled (those before it are WAITING now); -ENOTCONN not prepared; -ECHILD. Any
  * thread; signal-safe.
  */
 FERRY_EXPORT int ferry_demand_expect(struct ferry_demand *demand, void *addr,
@@ -252,11 +253,11 @@ FERRY_EXPORT void *ferry_demand_staging(struct ferry_demand_unit *unit);
  * (MADV_DONTNEED). The addresses stay the host's, the pages do not: they must
  * not be touched until the demand has ended, when they are holes or are
  * dropped. Pages in the ranges themselves must belong to units that are
- * IDLE: touching one later is refused. Access rights must be those of the
- * ranges.
+ * IDLE, and stay so: to touch one is refused, to expect or provide it -EBUSY,
+ * until the end. Access rights must be those of the ranges.
  *
- * Returns 0; -EINVAL not whole pages; -EBUSY in a unit that is not IDLE
- * (nothing was taken); -ENOTCONN not prepared, or at the end: the pages stay
+ * Returns 0; -EINVAL not whole pages; -EBUSY in a unit that is not IDLE (no
+ * page was taken; IDLE units before it count as recycled); -ENOTCONN not prepared, or at the end: the pages stay
  * the host's; -ECHILD.
  * Any thread, and in the callback; signal-safe.
  */
@@ -270,9 +271,9 @@ FERRY_EXPORT int ferry_demand_recycle(struct ferry_demand *demand, void *addr,
  * out fresh memory this way. In STOPPED mode it writes.
  *
  * @ret_done: bytes populated from the start; may be NULL; written always.
- * Returns 0; -EINVAL not whole units of one range; -EBUSY a unit is not IDLE;
- * -ENOMEM, -EAGAIN after trying for a while; errors of ferry_move(); -ECHILD;
- * -ENOTCONN not begun. The unit that failed is IDLE again, unless part of
+ * Returns 0; -EINVAL not whole units of one range; -EBUSY a unit is not IDLE,
+ * or was recycled; -ENOMEM, -EAGAIN after trying for a while; -ENODATA @src
+ * can be neither moved nor copied; -ENOTCONN not begun; -ECHILD. The unit that failed is IDLE again, unless part of
  * @src had gone: it is READY then, and appears when it is touched.
  * Any thread but in the callback; signal-safe.
  */
