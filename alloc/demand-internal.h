@@ -16,7 +16,7 @@
 #include "alloc/alloc-internal.h"
 #include "uffd/fault.h"
 
-/* --- runs of pages, kept without locks (demand_runs.c) --------------------- */
+/* --- runs of pages, kept without locks (demand_runs.c) ------------------- */
 
 /*
  * A bag of page runs. A slot holds one run: its address, and its pages in the
@@ -69,7 +69,7 @@ static inline size_t ferry__runs_pages(const struct ferry__runs *runs)
 	return __atomic_load_n(&runs->pages, __ATOMIC_RELAXED);
 }
 
-/* --- ranges and units ----------------------------------------------------- */
+/* --- ranges and units ---------------------------------------------------- */
 
 /* A unit's word: state, answer, and the source of a READY one. */
 #define FERRY__UNIT_STATE(word)	 ((unsigned int)((word)&7))
@@ -330,7 +330,7 @@ void ferry__demand_check(const struct ferry_demand *demand);
 #define ferry__demand_debug_check(demand) ((void)(demand))
 #endif
 
-/* --- staging (demand_staging.c) ------------------------------------------- */
+/* --- staging (demand_staging.c) ------------------------------------------ */
 
 int ferry__staging_init(struct ferry_demand *demand);
 void ferry__staging_fini(struct ferry_demand *demand);
@@ -359,7 +359,7 @@ void ferry__staging_trim(struct ferry_demand *demand);
  * at work. */
 void ferry__staging_settle(struct ferry_demand *demand);
 
-/* --- producing and installing (demand_unit.c, demand_install.c) ------------ */
+/* --- producing and installing (demand_unit.c, demand_install.c) ---------- */
 
 /* A thread at work. */
 struct ferry__producer {
@@ -416,7 +416,7 @@ int ferry__demand_install(struct ferry_demand *demand,
 			  const struct ferry__place *at, size_t n,
 			  uint64_t word);
 
-/* --- faults (demand_fault.c) ---------------------------------------------- */
+/* --- faults (demand_fault.c) --------------------------------------------- */
 
 void ferry__demand_supply(void *arg, const struct ferry_fault *fault,
 			  struct ferry_supply *supply);
@@ -434,7 +434,7 @@ void ferry__demand_wait(struct ferry_demand *demand,
 			const struct ferry__place *at, uint64_t word,
 			uint64_t ns);
 
-/* --- background (demand_step.c) ------------------------------------------- */
+/* --- background (demand_step.c) ------------------------------------------ */
 
 /* Runs to the end; no errno of the moment but after a second. */
 int ferry__demand_complete(struct ferry_demand *demand,

@@ -26,7 +26,7 @@
 #define STAGING_WAIT_NS 20000u
 #define BATCH_UNITS	8u
 
-/* --- creation --------------------------------------------------------------- */
+/* --- creation ------------------------------------------------------------ */
 
 static void defaults(struct ferry_demand_params *p)
 {
@@ -180,7 +180,7 @@ struct ferry_uffd *ferry_demand_uffd(struct ferry_demand *demand)
 	return demand->uffd;
 }
 
-/* --- begin and end ---------------------------------------------------------- */
+/* --- begin and end ------------------------------------------------------- */
 
 static void detach(struct ferry_demand *demand, size_t n)
 {
@@ -324,7 +324,7 @@ void ferry_demand_destroy(struct ferry_demand *demand)
 	demand_free(demand);
 }
 
-/* --- recycling -------------------------------------------------------------- */
+/* --- recycling ----------------------------------------------------------- */
 
 /* Gives a unit's pages up; false when it is more than IDLE. */
 static bool give_up(const struct ferry__place *at)

@@ -18,7 +18,7 @@
 /* How long to wait before letting signals in. */
 #define WAIT_NS 1000000u
 
-/* --- waiting ---------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------- */
 
 static inline void relax(void)
 {
@@ -87,7 +87,7 @@ void ferry__demand_wait(struct ferry_demand *demand,
 	note_wait(demand, ferry__sys->now_ns() - since);
 }
 
-/* --- bringing a unit -------------------------------------------------------- */
+/* --- bringing a unit ----------------------------------------------------- */
 
 /* Produces a unit that this thread has claimed, and puts it to its place. */
 static int make(struct ferry_demand *demand, const struct ferry__place *at)

@@ -47,7 +47,7 @@ static size_t whole(size_t pages)
 	return pages < FERRY__RUN_PAGES ? pages : FERRY__RUN_PAGES;
 }
 
-/* --- chunks: memory of our own ---------------------------------------------- */
+/* --- chunks: memory of our own ------------------------------------------- */
 
 /* Puts addresses that hold no pages aside, in runs. */
 static void blank_put(struct ferry_demand *demand, uintptr_t addr, size_t pages)
@@ -170,7 +170,7 @@ static int take_fresh(struct ferry_demand *demand, size_t pages,
 	return 0;
 }
 
-/* --- taking and giving back ------------------------------------------------- */
+/* --- taking and giving back ---------------------------------------------- */
 
 /*
  * Others may be about to recycle: that costs less than pages which the kernel
@@ -243,7 +243,7 @@ void ferry__staging_spent(struct ferry_demand *demand, struct ferry__run run)
 		blank_put(demand, run.addr, run.pages);
 }
 
-/* --- recycling -------------------------------------------------------------- */
+/* --- recycling ----------------------------------------------------------- */
 
 /* How many pages from the first on are as the first one is. */
 static size_t same(const unsigned char *there, size_t n)
@@ -299,7 +299,7 @@ void ferry__staging_recycle(struct ferry_demand *demand, uintptr_t addr,
 	}
 }
 
-/* --- bounds and the end ------------------------------------------------------ */
+/* --- bounds and the end -------------------------------------------------- */
 
 void ferry__staging_trim(struct ferry_demand *demand)
 {

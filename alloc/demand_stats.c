@@ -42,7 +42,7 @@ enum ferry_demand_state ferry_demand_state(struct ferry_demand *demand,
 	return ret;
 }
 
-/* --- units ------------------------------------------------------------------ */
+/* --- units --------------------------------------------------------------- */
 
 static void count_units(struct ferry__demand_range *range, size_t *units)
 {
@@ -61,7 +61,7 @@ static void count_units(struct ferry__demand_range *range, size_t *units)
 	}
 }
 
-/* --- counters --------------------------------------------------------------- */
+/* --- counters ------------------------------------------------------------ */
 
 static uint64_t read_count(const uint64_t *counter)
 {

@@ -29,7 +29,7 @@ struct step {
 	const volatile bool *cancel;
 };
 
-/* --- finding work ----------------------------------------------------------- */
+/* --- finding work -------------------------------------------------------- */
 
 static bool is_work(uint64_t word)
 {
@@ -103,7 +103,7 @@ static bool next_batch(struct ferry_demand *demand, size_t *ret_number)
 	return true;
 }
 
-/* --- a batch ---------------------------------------------------------------- */
+/* --- a batch ------------------------------------------------------------- */
 
 static int produce_unit(struct step *s, const struct ferry__place *at)
 {
@@ -147,7 +147,7 @@ static int batch(struct step *s, size_t number)
 	return r ? r : m;
 }
 
-/* --- a step ----------------------------------------------------------------- */
+/* --- a step -------------------------------------------------------------- */
 
 static bool out_of_time(const struct step *s)
 {
@@ -231,7 +231,7 @@ int ferry_demand_step(struct ferry_demand *demand, size_t units, uint64_t ns,
 	return r;
 }
 
-/* --- to the end ------------------------------------------------------------- */
+/* --- to the end ---------------------------------------------------------- */
 
 int ferry__demand_complete(struct ferry_demand *demand,
 			   const volatile bool *cancel, bool paced)

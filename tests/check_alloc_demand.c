@@ -17,7 +17,7 @@
 #include "uffd/sys.h"
 #include "uffd/uapi.h"
 
-/* --- answers ---------------------------------------------------------------- */
+/* --- answers ------------------------------------------------------------- */
 
 static void staged_units_hold_what_was_staged(enum ferry_fault_mode mode)
 {
@@ -249,7 +249,7 @@ START_TEST(writes_to_pages_the_host_protects_go_through)
 }
 END_TEST
 
-/* --- background ------------------------------------------------------------- */
+/* --- background ---------------------------------------------------------- */
 
 static void a_step_does_as_many_units_as_it_is_told(enum ferry_fault_mode mode)
 {
@@ -413,7 +413,7 @@ START_TEST(a_range_of_a_terabyte_costs_what_is_used)
 }
 END_TEST
 
-/* --- threads in each other's way --------------------------------------------- */
+/* --- threads in each other's way ----------------------------------------- */
 
 static void hold(struct bed *bed, struct ferry_demand_unit *unit)
 {
@@ -561,7 +561,7 @@ threads_that_touch_a_unit_at_once_ask_for_it_once(enum ferry_fault_mode mode)
 }
 BOTH_MODES(threads_that_touch_a_unit_at_once_ask_for_it_once)
 
-/* --- memory that the host brings --------------------------------------------- */
+/* --- memory that the host brings ----------------------------------------- */
 
 static void bed_with_idle_units(struct bed *bed, enum ferry_fault_mode mode)
 {
@@ -652,7 +652,7 @@ static void expected_units_are_produced(enum ferry_fault_mode mode)
 }
 BOTH_MODES(expected_units_are_produced)
 
-/* --- system calls ------------------------------------------------------------- */
+/* --- system calls -------------------------------------------------------- */
 
 START_TEST(prefaulted_buffers_serve_system_calls)
 {

@@ -20,7 +20,7 @@
 #include "uffd/sys.h"
 #include "uffd/uapi.h"
 
-/* --- parameters --------------------------------------------------------------- */
+/* --- parameters ---------------------------------------------------------- */
 
 static int create_with(const struct ferry_demand_params *p)
 {
@@ -143,7 +143,7 @@ START_TEST(memory_that_cannot_be_served_is_refused_by_begin)
 }
 END_TEST
 
-/* --- again, and with others ---------------------------------------------------- */
+/* --- again, and with others ---------------------------------------------- */
 
 static void
 a_demand_serves_one_cycle_after_the_other(enum ferry_fault_mode mode)
@@ -191,7 +191,7 @@ static void two_demands_share_a_service(enum ferry_fault_mode mode)
 }
 BOTH_MODES(two_demands_share_a_service)
 
-/* --- the end -------------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------- */
 
 static void the_end_completes_what_remains(enum ferry_fault_mode mode)
 {
@@ -320,7 +320,7 @@ who_is_told_of_the_end_finds_ordinary_memory(enum ferry_fault_mode mode)
 }
 BOTH_MODES(who_is_told_of_the_end_finds_ordinary_memory)
 
-/* --- fork ----------------------------------------------------------------------- */
+/* --- fork ---------------------------------------------------------------- */
 
 #define CHECK_CHILD(what, cond)                                                \
 	do {                                                                   \
@@ -372,7 +372,7 @@ static void a_child_is_told_that_it_has_no_demand(enum ferry_fault_mode mode)
 }
 BOTH_MODES(a_child_is_told_that_it_has_no_demand)
 
-/* --- without MOVE, without userfaultfd -------------------------------------------- */
+/* --- without MOVE, without userfaultfd ----------------------------------- */
 
 static void add_all_kinds(struct bed *bed)
 {

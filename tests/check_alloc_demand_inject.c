@@ -109,7 +109,7 @@ static void zero_units_survive_want_of_memory(enum ferry_fault_mode mode)
 }
 BOTH_MODES(zero_units_survive_want_of_memory)
 
-/* --- copying ----------------------------------------------------------------------- */
+/* --- copying ------------------------------------------------------------- */
 
 static void copies_survive_want_of_memory(enum ferry_fault_mode mode)
 {
@@ -153,7 +153,7 @@ static void copies_survive_want_of_memory(enum ferry_fault_mode mode)
 }
 BOTH_MODES(copies_survive_want_of_memory)
 
-/* --- half a unit ---------------------------------------------------------------------- */
+/* --- half a unit --------------------------------------------------------- */
 
 /*
  * Staging memory inside the range: a hole in it is no ordinary memory, so
@@ -189,7 +189,7 @@ START_TEST(half_moved_staging_memory_is_not_taken_for_whole)
 }
 END_TEST
 
-/* --- storms ------------------------------------------------------------------------- */
+/* --- storms -------------------------------------------------------------- */
 
 static void *touch_all(void *arg)
 {
@@ -254,7 +254,7 @@ static void storms_lose_no_page(enum ferry_fault_mode mode)
 }
 BOTH_MODES(storms_lose_no_page)
 
-/* --- before it begins ------------------------------------------------------------------ */
+/* --- before it begins ---------------------------------------------------- */
 
 /* Fails the @nth call of a kind; returns whether there was one. */
 static bool try_to_begin(enum inject_call call, uint64_t nth, int error)

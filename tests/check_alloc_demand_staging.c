@@ -13,7 +13,7 @@
 #include "tests/served.h"
 #include "uffd/uapi.h"
 
-/* --- runs ----------------------------------------------------------------------- */
+/* --- runs ---------------------------------------------------------------- */
 
 static struct ferry__run run_of(size_t page, size_t pages)
 {
@@ -149,7 +149,7 @@ START_TEST(no_page_is_taken_twice)
 }
 END_TEST
 
-/* --- recycling -------------------------------------------------------------------- */
+/* --- recycling ----------------------------------------------------------- */
 
 static size_t there(const char *addr, size_t len)
 {
@@ -338,7 +338,7 @@ START_TEST(memory_next_to_staging_memory_stays_the_hosts)
 }
 END_TEST
 
-/* --- want of memory ---------------------------------------------------------------- */
+/* --- want of memory ------------------------------------------------------ */
 
 static void without_recycling_fresh_memory_is_taken(enum ferry_fault_mode mode)
 {

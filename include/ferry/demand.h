@@ -213,8 +213,8 @@ FERRY_EXPORT int ferry_demand_prepare(struct ferry_demand *demand,
  * Turns the IDLE units of [@addr, @addr + @len) into WAITING ones: before
  * begin, as the host plans, or later.
  * Returns 0; -EINVAL not whole units of one range; -EBUSY a unit is not IDLE,
- * or was recycled (those before it are WAITING now); -ENOTCONN not prepared; -ECHILD. Any
- * thread; signal-safe.
+ * or was recycled (those before it are WAITING now); -ENOTCONN not prepared;
+ * -ECHILD. Any thread; signal-safe.
  */
 FERRY_EXPORT int ferry_demand_expect(struct ferry_demand *demand, void *addr,
 				     size_t len);
@@ -257,9 +257,9 @@ FERRY_EXPORT void *ferry_demand_staging(struct ferry_demand_unit *unit);
  * until the end. Access rights must be those of the ranges.
  *
  * Returns 0; -EINVAL not whole pages; -EBUSY in a unit that is not IDLE (no
- * page was taken; IDLE units before it count as recycled); -ENOTCONN not prepared, or at the end: the pages stay
- * the host's; -ECHILD.
- * Any thread, and in the callback; signal-safe.
+ * page was taken; IDLE units before it count as recycled); -ENOTCONN not
+ * prepared, or at the end: the pages stay the host's; -ECHILD. Any thread,
+ * and in the callback; signal-safe.
  */
 FERRY_EXPORT int ferry_demand_recycle(struct ferry_demand *demand, void *addr,
 				      size_t len);
@@ -273,8 +273,9 @@ FERRY_EXPORT int ferry_demand_recycle(struct ferry_demand *demand, void *addr,
  * @ret_done: bytes populated from the start; may be NULL; written always.
  * Returns 0; -EINVAL not whole units of one range; -EBUSY a unit is not IDLE,
  * or was recycled; -ENOMEM, -EAGAIN after trying for a while; -ENODATA @src
- * can be neither moved nor copied; -ENOTCONN not begun; -ECHILD. The unit that failed is IDLE again, unless part of
- * @src had gone: it is READY then, and appears when it is touched.
+ * can be neither moved nor copied; -ENOTCONN not begun; -ECHILD. The unit
+ * that failed is IDLE again; or READY, if there was no memory or time to
+ * install it, and then appears when it is touched.
  * Any thread but in the callback; signal-safe.
  */
 FERRY_EXPORT int ferry_demand_provide(struct ferry_demand *demand, void *addr,
