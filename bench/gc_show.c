@@ -166,7 +166,7 @@ void gc_show_group(struct bench *b, const struct gc_group *g)
 	case GC_FRAGMENT:
 	case GC_LEAF:
 		show_returned(b, g);
-		/* fallthrough */
+		__attribute__((fallthrough));
 	default:
 		show_work(b, g);
 		show_felt(b, g);
