@@ -16,7 +16,7 @@
 #include "alloc/alloc-internal.h"
 #include "uffd/fault.h"
 
-/* --- runs of pages, kept without locks (demand_runs.c) --------------------- */
+/* --- runs of pages, kept without locks (demand_runs.c) ------------------- */
 
 /*
  * A bag of page runs. A slot holds one run: its address, and its pages in the
@@ -69,7 +69,7 @@ static inline size_t ferry__runs_pages(const struct ferry__runs *runs)
 	return __atomic_load_n(&runs->pages, __ATOMIC_RELAXED);
 }
 
-/* --- ranges and units ----------------------------------------------------- */
+/* --- ranges and units ---------------------------------------------------- */
 
 /* A unit's word: state, answer, and the source of a READY one. */
 #define FERRY__UNIT_STATE(word)	 ((unsigned int)((word)&7))
@@ -77,6 +77,12 @@ static inline size_t ferry__runs_pages(const struct ferry__runs *runs)
 #define FERRY__UNIT_SRC(word)	 ((uintptr_t)((word) & ~(uint64_t)0xfff))
 #define FERRY__UNIT(state, answer, src)                                        \
 	((uint64_t)(src) | (uint64_t)(answer) << 3 | (uint64_t)(state))
+
+/*
+ * An IDLE unit whose pages were recycled: they are staging memory, or have
+ * gone to another place, so that it can be nothing else before the end (N13).
+ */
+#define FERRY__UNIT_GIVEN_UP FERRY__UNIT(FERRY_DEMAND_IDLE, 7, 0)
 
 /* Units for which one bit tells whether any was ever more than IDLE. */
 #define FERRY__UNITS_GROUP 512u
@@ -152,6 +158,9 @@ struct ferry_demand {
 	size_t ranges_len;
 	size_t ranges_bytes; /* of the allocation */
 	size_t units;	     /* of all ranges */
+	/* Those of the cycle before, for their memory. */
+	struct ferry__demand_range *spare;
+	size_t spare_len, spare_bytes;
 
 	struct ferry__runs stock; /* staging memory: present, writable */
 	struct ferry__runs blank; /* addresses of chunks that hold no pages */
@@ -196,17 +205,22 @@ static inline uint64_t ferry__unit_load(const struct ferry__place *at)
 	return __atomic_load_n(&at->range->words[at->unit], __ATOMIC_ACQUIRE);
 }
 
-/* Takes a unit from @word to @state; its answer and source stay. */
-static inline bool ferry__unit_take(const struct ferry__place *at,
-				    uint64_t word, unsigned int state)
+static inline bool ferry__unit_swap(const struct ferry__place *at,
+				    uint64_t word, uint64_t to)
 {
-	uint64_t to = FERRY__UNIT(state, FERRY__UNIT_ANSWER(word),
-				  FERRY__UNIT_SRC(word));
-
 	/* D1: acquire, pairs with ferry__unit_store(). */
 	return __atomic_compare_exchange_n(&at->range->words[at->unit], &word,
 					   to, false, __ATOMIC_ACQUIRE,
 					   __ATOMIC_RELAXED);
+}
+
+/* Takes a unit from @word to @state; its answer and source stay. */
+static inline bool ferry__unit_take(const struct ferry__place *at,
+				    uint64_t word, unsigned int state)
+{
+	return ferry__unit_swap(at, word,
+				FERRY__UNIT(state, FERRY__UNIT_ANSWER(word),
+					    FERRY__UNIT_SRC(word)));
 }
 
 /* Ends a claim: tells the new state, and who waits for it. */
@@ -234,10 +248,12 @@ static inline void ferry__demand_leave(struct ferry__stripe *stripe)
 
 /*
  * Begins a call, during which the ranges stay. Returns 0 and the stripe to
- * leave by; -ECHILD; -ENOTCONN unless in phase @least or RUNNING.
+ * leave by; -ECHILD; -ENOTCONN unless in phase @least or RUNNING; -EBUSY at
+ * the end, when the ranges are served still and no longer to be changed.
  */
-static inline int ferry__demand_enter(struct ferry_demand *demand, int least,
-				      struct ferry__stripe **ret_stripe)
+static inline int ferry__demand_try_enter(struct ferry_demand *demand,
+					  int least,
+					  struct ferry__stripe **ret_stripe)
 {
 	struct ferry__stripe *stripe = &demand->stripes[ferry__thread_stripe()];
 	int phase;
@@ -247,16 +263,25 @@ static inline int ferry__demand_enter(struct ferry_demand *demand, int least,
 	/* D5: announce, then look; pairs with wait_for_calls(). */
 	__atomic_fetch_add(&stripe->in_flight, 1, __ATOMIC_SEQ_CST);
 	phase = __atomic_load_n(&demand->phase, __ATOMIC_SEQ_CST);
-	if (phase < least || phase > FERRY__DEMAND_RUNNING) {
-		ferry__demand_leave(stripe);
-		return -ENOTCONN;
+	if (phase >= least && phase <= FERRY__DEMAND_RUNNING) {
+		*ret_stripe = stripe;
+		return 0;
 	}
-	*ret_stripe = stripe;
-	return 0;
+	ferry__demand_leave(stripe);
+	return phase == FERRY__DEMAND_ENDING ? -EBUSY : -ENOTCONN;
 }
 
-/* Frees the ranges; nobody else may be at work. */
+/*
+ * The same, but waits out the end: who is told -ENOTCONN finds ordinary
+ * memory. Not in the callback, for which the end waits.
+ */
+int ferry__demand_enter(struct ferry_demand *demand, int least,
+			struct ferry__stripe **ret_stripe);
+
+/* Takes the ranges away, which become spare ones, and frees those; nobody
+ * else may be at work. */
 void ferry__demand_ranges_free(struct ferry_demand *demand);
+void ferry__demand_spare_free(struct ferry_demand *demand);
 
 /* Notes that units are, or soon will be, more than IDLE. */
 void ferry__demand_mark_used(const struct ferry__place *at, size_t n);
@@ -289,7 +314,23 @@ struct ferry__place ferry__demand_place(const struct ferry_demand *demand,
 void ferry__demand_note(struct ferry_demand *demand, int error,
 			enum ferry_reason reason);
 
-/* --- staging (demand_staging.c) ------------------------------------------- */
+/*
+ * The IDLE units that [@addr, @end) touches are to be nothing else before the
+ * end. False: one is more than IDLE; those before it are given up.
+ */
+bool ferry__demand_give_up(struct ferry_demand *demand, uintptr_t addr,
+			   uintptr_t end);
+
+/* Dies when an invariant is broken; no call may be under way. */
+void ferry__demand_check(const struct ferry_demand *demand);
+
+#ifdef FERRY_DEBUG
+#define ferry__demand_debug_check(demand) ferry__demand_check(demand)
+#else
+#define ferry__demand_debug_check(demand) ((void)(demand))
+#endif
+
+/* --- staging (demand_staging.c) ------------------------------------------ */
 
 int ferry__staging_init(struct ferry_demand *demand);
 void ferry__staging_fini(struct ferry_demand *demand);
@@ -318,7 +359,7 @@ void ferry__staging_trim(struct ferry_demand *demand);
  * at work. */
 void ferry__staging_settle(struct ferry_demand *demand);
 
-/* --- producing and installing (demand_unit.c, demand_install.c) ------------ */
+/* --- producing and installing (demand_unit.c, demand_install.c) ---------- */
 
 /* A thread at work. */
 struct ferry__producer {
@@ -375,7 +416,7 @@ int ferry__demand_install(struct ferry_demand *demand,
 			  const struct ferry__place *at, size_t n,
 			  uint64_t word);
 
-/* --- faults (demand_fault.c) ---------------------------------------------- */
+/* --- faults (demand_fault.c) --------------------------------------------- */
 
 void ferry__demand_supply(void *arg, const struct ferry_fault *fault,
 			  struct ferry_supply *supply);
@@ -393,7 +434,7 @@ void ferry__demand_wait(struct ferry_demand *demand,
 			const struct ferry__place *at, uint64_t word,
 			uint64_t ns);
 
-/* --- background (demand_step.c) ------------------------------------------- */
+/* --- background (demand_step.c) ------------------------------------------ */
 
 /* Runs to the end; no errno of the moment but after a second. */
 int ferry__demand_complete(struct ferry_demand *demand,

@@ -10,7 +10,7 @@
  *
  * Orders of memory
  *  D5	.phase: the store in begin pairs with the load in
- *	ferry__demand_enter(): who sees RUNNING sees the ranges attached. And
+ *	ferry__demand_try_enter(): who sees RUNNING sees the ranges attached. And
  *	calls announce themselves, then look at the phase; the end sets the
  *	phase, then looks for calls. All of these are sequentially consistent,
  *	so that one side sees the other, and no call is in a range that is
@@ -26,7 +26,7 @@
 #define STAGING_WAIT_NS 20000u
 #define BATCH_UNITS	8u
 
-/* --- creation --------------------------------------------------------------- */
+/* --- creation ------------------------------------------------------------ */
 
 static void defaults(struct ferry_demand_params *p)
 {
@@ -180,7 +180,7 @@ struct ferry_uffd *ferry_demand_uffd(struct ferry_demand *demand)
 	return demand->uffd;
 }
 
-/* --- begin and end ---------------------------------------------------------- */
+/* --- begin and end ------------------------------------------------------- */
 
 static void detach(struct ferry_demand *demand, size_t n)
 {
@@ -248,6 +248,18 @@ int ferry_demand_begin(struct ferry_demand *demand,
 	return r;
 }
 
+int ferry__demand_enter(struct ferry_demand *demand, int least,
+			struct ferry__stripe **ret_stripe)
+{
+	struct ferry__backoff backoff = { .limit_ns = UINT64_MAX };
+	int r;
+
+	while ((r = ferry__demand_try_enter(demand, least, ret_stripe)) ==
+	       -EBUSY)
+		ferry__backoff_wait(&backoff);
+	return r;
+}
+
 static void wait_for_calls(struct ferry_demand *demand)
 {
 	struct ferry__backoff backoff = { .limit_ns = UINT64_MAX };
@@ -259,37 +271,44 @@ static void wait_for_calls(struct ferry_demand *demand)
 			ferry__backoff_wait(&backoff);
 }
 
-/* To where nothing remains and no call is under way. */
-static int come_to_rest(struct ferry_demand *demand)
+/*
+ * Ends it if nothing remains once no call is under way: one may have added
+ * to it. Returns whether it did.
+ */
+static bool end_at_rest(struct ferry_demand *demand)
 {
-	int r = 0;
-
-	while (!r) {
-		r = ferry__demand_complete(demand, NULL, false);
-		phase_set(demand, FERRY__DEMAND_ENDING);
-		wait_for_calls(demand);
-		if (!ferry__demand_remaining(demand))
-			return 0;
-		/* Not complete, or a call has added to it. */
+	phase_set(demand, FERRY__DEMAND_ENDING);
+	wait_for_calls(demand);
+	if (ferry__demand_remaining(demand)) {
 		phase_set(demand, FERRY__DEMAND_RUNNING);
+		return false;
 	}
-	return r;
+	detach(demand, demand->ranges_len);
+	ferry__demand_debug_check(demand);
+	ferry__staging_settle(demand);
+	ferry__demand_ranges_free(demand);
+	return true;
 }
 
 int ferry_demand_end(struct ferry_demand *demand)
 {
+	struct ferry__guard guard;
+	bool ended;
 	int r;
 
 	if (!ferry__demand_ours(demand))
 		return -ECHILD;
 	if (demand->phase != FERRY__DEMAND_RUNNING)
 		return -ENOTCONN;
-	r = come_to_rest(demand);
-	if (r)
-		return r;
-	detach(demand, demand->ranges_len);
-	ferry__staging_settle(demand);
-	ferry__demand_ranges_free(demand);
+	do {
+		r = ferry__demand_complete(demand, NULL, false);
+		if (r)
+			return r;
+		/* A handler's call would wait for the end under it. */
+		ferry__guard_enter(&guard);
+		ended = end_at_rest(demand);
+		ferry__guard_leave(&guard);
+	} while (!ended);
 	return 0;
 }
 
@@ -301,29 +320,40 @@ void ferry_demand_destroy(struct ferry_demand *demand)
 	    demand->phase == FERRY__DEMAND_RUNNING && ferry_demand_end(demand))
 		detach(demand, demand->ranges_len);
 	ferry__demand_ranges_free(demand);
+	ferry__demand_spare_free(demand);
 	demand_free(demand);
 }
 
-/* --- recycling -------------------------------------------------------------- */
+/* --- recycling ----------------------------------------------------------- */
 
-/* Are there units in [@addr, @end) that are more than IDLE? */
-static bool in_use(const struct ferry_demand *demand, uintptr_t addr,
-		   uintptr_t end)
+/* Gives a unit's pages up; false when it is more than IDLE. */
+static bool give_up(const struct ferry__place *at)
 {
+	uint64_t word = ferry__unit_load(at);
+
+	return word == FERRY__UNIT_GIVEN_UP ||
+	       (word == FERRY__UNIT(FERRY_DEMAND_IDLE, 0, 0) &&
+		ferry__unit_swap(at, word, FERRY__UNIT_GIVEN_UP));
+}
+
+bool ferry__demand_give_up(struct ferry_demand *demand, uintptr_t addr,
+			   uintptr_t end)
+{
+	struct ferry__demand_range *range = demand->ranges;
+	struct ferry__demand_range *last = range + demand->ranges_len;
 	struct ferry__place at;
 
-	while (addr < end) {
-		at.range = ferry__demand_find(demand, addr);
-		if (!at.range) {
-			addr += ferry__page_size;
-			continue;
-		}
-		at.unit = (addr - at.range->addr) >> at.range->shift;
-		if (FERRY__UNIT_STATE(ferry__unit_load(&at)))
-			return true;
-		addr = ferry__unit_addr(&at) + ferry__unit_bytes(at.range);
+	for (; range < last && range->addr < end; range++) {
+		at.range = range;
+		at.unit = addr > range->addr
+				  ? (addr - range->addr) >> range->shift
+				  : 0;
+		for (; at.unit < range->units && ferry__unit_addr(&at) < end;
+		     at.unit++)
+			if (!give_up(&at))
+				return false;
 	}
-	return false;
+	return true;
 }
 
 int ferry_demand_recycle(struct ferry_demand *demand, void *addr, size_t len)
@@ -331,12 +361,14 @@ int ferry_demand_recycle(struct ferry_demand *demand, void *addr, size_t len)
 	struct ferry__stripe *stripe;
 	int r;
 
-	r = ferry__demand_enter(demand, FERRY__DEMAND_PREPARED, &stripe);
+	/* It may be in the callback: not to wait for the end. */
+	r = ferry__demand_try_enter(demand, FERRY__DEMAND_PREPARED, &stripe);
 	if (r)
-		return r;
+		return r == -EBUSY ? -ENOTCONN : r;
 	if (ferry__range_reason(addr, len))
 		r = -EINVAL;
-	else if (in_use(demand, (uintptr_t)addr, (uintptr_t)addr + len))
+	else if (!ferry__demand_give_up(demand, (uintptr_t)addr,
+					(uintptr_t)addr + len))
 		r = -EBUSY;
 	else
 		ferry__staging_recycle(demand, (uintptr_t)addr,

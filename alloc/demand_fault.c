@@ -18,7 +18,7 @@
 /* How long to wait before letting signals in. */
 #define WAIT_NS 1000000u
 
-/* --- waiting ---------------------------------------------------------------- */
+/* --- waiting ------------------------------------------------------------- */
 
 static inline void relax(void)
 {
@@ -87,7 +87,7 @@ void ferry__demand_wait(struct ferry_demand *demand,
 	note_wait(demand, ferry__sys->now_ns() - since);
 }
 
-/* --- bringing a unit -------------------------------------------------------- */
+/* --- bringing a unit ----------------------------------------------------- */
 
 /* Produces a unit that this thread has claimed, and puts it to its place. */
 static int make(struct ferry_demand *demand, const struct ferry__place *at)
@@ -180,5 +180,7 @@ void ferry__demand_supply(void *arg, const struct ferry_fault *fault,
 	ferry__demand_count(range->demand, faults, 1);
 	supply->offset = fault->offset;
 	supply->len = ferry__page_size;
-	supply->kind = answer(range->demand, &at);
+	/* A page that is there, and protected by the host: not ours to keep. */
+	supply->kind = fault->protect ? FERRY_SUPPLY_DONE
+				      : answer(range->demand, &at);
 }

@@ -43,6 +43,9 @@ static void installed_by(struct ferry_demand *demand, int method)
  */
 static void source_kept(const struct job *job)
 {
+	if (job->answer == FERRY_DEMAND_MOVE)
+		ferry__demand_give_up(job->demand, job->src,
+				      job->src + job->len);
 	ferry__staging_recycle(job->demand, job->src, pages(job->len));
 }
 
@@ -60,7 +63,7 @@ static bool nobody_sleeps(const struct ferry_demand *demand)
 	return demand->mode == FERRY_DEMAND_SIGBUS;
 }
 
-/* --- copying ---------------------------------------------------------------- */
+/* --- copying ------------------------------------------------------------- */
 
 /* Is there just nothing at the source? Then reading it may raise a fault. */
 static bool is_hole(const struct ferry_demand *demand, uintptr_t addr)
@@ -109,7 +112,7 @@ static int copy(const struct job *job)
 	return 0;
 }
 
-/* --- moving ----------------------------------------------------------------- */
+/* --- moving -------------------------------------------------------------- */
 
 static int move_from(const struct job *job, size_t from, uint32_t flags,
 		     struct ferry_move_result *res)
@@ -173,7 +176,7 @@ static int move(const struct job *job)
 	return 0;
 }
 
-/* --- zero pages, and in place ------------------------------------------------ */
+/* --- zero pages, and in place -------------------------------------------- */
 
 static int zero(const struct job *job)
 {

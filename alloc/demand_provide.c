@@ -23,7 +23,7 @@ static int bring_patiently(struct ferry_demand *demand,
 	return r;
 }
 
-/* --- prefault --------------------------------------------------------------- */
+/* --- prefault ------------------------------------------------------------ */
 
 /* Pages asked about in one mincore(2). */
 #define ASK_PAGES 256u
@@ -112,7 +112,7 @@ int ferry_demand_prefault(struct ferry_demand *demand, void *addr, size_t len)
 	return r == -ENOTCONN ? 0 : r;
 }
 
-/* --- memory that the host brings -------------------------------------------- */
+/* --- memory that the host brings ----------------------------------------- */
 
 /*
  * Zeroed pages for a unit: of staging memory, as moving 16 pages costs a third

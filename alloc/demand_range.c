@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The ranges of a demand: from an address to its unit, and how units begin. */
 #include <errno.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "alloc/demand-internal.h"
 
@@ -34,13 +34,36 @@ static size_t groups_words(const struct ferry__demand_range *range)
 	return groups / 64 + 1;
 }
 
-static int words_alloc(struct ferry__demand_range *range)
+/* Words of the last cycle, if they are as many: they are in memory. */
+static bool words_adopt(struct ferry__demand_range *range)
 {
+	struct ferry_demand *demand = range->demand;
+	size_t i;
+
+	for (i = 0; i < demand->spare_len; i++) {
+		if (!demand->spare[i].words ||
+		    demand->spare[i].mem_bytes != range->mem_bytes)
+			continue;
+		range->words = demand->spare[i].words;
+		demand->spare[i].words = NULL;
+		return true;
+	}
+	return false;
+}
+
+/* Zeroed, but where @states is to be written to all of them. */
+static int words_alloc(struct ferry__demand_range *range, bool states)
+{
+	size_t groups = groups_words(range) * sizeof(uint64_t);
 	void *mem;
 	int r;
 
-	range->mem_bytes =
-		(range->units + groups_words(range)) * sizeof(uint64_t);
+	range->mem_bytes = range->units * sizeof(uint64_t) + groups;
+	if (states && words_adopt(range)) {
+		range->used = range->words + range->units;
+		memset(range->used, 0, groups);
+		return 0;
+	}
 	r = ferry__meta_alloc(range->mem_bytes, &mem);
 	if (r)
 		return r;
@@ -70,35 +93,72 @@ static bool may_begin_as(unsigned int state)
 	       state == FERRY_DEMAND_DONE;
 }
 
-/* No other thread knows the range yet: plain stores, published by D5. */
+/*
+ * One group of units. It stands in a pause of the host: no branch, no call.
+ * No other thread knows the range yet: plain stores, published by D5.
+ */
+static int group_set(struct ferry__demand_range *range,
+		     const unsigned char *states, struct ferry__place *at,
+		     size_t n)
+{
+	uint64_t *words = range->words + at->unit;
+	size_t i, waiting = 0;
+	bool wrong = false, used = false;
+
+	for (i = 0; i < n; i++) {
+		words[i] = FERRY__UNIT(states[i], 0, 0);
+		wrong |= !may_begin_as(states[i]);
+		used |= states[i] != FERRY_DEMAND_IDLE;
+		waiting += states[i] == FERRY_DEMAND_WAITING;
+	}
+	if (used)
+		ferry__demand_mark_used(at, 1);
+	range->demand->remaining += waiting;
+	return wrong ? -EINVAL : 0;
+}
+
 static int set_initial(struct ferry__demand_range *range,
 		       const struct ferry_demand_range *from)
 {
+	unsigned char same[FERRY__UNITS_GROUP];
 	struct ferry__place at = { .range = range };
-	unsigned int state = from->initial;
+	size_t n;
+	int r = 0;
 
-	for (; at.unit < range->units; at.unit++) {
-		if (from->states)
-			state = from->states[at.unit];
-		if (!may_begin_as(state))
-			return -EINVAL;
-		if (state == FERRY_DEMAND_IDLE && !from->states)
-			break;
-		if (state == FERRY_DEMAND_IDLE)
-			continue;
-		range->words[at.unit] = FERRY__UNIT(state, 0, 0);
-		ferry__demand_mark_used(&at, 1);
-		if (state == FERRY_DEMAND_WAITING)
-			range->demand->remaining++;
+	if (!from->states && from->initial == FERRY_DEMAND_IDLE)
+		return 0;
+	memset(same, (int)from->initial, sizeof(same));
+	for (; at.unit < range->units && !r; at.unit += n) {
+		n = range->units - at.unit;
+		n = n < FERRY__UNITS_GROUP ? n : FERRY__UNITS_GROUP;
+		r = group_set(range,
+			      from->states ? from->states + at.unit : same, &at,
+			      n);
 	}
-	return 0;
+	return r;
 }
 
-static int by_addr(const void *a, const void *b)
+/*
+ * By address. Not by qsort(3), which may call malloc(3): a host that has
+ * stopped its threads may have stopped one in there. (Shell, 1959; gaps of
+ * Knuth, TAOCP volume 3, section 5.2.1.)
+ */
+static void sort(struct ferry__demand_range *range, size_t n)
 {
-	const struct ferry__demand_range *x = a, *y = b;
+	struct ferry__demand_range one;
+	size_t gap = 1, i, at;
 
-	return (x->addr > y->addr) - (x->addr < y->addr);
+	while (gap < n / 3)
+		gap = 3 * gap + 1;
+	for (; gap; gap /= 3)
+		for (i = gap; i < n; i++) {
+			one = range[i];
+			for (at = i;
+			     at >= gap && range[at - gap].addr > one.addr;
+			     at -= gap)
+				range[at] = range[at - gap];
+			range[at] = one;
+		}
 }
 
 /* Gives each its numbers; false when two overlap. */
@@ -107,7 +167,7 @@ static bool number_ranges(struct ferry_demand *demand)
 	struct ferry__demand_range *range = demand->ranges;
 	size_t i;
 
-	qsort(range, demand->ranges_len, sizeof(*range), by_addr);
+	sort(range, demand->ranges_len);
 	demand->units = 0;
 	for (i = 0; i < demand->ranges_len; i++) {
 		if (i && range[i - 1].addr + range[i - 1].len > range[i].addr)
@@ -118,19 +178,29 @@ static bool number_ranges(struct ferry_demand *demand)
 	return true;
 }
 
-void ferry__demand_ranges_free(struct ferry_demand *demand)
+void ferry__demand_spare_free(struct ferry_demand *demand)
 {
 	size_t i;
 
-	for (i = 0; i < demand->ranges_len; i++)
-		ferry__meta_free(demand->ranges[i].words,
-				 demand->ranges[i].mem_bytes);
-	ferry__meta_free(demand->ranges, demand->ranges_bytes);
+	for (i = 0; i < demand->spare_len; i++)
+		ferry__meta_free(demand->spare[i].words,
+				 demand->spare[i].mem_bytes);
+	ferry__meta_free(demand->spare, demand->spare_bytes);
+	demand->spare = NULL;
+	demand->spare_len = demand->spare_bytes = 0;
+}
+
+void ferry__demand_ranges_free(struct ferry_demand *demand)
+{
+	ferry__demand_spare_free(demand);
+	demand->spare = demand->ranges;
+	demand->spare_len = demand->ranges_len;
+	demand->spare_bytes = demand->ranges_bytes;
 	demand->ranges = NULL;
-	demand->ranges_len = demand->units = demand->remaining = 0;
-	demand->cursor = 0;
-	/* D5: who comes now looks at it, and goes. */
-	__atomic_store_n(&demand->phase, FERRY__DEMAND_EMPTY, __ATOMIC_SEQ_CST);
+	demand->ranges_bytes = demand->ranges_len = demand->units = 0;
+	demand->remaining = demand->cursor = 0;
+	/* D5: release; who waited for the end finds ordinary memory. */
+	__atomic_store_n(&demand->phase, FERRY__DEMAND_EMPTY, __ATOMIC_RELEASE);
 }
 
 static int ranges_alloc(struct ferry_demand *demand, size_t n)
@@ -158,7 +228,8 @@ static int ranges_set(struct ferry_demand *demand,
 	if (!r && !number_ranges(demand))
 		r = -EINVAL;
 	for (i = 0; i < n && !r; i++)
-		r = words_alloc(&demand->ranges[i]);
+		r = words_alloc(&demand->ranges[i],
+				ranges[demand->ranges[i].index].states);
 	for (i = 0; i < n && !r; i++)
 		r = set_initial(&demand->ranges[i],
 				&ranges[demand->ranges[i].index]);
@@ -177,17 +248,20 @@ int ferry_demand_prepare(struct ferry_demand *demand,
 		return -EALREADY;
 	if (!ranges || !n || !produce)
 		return -EINVAL;
-	ferry__demand_ranges_free(demand);
+	if (demand->phase == FERRY__DEMAND_PREPARED)
+		ferry__demand_ranges_free(demand);
 	r = ranges_alloc(demand, n);
 	if (!r)
 		r = ranges_set(demand, ranges, n);
+	ferry__demand_spare_free(demand);
 	if (r) {
 		ferry__demand_ranges_free(demand);
 		return r;
 	}
 	demand->produce = produce;
 	demand->arg = arg;
-	demand->phase = FERRY__DEMAND_PREPARED;
+	__atomic_store_n(&demand->phase, FERRY__DEMAND_PREPARED,
+			 __ATOMIC_RELEASE); /* D5 */
 	return 0;
 }
 

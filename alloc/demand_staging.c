@@ -38,12 +38,16 @@
 /* Least pages of a chunk that is added when all addresses are in use. */
 #define CHUNK_PAGES 256u
 
+/* Looks at the stock while waiting for recycled memory. Without sleep, which
+ * takes several times what is to be waited. */
+#define YIELDS 32
+
 static size_t whole(size_t pages)
 {
 	return pages < FERRY__RUN_PAGES ? pages : FERRY__RUN_PAGES;
 }
 
-/* --- chunks: memory of our own ---------------------------------------------- */
+/* --- chunks: memory of our own ------------------------------------------- */
 
 /* Puts addresses that hold no pages aside, in runs. */
 static void blank_put(struct ferry_demand *demand, uintptr_t addr, size_t pages)
@@ -166,7 +170,7 @@ static int take_fresh(struct ferry_demand *demand, size_t pages,
 	return 0;
 }
 
-/* --- taking and giving back ------------------------------------------------- */
+/* --- taking and giving back ---------------------------------------------- */
 
 /*
  * Others may be about to recycle: that costs less than pages which the kernel
@@ -175,16 +179,21 @@ static int take_fresh(struct ferry_demand *demand, size_t pages,
 static bool wait_recycled(struct ferry_demand *demand, size_t min, size_t max,
 			  struct ferry__run *pen)
 {
-	struct ferry__backoff backoff = {
-		.limit_ns = demand->params.staging_wait_ns,
-	};
+	uint64_t since;
+	int i;
 
 	/* Relaxed: a hint. */
 	if (!__atomic_load_n(&demand->recycling, __ATOMIC_RELAXED))
 		return false;
-	while (ferry__backoff_wait(&backoff))
+	since = ferry__sys->now_ns();
+	for (i = 0; i < YIELDS; i++) {
+		if (ferry__sys->now_ns() - since >=
+		    demand->params.staging_wait_ns)
+			break;
+		ferry__sys->sched_yield();
 		if (ferry__runs_take(&demand->stock, min, max, pen))
 			return true;
+	}
 	return false;
 }
 
@@ -234,7 +243,7 @@ void ferry__staging_spent(struct ferry_demand *demand, struct ferry__run run)
 		blank_put(demand, run.addr, run.pages);
 }
 
-/* --- recycling -------------------------------------------------------------- */
+/* --- recycling ----------------------------------------------------------- */
 
 /* How many pages from the first on are as the first one is. */
 static size_t same(const unsigned char *there, size_t n)
@@ -290,7 +299,7 @@ void ferry__staging_recycle(struct ferry_demand *demand, uintptr_t addr,
 	}
 }
 
-/* --- bounds and the end ------------------------------------------------------ */
+/* --- bounds and the end -------------------------------------------------- */
 
 void ferry__staging_trim(struct ferry_demand *demand)
 {

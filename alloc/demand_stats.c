@@ -35,14 +35,14 @@ enum ferry_demand_state ferry_demand_state(struct ferry_demand *demand,
 	enum ferry_demand_state ret;
 	struct ferry__stripe *stripe;
 
-	if (ferry__demand_enter(demand, FERRY__DEMAND_PREPARED, &stripe))
+	if (ferry__demand_try_enter(demand, FERRY__DEMAND_PREPARED, &stripe))
 		return FERRY_DEMAND_IDLE;
 	ret = state(demand, (uintptr_t)addr);
 	ferry__demand_leave(stripe);
 	return ret;
 }
 
-/* --- units ------------------------------------------------------------------ */
+/* --- units --------------------------------------------------------------- */
 
 static void count_units(struct ferry__demand_range *range, size_t *units)
 {
@@ -61,7 +61,7 @@ static void count_units(struct ferry__demand_range *range, size_t *units)
 	}
 }
 
-/* --- counters --------------------------------------------------------------- */
+/* --- counters ------------------------------------------------------------ */
 
 static uint64_t read_count(const uint64_t *counter)
 {
@@ -94,16 +94,33 @@ static void add_stripe(struct ferry_demand_stats *sum,
 	sum->waits += read_count(&c->waits);
 }
 
-int ferry_demand_stats(const struct ferry_demand *demand,
+static int count_all_units(struct ferry_demand *demand, size_t *units)
+{
+	struct ferry__stripe *stripe;
+	size_t i;
+	int r;
+
+	r = ferry__demand_try_enter(demand, FERRY__DEMAND_PREPARED, &stripe);
+	if (r)
+		return r == -ECHILD ? r : 0;
+	for (i = 0; i < demand->ranges_len; i++)
+		count_units(&demand->ranges[i], units);
+	ferry__demand_leave(stripe);
+	return 0;
+}
+
+int ferry_demand_stats(struct ferry_demand *demand,
 		       struct ferry_demand_stats *ret)
 {
 	struct ferry_demand_stats sum = FERRY_INIT(struct ferry_demand_stats);
 	size_t i, size = ret->size;
+	int r;
 
 	if (size < sizeof(size))
 		return -EINVAL;
-	for (i = 0; i < demand->ranges_len; i++)
-		count_units(&demand->ranges[i], sum.units);
+	r = count_all_units(demand, sum.units);
+	if (r)
+		return r;
 	for (i = 0; i < FERRY__STRIPES; i++)
 		add_stripe(&sum, &demand->counts[i]);
 	sum.method = (enum ferry_demand_method)__atomic_load_n(

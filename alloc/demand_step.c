@@ -15,6 +15,9 @@
 /* How long to wait for units that are in the hands of others. */
 #define OTHERS_NS 50000u
 
+/* Signals are held back for this long at a time, unless the pace says less. */
+#define SLICE_NS 1000000u
+
 /* For how long errors of the moment are tried again without progress. */
 #define TRY_NS 1000000000u
 
@@ -26,7 +29,7 @@ struct step {
 	const volatile bool *cancel;
 };
 
-/* --- finding work ----------------------------------------------------------- */
+/* --- finding work -------------------------------------------------------- */
 
 static bool is_work(uint64_t word)
 {
@@ -100,7 +103,7 @@ static bool next_batch(struct ferry_demand *demand, size_t *ret_number)
 	return true;
 }
 
-/* --- a batch ---------------------------------------------------------------- */
+/* --- a batch ------------------------------------------------------------- */
 
 static int produce_unit(struct step *s, const struct ferry__place *at)
 {
@@ -144,7 +147,7 @@ static int batch(struct step *s, size_t number)
 	return r ? r : m;
 }
 
-/* --- a step ----------------------------------------------------------------- */
+/* --- a step -------------------------------------------------------------- */
 
 static bool out_of_time(const struct step *s)
 {
@@ -228,16 +231,20 @@ int ferry_demand_step(struct ferry_demand *demand, size_t units, uint64_t ns,
 	return r;
 }
 
-/* --- to the end ------------------------------------------------------------- */
+/* --- to the end ---------------------------------------------------------- */
 
 int ferry__demand_complete(struct ferry_demand *demand,
 			   const volatile bool *cancel, bool paced)
 {
 	const struct ferry_demand_params *p = &demand->params;
 	struct ferry__backoff backoff = { .limit_ns = TRY_NS };
+	uint64_t slice = SLICE_NS;
 	size_t left, before = SIZE_MAX;
 	bool idle;
 	int r = 0;
+
+	if (paced && p->pace_work_ns)
+		slice = p->pace_work_ns;
 
 	while ((left = ferry__demand_remaining(demand))) {
 		if (cancel && *cancel)
@@ -245,7 +252,7 @@ int ferry__demand_complete(struct ferry_demand *demand,
 		if (left < before)
 			backoff.tries = 0;
 		before = left;
-		r = step(demand, 0, paced ? p->pace_work_ns : 0, cancel, &idle);
+		r = step(demand, 0, slice, cancel, &idle);
 		if (r && !ferry__backoff_wait(&backoff))
 			return r;
 		if (idle)

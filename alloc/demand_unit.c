@@ -48,7 +48,7 @@ void ferry__demand_publish(struct ferry_demand *demand,
 		ferry__demand_settle(demand, 1);
 }
 
-/* --- producing -------------------------------------------------------------- */
+/* --- producing ----------------------------------------------------------- */
 
 void ferry__producer_init(struct ferry__producer *p,
 			  struct ferry_demand *demand, bool fault)
@@ -154,7 +154,7 @@ void *ferry_demand_staging(struct ferry_demand_unit *unit)
 	return unit->staging;
 }
 
-/* --- putting to its place --------------------------------------------------- */
+/* --- putting to its place ------------------------------------------------ */
 
 /* Most pages installed as one: what a thread that faults may have to wait. */
 #define RUN_PAGES 512u
@@ -238,6 +238,8 @@ static int map_run(struct ferry_demand *demand,
 		ferry__demand_count(demand, retries, 1);
 		state = FERRY_DEMAND_READY;
 	} else if (r) {
+		/* A move that failed before has said more. */
+		ferry__demand_note(demand, r, FERRY_REASON_NONE);
 		state = FERRY_DEMAND_IDLE;
 	}
 	publish_run(demand, first, n, word, state);

@@ -19,6 +19,7 @@ noinst_LTLIBRARIES += %D%/liballoc.la
 %C%_liballoc_la_SOURCES += %D%/compact_release.c
 %C%_liballoc_la_SOURCES += %D%/demand-internal.h
 %C%_liballoc_la_SOURCES += %D%/demand.c
+%C%_liballoc_la_SOURCES += %D%/demand_check.c
 %C%_liballoc_la_SOURCES += %D%/demand_fault.c
 %C%_liballoc_la_SOURCES += %D%/demand_install.c
 %C%_liballoc_la_SOURCES += %D%/demand_provide.c

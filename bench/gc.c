@@ -11,22 +11,17 @@
 
 #define MIB ((uint64_t)1 << 20)
 
-/* Sizes of what is live, unless --live says otherwise; 0: not made. */
-struct choice {
-	uint64_t tiny, quick;
-	uint64_t full[3];
-};
+/* MiB that live, by effort, unless --live says otherwise; 0: not made. */
+#define SIZES 3
 
-static const struct choice choices[GC_WORKLOADS] = {
-	[GC_OLDMUT] = { 8 * MIB,
-			128 * MIB,
-			{ 64 * MIB, 256 * MIB, 1024 * MIB } },
-	[GC_FRAGMENT] = { 16 * MIB, 256 * MIB, { 1024 * MIB } },
-	[GC_GCBENCH] = { 6 * MIB, 0, { 48 * MIB } },
-	[GC_BINARY_TREES] = { 4 * MIB, 0, { 64 * MIB } },
-	[GC_LEAF] = { 32 * MIB, 0, { 1024 * MIB } },
-	[GC_CHAIN] = { 4 * MIB, 0, { 64 * MIB, 256 * MIB } },
-	[GC_ALLOC] = { 4 * MIB, 0, { 16 * MIB } },
+static const uint64_t choices[GC_WORKLOADS][BENCH_FULL + 1][SIZES] = {
+	[GC_OLDMUT] = { { 8 }, { 32, 256 }, { 64, 256, 1024 } },
+	[GC_FRAGMENT] = { { 16 }, { 512 }, { 1024 } },
+	[GC_GCBENCH] = { { 6 }, { 0 }, { 48 } },
+	[GC_BINARY_TREES] = { { 4 }, { 0 }, { 64 } },
+	[GC_LEAF] = { { 32 }, { 0 }, { 1024 } },
+	[GC_CHAIN] = { { 4 }, { 0 }, { 64, 256 } },
+	[GC_ALLOC] = { { 4 }, { 0 }, { 16 } },
 };
 
 /* All groups of cells, in their order. */
@@ -52,8 +47,8 @@ static int check_options(const struct bench_options *opt, char *err,
 
 static uint64_t volume(const struct gc_bench *g, const struct gc_spec *s)
 {
-	uint64_t times = bench_pick(g->b, 3, 8, 16);
-	uint64_t least = bench_pick(g->b, 64, 1024, 4096) * MIB;
+	uint64_t times = bench_pick(g->b, 3, 6, 8);
+	uint64_t least = bench_pick(g->b, 64, 512, 2048) * MIB;
 
 	if (s->volume)
 		return s->volume;
@@ -62,13 +57,22 @@ static uint64_t volume(const struct gc_bench *g, const struct gc_spec *s)
 	return times * s->live > least ? times * s->live : least;
 }
 
+/* Whether it can do this workload at all. */
+static bool able(enum gc_collector_id id, enum gc_workload_id workload)
+{
+	bool ephemerons = id == GC_FERRY || id == GC_FERRY_STW;
+
+	return workload != GC_CHAIN || ephemerons;
+}
+
 static void add_cell(struct gc_bench *g, struct gc_group *group,
 		     enum gc_collector_id id, const struct gc_spec *spec)
 {
 	struct gc_cell *c;
 	const char *why;
 
-	if (!g->plan.collector[id] || !gc_collector_built(id, &why))
+	if (!g->plan.collector[id] || !gc_collector_built(id, &why) ||
+	    !able(id, spec->workload))
 		return;
 	group->v = bench_grow(group->v, group->n + 1, sizeof(*group->v));
 	c = &group->v[group->n++];
@@ -100,19 +104,12 @@ static void add_group(struct gc_bench *g, enum gc_workload_id workload,
 static void add_sizes(struct gc_bench *g, enum gc_workload_id workload,
 		      uint64_t mutators)
 {
-	const struct choice *c = &choices[workload];
+	const uint64_t *mib = choices[workload][g->b->opt.effort];
 
 	for (size_t i = 0; i < g->plan.nlive; i++)
 		add_group(g, workload, g->plan.live[i], mutators);
-	if (g->plan.nlive)
-		return;
-	if (g->b->opt.effort != BENCH_FULL) {
-		add_group(g, workload, bench_pick(g->b, c->tiny, c->quick, 0),
-			  mutators);
-		return;
-	}
-	for (size_t i = 0; i < BENCH_ARRAY_LEN(c->full); i++)
-		add_group(g, workload, c->full[i], mutators);
+	for (size_t i = 0; i < SIZES && !g->plan.nlive; i++)
+		add_group(g, workload, mib[i] * MIB, mutators);
 }
 
 static void make_groups(struct gc_bench *g)

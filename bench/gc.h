@@ -43,8 +43,15 @@ enum gc_metric {
 	GC_METRICS
 };
 
-/* How rounds become one value: the median, or the worst of them. */
-enum gc_fold { GC_FOLD_MEDIAN, GC_FOLD_MOST, GC_FOLD_LEAST };
+/* How rounds become one value: the median, or the worst of them; or a
+ * quantile of the pauses of all rounds. */
+enum gc_fold {
+	GC_FOLD_MEDIAN,
+	GC_FOLD_MOST,
+	GC_FOLD_LEAST,
+	GC_FOLD_P50,
+	GC_FOLD_P99,
+};
 
 struct gc_metric_info {
 	const char *name; /* in names of results */

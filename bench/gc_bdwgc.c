@@ -94,7 +94,6 @@ static void counters(struct gc_run *run, struct gc_counters *ret)
 }
 
 const struct gc_collector gc_collector_bdwgc = {
-	.compacts = true,
 	.create = create,
 	.destroy = destroy,
 	.attach = attach,

@@ -20,8 +20,8 @@ const struct gc_metric_info gc_metrics[GC_METRICS] = {
 	[GC_OPS_PER_S] = { "ops_per_s", "1/s", GC_FOLD_MEDIAN },
 	[GC_COLLECTIONS] = { "collections", "collections", GC_FOLD_MEDIAN },
 	[GC_PAUSES] = { "pauses", "pauses", GC_FOLD_MEDIAN },
-	[GC_PAUSE_P50] = { "pause_p50_us", "us", GC_FOLD_MEDIAN },
-	[GC_PAUSE_P99] = { "pause_p99_us", "us", GC_FOLD_MOST },
+	[GC_PAUSE_P50] = { "pause_p50_us", "us", GC_FOLD_P50 },
+	[GC_PAUSE_P99] = { "pause_p99_us", "us", GC_FOLD_P99 },
 	[GC_PAUSE_MAX] = { "pause_max_us", "us", GC_FOLD_MOST },
 	[GC_HICCUP_MAX] = { "hiccup_max_us", "us", GC_FOLD_MOST },
 	[GC_LOST] = { "lost_share", "ratio", GC_FOLD_MEDIAN },
@@ -51,10 +51,25 @@ struct bench_stat gc_cell_stat(const struct gc_cell *c, enum gc_metric m)
 {
 	struct bench_stat st = bench_samples_stat(&c->metric[m]);
 
-	if (gc_metrics[m].fold == GC_FOLD_MOST)
+	switch (gc_metrics[m].fold) {
+	case GC_FOLD_MEDIAN:
+		break;
+	case GC_FOLD_MOST:
 		st.value = st.max;
-	else if (gc_metrics[m].fold == GC_FOLD_LEAST)
+		break;
+	case GC_FOLD_LEAST:
 		st.value = st.min;
+		break;
+	case GC_FOLD_P50:
+		st.value = bench_samples_quantile(&c->pauses, 0.5);
+		break;
+	case GC_FOLD_P99:
+		st.value = bench_samples_quantile(&c->pauses, 0.99);
+		break;
+	}
+	/* A quantile of few may lie outside those of fewer. */
+	st.min = fmin(st.min, st.value);
+	st.max = fmax(st.max, st.value);
 	return st;
 }
 

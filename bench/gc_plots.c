@@ -78,6 +78,7 @@ static void plot_mmu(struct bench *b, const struct gc_group *g)
 		"length of the window, ms", "per cent of the window");
 
 	p->log_y = false;
+	p->y_top = 100;
 	for (size_t i = 0; i < g->n; i++) {
 		const struct gc_cell *c = &g->v[i];
 

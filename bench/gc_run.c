@@ -336,8 +336,6 @@ static void choose(struct gc_run *run)
 	while ((*w)->id != run->spec.workload)
 		w++;
 	run->workload = *w;
-	if (run->spec.workload == GC_CHAIN && !run->collector->ephemerons)
-		gc_fail(run, -EOPNOTSUPP, "it has no ephemerons");
 }
 
 static void run_all(struct gc_run *run)

@@ -61,8 +61,6 @@ struct gc_counters {
 };
 
 struct gc_collector {
-	bool compacts;	 /* compact() gives memory back */
-	bool ephemerons; /* gc_ephemeron() works */
 	/*
 	 * Makes the heap, of @limit bytes at most. Returns 0, or a negative
 	 * errno with a sentence in @why.

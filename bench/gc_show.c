@@ -41,19 +41,6 @@ struct column {
 	double divisor;
 };
 
-static void put_columns(struct bench_table *t, const struct gc_cell *c,
-			const struct column *v, size_t n)
-{
-	char text[32];
-
-	for (size_t i = 0; i < n; i++) {
-		struct bench_stat st = gc_cell_stat(c, v[i].metric);
-
-		bench_format(st.value / v[i].divisor, text, sizeof(text));
-		bench_cell(t, "%s", st.n && !c->error ? text : "-");
-	}
-}
-
 static char *caption(const struct gc_group *g, const char *what)
 {
 	const struct gc_spec *s = &g->v[0].spec;
@@ -67,30 +54,59 @@ static char *caption(const struct gc_group *g, const char *what)
 		s->ambiguous ? ", stacks scanned" : "", what);
 }
 
-static void show_main(struct bench *b, const struct gc_group *g)
+/* A table with a row for each collector. Takes over @t. */
+static void show_rows(struct bench *b, const struct gc_group *g,
+		      struct bench_table *t, const struct column *v, size_t n)
 {
-	static const struct column columns[] = {
-		{ GC_WALL, 1 },		  { GC_CPU, 1 },
-		{ GC_OPS_PER_S, 1e3 },	  { GC_COLLECTIONS, 1 },
-		{ GC_PAUSES, 1 },	  { GC_PAUSE_P50, 1e3 },
-		{ GC_PAUSE_P99, 1e3 },	  { GC_PAUSE_MAX, 1e3 },
-		{ GC_HICCUP_MAX, 1e3 },	  { GC_MMU + 3, 0.01 },
-		{ GC_MMU + 5, 0.01 },	  { GC_LOST, 0.01 },
-		{ GC_PEAK_RSS, MIB },	  { GC_FAULTS, 1e3 },
-		{ GC_BYTES_COPIED, MIB }, { GC_BYTES_MOVED, MIB },
-	};
-	char *text = caption(g, "; times of pauses and hiccups in ms");
-	struct bench_table *t = bench_table_new(
-		text, "collector", "wall s", "CPU s", "kops/s", "collections",
-		"pauses", "p50", "p99", "max", "hiccup", "MMU 10 ms %", "50 ms",
-		"lost %", "peak MiB", "kfaults", "copied MiB", "moved MiB",
-		NULL);
+	char text[32];
 
 	for (size_t i = 0; i < g->n; i++) {
-		bench_cell(t, "%s", gc_collector_names[g->v[i].spec.collector]);
-		put_columns(t, &g->v[i], columns, BENCH_ARRAY_LEN(columns));
+		const struct gc_cell *c = &g->v[i];
+
+		bench_cell(t, "%s", gc_collector_names[c->spec.collector]);
+		for (size_t j = 0; j < n; j++) {
+			struct bench_stat st = gc_cell_stat(c, v[j].metric);
+
+			bench_format(st.value / v[j].divisor, text,
+				     sizeof(text));
+			bench_cell(t, "%s", st.n && !c->error ? text : "-");
+		}
 	}
 	bench_show(b, t);
+}
+
+static void show_work(struct bench *b, const struct gc_group *g)
+{
+	static const struct column columns[] = {
+		{ GC_WALL, 1 },		 { GC_CPU, 1 },
+		{ GC_OPS_PER_S, 1e3 },	 { GC_PEAK_RSS, MIB },
+		{ GC_FAULTS, 1e3 },	 { GC_BYTES_COPIED, MIB },
+		{ GC_BYTES_MOVED, MIB },
+	};
+	char *text = caption(g, "");
+	struct bench_table *t = bench_table_new(
+		text, "collector", "wall s", "CPU s", "1000 ops/s", "peak MiB",
+		"1000 faults", "copied MiB", "moved MiB", NULL);
+
+	show_rows(b, g, t, columns, BENCH_ARRAY_LEN(columns));
+	free(text);
+}
+
+static void show_felt(struct bench *b, const struct gc_group *g)
+{
+	static const struct column columns[] = {
+		{ GC_COLLECTIONS, 1 }, { GC_PAUSES, 1 },
+		{ GC_PAUSE_P50, 1e3 }, { GC_PAUSE_P99, 1e3 },
+		{ GC_PAUSE_MAX, 1e3 }, { GC_HICCUP_MAX, 1e3 },
+		{ GC_MMU + 3, 0.01 },  { GC_MMU + 5, 0.01 },
+		{ GC_LOST, 0.01 },
+	};
+	char *text = caption(g, ": pauses and hiccups in ms, MMU in %");
+	struct bench_table *t = bench_table_new(
+		text, "collector", "collections", "pauses", "p50", "p99", "max",
+		"hiccup", "MMU 10 ms", "50 ms", "lost %", NULL);
+
+	show_rows(b, g, t, columns, BENCH_ARRAY_LEN(columns));
 	free(text);
 }
 
@@ -106,56 +122,54 @@ static void show_returned(struct bench *b, const struct gc_group *g)
 		bench_table_new(text, "collector", "given back, % of dead",
 				"CPU s to 95 %", "peak above begin %", NULL);
 
-	for (size_t i = 0; i < g->n; i++) {
-		bench_cell(t, "%s", gc_collector_names[g->v[i].spec.collector]);
-		put_columns(t, &g->v[i], columns, BENCH_ARRAY_LEN(columns));
-	}
-	bench_show(b, t);
+	show_rows(b, g, t, columns, BENCH_ARRAY_LEN(columns));
 	free(text);
 }
 
-/* One number for each collector. */
-static void show_one(struct bench *b, const struct gc_group *g,
-		     const struct column *v, size_t n, const char *first,
-		     const char *second)
+static void show_alloc(struct bench *b, const struct gc_group *g)
 {
+	static const struct column columns[] = { { GC_ALLOC_MEDIAN, 1 },
+						 { GC_ALLOC_MEAN, 1 } };
 	char *text = caption(g, "");
-	struct bench_table *t =
-		bench_table_new(text, "collector", first, second, NULL);
 
-	for (size_t i = 0; i < g->n; i++) {
-		bench_cell(t, "%s", gc_collector_names[g->v[i].spec.collector]);
-		put_columns(t, &g->v[i], v, n);
-	}
-	bench_show(b, t);
+	show_rows(b, g,
+		  bench_table_new(text, "collector", "ns per 32 bytes, median",
+				  "mean", NULL),
+		  columns, BENCH_ARRAY_LEN(columns));
+	free(text);
+}
+
+static void show_chain(struct bench *b, const struct gc_group *g)
+{
+	static const struct column columns[] = { { GC_PER_EPHEMERON, 1 },
+						 { GC_WALL, 1 } };
+	char *text = caption(g, "");
+
+	show_rows(b, g,
+		  bench_table_new(text, "collector", "ns per ephemeron",
+				  "wall s", NULL),
+		  columns, BENCH_ARRAY_LEN(columns));
 	free(text);
 }
 
 void gc_show_group(struct bench *b, const struct gc_group *g)
 {
-	static const struct column alloc[] = { { GC_ALLOC_MEDIAN, 1 },
-					       { GC_ALLOC_MEAN, 1 } };
-	static const struct column chain[] = { { GC_PER_EPHEMERON, 1 },
-					       { GC_WALL, 1 } };
-
 	if (!g->n)
 		return;
 	switch (g->v[0].spec.workload) {
 	case GC_ALLOC:
-		show_one(b, g, alloc, BENCH_ARRAY_LEN(alloc),
-			 "ns per 32 bytes, median", "mean");
+		show_alloc(b, g);
 		break;
 	case GC_CHAIN:
-		show_one(b, g, chain, BENCH_ARRAY_LEN(chain),
-			 "ns per ephemeron", "wall s");
+		show_chain(b, g);
 		break;
 	case GC_FRAGMENT:
 	case GC_LEAF:
-		show_main(b, g);
 		show_returned(b, g);
-		break;
+		__attribute__((fallthrough));
 	default:
-		show_main(b, g);
+		show_work(b, g);
+		show_felt(b, g);
 	}
 }
 

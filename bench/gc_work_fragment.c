@@ -22,6 +22,9 @@
 #define WALKED_PER_NEW 256
 #define WALKED_PER_OP  16
 
+/* The number of all short-lived records, which are as small as any. */
+#define SHORT_LIVED UINT64_MAX
+
 static uint64_t stamp_of(uint64_t record)
 {
 	struct bench_rng rng = { record };
@@ -32,7 +35,7 @@ static uint64_t stamp_of(uint64_t record)
 static size_t len_of(const struct gc_thread *t, uint64_t record)
 {
 	struct bench_rng rng = { ~record };
-	uint64_t r = bench_rng_next(&rng);
+	uint64_t r = record == SHORT_LIVED ? 0 : bench_rng_next(&rng);
 
 	if (t->run->spec.workload == GC_LEAF)
 		return (64 + r % (1024 - 64)) * KIB;
@@ -146,6 +149,8 @@ static void walk(struct gc_thread *t)
 	}
 	t->ops += WALKED_PER_OP;
 	gc_tick(&t->meter, GC_OP_WALK);
+	atomic_store_explicit(&t->normal, gc_meter_normal(&t->meter),
+			      memory_order_relaxed);
 }
 
 static void walk_and_make(struct gc_thread *t)
@@ -155,11 +160,9 @@ static void walk_and_make(struct gc_thread *t)
 		gc_poll(t);
 	}
 	gc_scratch(t, true);
-	t->root[1] = make_record(t, 0);
+	t->root[1] = make_record(t, SHORT_LIVED);
 	gc_scratch(t, false);
 	gc_tick(&t->meter, GC_OP_BUILD);
-	atomic_store_explicit(&t->normal, gc_meter_normal(&t->meter),
-			      memory_order_relaxed);
 }
 
 /* Three quarters are dropped before: that belongs to what is learnt, as
@@ -225,6 +228,7 @@ static void drive(struct gc_run *run)
 		dead += run->threads[i].value[0];
 	gc_rss_reset();
 	rss = (double)gc_rss_now();
+	rest(20); /* mutators are at work */
 	s = gc_sampler_start(run);
 	rest(20);
 	gc_sampler_mark(s);

@@ -45,6 +45,7 @@ bench-commit:
 # every one is measured by its own inline calls.
 GC_WORK =
 GC_WORK += %D%/gc_mem.h
+GC_WORK += %D%/gc_mem_ferry.h
 GC_WORK += %D%/gc_work.c
 GC_WORK += %D%/gc_work_alloc.c
 GC_WORK += %D%/gc_work_chain.c

@@ -291,6 +291,7 @@ static void put_lines(const struct bench_plot *p, FILE *f)
 	struct extent e = extent_of(p);
 	const char *sep = "plot ";
 
+	e.ymax = fmax(e.ymax, p->y_top);
 	pad(p->log_x, 0.04, 0.03, &e.xmin, &e.xmax);
 	pad(p->log_y, 0.06, 0.06, &e.ymin, &e.ymax);
 	fputs("set border 3 lc rgb '" INK "' lw 0.7\n"

@@ -41,6 +41,7 @@ struct bench_plot {
 	char *ylabel;
 	bool log_x;
 	bool log_y;
+	double y_top; /* of BENCH_LINES: the y axis reaches it; 0: by data */
 	struct bench_series *series;
 	size_t nseries;
 	struct bench_tick *ticks; /* on the x axis; none: at the data's x */

@@ -7,6 +7,7 @@
 #	%C%_NAME_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
 #	%C%_NAME_LDADD = $(LIBS_OF_EXAMPLES)
 EXAMPLES =
+EXAMPLES += %D%/demand
 EXAMPLES += %D%/dirty
 EXAMPLES += %D%/arena
 EXAMPLES += %D%/compact
@@ -20,6 +21,8 @@ EXAMPLES += %D%/threads
 FLAGS_OF_EXAMPLES = -I$(top_srcdir)/include
 LIBS_OF_EXAMPLES = runtime/libferry.la $(PTHREAD_LIBS)
 
+%C%_demand_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
+%C%_demand_LDADD = $(LIBS_OF_EXAMPLES)
 %C%_dirty_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
 %C%_dirty_LDADD = $(LIBS_OF_EXAMPLES)
 %C%_arena_CPPFLAGS = $(FLAGS_OF_EXAMPLES)

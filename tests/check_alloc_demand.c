@@ -2,6 +2,7 @@
 /* Demand ranges: what each answer, each state and each call promises. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
@@ -16,14 +17,14 @@
 #include "uffd/sys.h"
 #include "uffd/uapi.h"
 
-/* --- answers ---------------------------------------------------------------- */
+/* --- answers ------------------------------------------------------------- */
 
 static void staged_units_hold_what_was_staged(enum ferry_fault_mode mode)
 {
 	struct bed bed;
 
 	bed_start(&bed, mode, 4, FERRY_DEMAND_STAGED);
-	ck_assert(bed_unit_right(&bed, bed.range, 2));
+	bed_assert_unit(&bed, 2);
 	ck_assert_int_eq(ferry_demand_state(bed.demand, bed_unit(&bed, 2)),
 			 FERRY_DEMAND_DONE);
 	ck_assert_uint_eq(bed_in_state(&bed, FERRY_DEMAND_WAITING), 3);
@@ -39,7 +40,7 @@ static void moved_units_leave_holes_at_their_source(enum ferry_fault_mode mode)
 	size_t at;
 
 	bed_start(&bed, mode, 3, FERRY_DEMAND_MOVE);
-	ck_assert(bed_unit_right(&bed, bed.range, 1));
+	bed_assert_unit(&bed, 1);
 	ck_assert_uint_eq(bed_stats(&bed).pages_moved, 16);
 	ck_assert_uint_eq(bed_stats(&bed).pages_copied, 0);
 	ck_assert_int_eq(bed_stats(&bed).method, FERRY_DEMAND_BY_MOVE);
@@ -55,7 +56,7 @@ static void zero_units_read_as_zero(enum ferry_fault_mode mode)
 	struct bed bed;
 
 	bed_start(&bed, mode, 2, FERRY_DEMAND_ZERO);
-	ck_assert(bed_unit_right(&bed, bed.range, 0));
+	bed_assert_unit(&bed, 0);
 	ck_assert_uint_eq(bed_stats(&bed).pages_zeroed, 16);
 	ck_assert_uint_eq(bed_stats(&bed).faults, 1);
 	bed_stop(&bed);
@@ -68,7 +69,7 @@ skipped_units_are_what_the_host_installed(enum ferry_fault_mode mode)
 	struct bed bed;
 
 	bed_start(&bed, mode, 2, FERRY_DEMAND_SKIP);
-	ck_assert(bed_unit_right(&bed, bed.range, 1));
+	bed_assert_unit(&bed, 1);
 	ck_assert_uint_eq(bed_stats(&bed).pages_copied, 0);
 	bed_stop(&bed);
 }
@@ -105,8 +106,10 @@ static void units_not_to_be_had_are_refused(enum ferry_fault_mode mode)
 	struct bed bed;
 
 	catch_bus();
-	bed_start(&bed, mode, 3, FERRY_DEMAND_STAGED);
-	bed.range->answer[1] = FERRY_DEMAND_NONE;
+	bed_create(&bed, mode);
+	bed_add(&bed, 3, 16, FERRY_DEMAND_STAGED)->answer[1] =
+		FERRY_DEMAND_NONE;
+	bed_begin(&bed);
 	ck_assert_int_ne(touch_caught(bed_unit(&bed, 1)), 0);
 	ck_assert_int_eq(ferry_demand_state(bed.demand, bed_unit(&bed, 1)),
 			 FERRY_DEMAND_IDLE);
@@ -139,8 +142,8 @@ static void a_source_that_makes_no_sense_is_refused(enum ferry_fault_mode mode)
 	bed_create(&bed, mode);
 	bed_add(&bed, 2, 1, FERRY_DEMAND_MOVE);
 	bed.range->answer[1] = FERRY_DEMAND_NONE;
-	/* Not mapped: neither moving nor copying can do anything with it. */
-	munmap(bed.range->src, page_size());
+	/* Not readable: neither moving nor copying can do anything with it. */
+	ck_assert_int_eq(mprotect(bed.range->src, page_size(), PROT_NONE), 0);
 	bed_begin(&bed);
 	ck_assert_int_eq(ferry_demand_prefault(bed.demand, bed_unit(&bed, 0),
 					       page_size()),
@@ -168,10 +171,10 @@ static void holes_of_a_source_read_as_zero(enum ferry_fault_mode mode)
 				    bed.range->first + 1));
 	ck_assert(is_zero(bed.range->dst + 5 * page, 2 * page));
 	ck_assert(page_holds(bed.range->dst + 7 * page, bed.range->first + 7));
-	ck_assert_uint_eq(bed.range->asked[0], 1);
 	ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
 	served_assert_noted();
-	ck_assert(bed_unit_right(&bed, bed.range, 1));
+	ck_assert_uint_eq(bed.range->asked[0], 1);
+	bed_assert_unit(&bed, 1);
 	ferry_demand_destroy(bed.demand);
 	bed_fini(&bed);
 }
@@ -184,7 +187,7 @@ static void units_done_before_read_as_zero(enum ferry_fault_mode mode)
 	bed_create(&bed, mode);
 	bed_add(&bed, 2, 2, FERRY_DEMAND_MOVE)->initial[0] = FERRY_DEMAND_DONE;
 	bed_begin(&bed);
-	ck_assert(bed_unit_right(&bed, bed.range, 0));
+	bed_assert_unit(&bed, 0);
 	ck_assert_uint_eq(bed_stats(&bed).units[FERRY_DEMAND_DONE], 1);
 	bed_stop(&bed);
 }
@@ -224,7 +227,29 @@ static void several_ranges_have_units_of_their_own(enum ferry_fault_mode mode)
 }
 BOTH_MODES(several_ranges_have_units_of_their_own)
 
-/* --- background ------------------------------------------------------------- */
+START_TEST(writes_to_pages_the_host_protects_go_through)
+{
+	struct bed bed;
+	char *at;
+
+	bed_start(&bed, FERRY_FAULT_THREAD, 2, FERRY_DEMAND_STAGED);
+	at = bed_unit(&bed, 1);
+	bed_assert_unit(&bed, 1);
+	ck_assert_int_eq(
+		ferry_uffd_register(ferry_demand_uffd(bed.demand),
+				    bed.range->dst, bed.range->len,
+				    FERRY_REGISTER_MISSING | FERRY_REGISTER_WP,
+				    NULL),
+		0);
+	ck_assert_int_eq(ferry_uffd_writeprotect(ferry_demand_uffd(bed.demand),
+						 at, bed.range->unit, true, 0),
+			 0);
+	*(volatile char *)at = *(volatile char *)at;
+	bed_stop(&bed);
+}
+END_TEST
+
+/* --- background ---------------------------------------------------------- */
 
 static void a_step_does_as_many_units_as_it_is_told(enum ferry_fault_mode mode)
 {
@@ -340,7 +365,7 @@ START_TEST(a_run_can_be_told_to_stop)
 	ck_assert_int_eq(ferry_demand_run(bed.demand, &cancel), -ECANCELED);
 	ck_assert_uint_gt(bed_in_state(&bed, FERRY_DEMAND_WAITING), 80);
 	/* What it left is had all the same. */
-	ck_assert(bed_unit_right(&bed, bed.range, 99));
+	bed_assert_unit(&bed, 99);
 	bed_stop(&bed);
 }
 END_TEST
@@ -351,7 +376,7 @@ START_TEST(a_range_of_a_terabyte_costs_what_is_used)
 {
 	struct ferry_demand_range range = { .unit_pages = 16 };
 	struct bed bed;
-	char *far;
+	char *far, *dst;
 	size_t left;
 	void *mem;
 
@@ -373,6 +398,8 @@ START_TEST(a_range_of_a_terabyte_costs_what_is_used)
 					      bed.range->src, NULL),
 			 0);
 	ck_assert(served_pages_hold(far, bed.range->unit, bed.range->first));
+	ck_assert_uint_eq(bed_stats(&bed).units[FERRY_DEMAND_DONE], 1);
+	dst = bed.range->dst;
 	bed.range->dst = mem;
 	ck_assert_int_eq(ferry_demand_expect(bed.demand, mem, bed.range->unit),
 			 0);
@@ -380,10 +407,13 @@ START_TEST(a_range_of_a_terabyte_costs_what_is_used)
 	ck_assert_uint_eq(left, 0);
 	ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
 	ferry_demand_destroy(bed.demand);
+	bed.range->dst = dst;
+	bed_fini(&bed);
+	munmap(mem, SPARSE);
 }
 END_TEST
 
-/* --- threads in each other's way --------------------------------------------- */
+/* --- threads in each other's way ----------------------------------------- */
 
 static void hold(struct bed *bed, struct ferry_demand_unit *unit)
 {
@@ -416,9 +446,11 @@ static void who_comes_second_waits(enum ferry_fault_mode mode)
 	bool go[2] = { false, false };
 	struct bed bed;
 
-	bed_start(&bed, mode, 9, FERRY_DEMAND_STAGED);
+	bed_create(&bed, mode);
+	bed_add(&bed, 9, 16, FERRY_DEMAND_STAGED);
 	bed.hook = hold;
 	bed.arg = go;
+	bed_begin(&bed);
 	pthread_create(&runner, NULL, run, bed.demand);
 	while (!__atomic_load_n(&go[0], __ATOMIC_ACQUIRE))
 		sched_yield();
@@ -428,7 +460,7 @@ static void who_comes_second_waits(enum ferry_fault_mode mode)
 	while (!bed_stats(&bed).waits)
 		sched_yield();
 	/* A unit that nobody is at is not kept waiting by that one. */
-	ck_assert(bed_unit_right(&bed, bed.range, 8));
+	bed_assert_unit(&bed, 8);
 	__atomic_store_n(&go[1], true, __ATOMIC_RELEASE);
 	pthread_join(toucher, NULL);
 	pthread_join(runner, NULL);
@@ -453,7 +485,7 @@ START_TEST(ready_units_are_installed_by_whoever_needs_one)
 	ck_assert_int_eq(ferry_demand_step(bed.demand, 0, 0, NULL), -ENOMEM);
 	ck_assert_uint_eq(bed_in_state(&bed, FERRY_DEMAND_READY), 8);
 	calls = inject_calls(INJECT_IOCTL, FERRY__UFFDIO_MOVE);
-	ck_assert(bed_unit_right(&bed, bed.range, 5));
+	bed_assert_unit(&bed, 5);
 	ck_assert_uint_eq(bed_in_state(&bed, FERRY_DEMAND_DONE), 8);
 	ck_assert_uint_eq(inject_calls(INJECT_IOCTL, FERRY__UFFDIO_MOVE),
 			  calls + 1);
@@ -484,7 +516,52 @@ START_TEST(a_step_installs_what_another_left_ready)
 }
 END_TEST
 
-/* --- memory that the host brings --------------------------------------------- */
+#define RACERS 3
+
+struct racer {
+	struct bed *bed;
+	size_t *at; /* how many racers have come to a unit, in all */
+	pthread_t thread;
+};
+
+static void *race(void *arg)
+{
+	struct racer *racer = arg;
+	const struct bed *bed = racer->bed;
+	size_t i;
+
+	for (i = 0; i < bed->range->units; i++) {
+		/* Relaxed: a barrier for time only. */
+		__atomic_fetch_add(racer->at, 1, __ATOMIC_RELAXED);
+		while (__atomic_load_n(racer->at, __ATOMIC_RELAXED) <
+		       RACERS * (i + 1))
+			sched_yield();
+		touch(bed_unit(bed, i));
+	}
+	return NULL;
+}
+
+static void
+threads_that_touch_a_unit_at_once_ask_for_it_once(enum ferry_fault_mode mode)
+{
+	struct racer racer[RACERS];
+	struct bed bed;
+	size_t at = 0, i;
+
+	bed_create(&bed, mode);
+	bed_add(&bed, harness_scaled(4000), 1, FERRY_DEMAND_STAGED);
+	bed_begin(&bed);
+	for (i = 0; i < RACERS; i++) {
+		racer[i] = (struct racer){ .bed = &bed, .at = &at };
+		pthread_create(&racer[i].thread, NULL, race, &racer[i]);
+	}
+	for (i = 0; i < RACERS; i++)
+		pthread_join(racer[i].thread, NULL);
+	bed_stop(&bed);
+}
+BOTH_MODES(threads_that_touch_a_unit_at_once_ask_for_it_once)
+
+/* --- memory that the host brings ----------------------------------------- */
 
 static void bed_with_idle_units(struct bed *bed, enum ferry_fault_mode mode)
 {
@@ -560,7 +637,7 @@ static void expected_units_are_produced(enum ferry_fault_mode mode)
 					     2 * bed.range->unit),
 			 0);
 	bed.range->initial[3] = bed.range->initial[4] = FERRY_DEMAND_WAITING;
-	ck_assert(bed_unit_right(&bed, bed.range, 4));
+	bed_assert_unit(&bed, 4);
 	ck_assert_int_eq(ferry_demand_expect(bed.demand, bed_unit(&bed, 2),
 					     3 * bed.range->unit),
 			 -EBUSY);
@@ -575,7 +652,7 @@ static void expected_units_are_produced(enum ferry_fault_mode mode)
 }
 BOTH_MODES(expected_units_are_produced)
 
-/* --- system calls ------------------------------------------------------------- */
+/* --- system calls -------------------------------------------------------- */
 
 START_TEST(prefaulted_buffers_serve_system_calls)
 {
@@ -655,6 +732,7 @@ static const struct test tests[] = {
 	TEST_BOTH(units_done_before_read_as_zero),
 	TEST_BOTH(a_unit_is_asked_for_once),
 	TEST_BOTH(several_ranges_have_units_of_their_own),
+	TEST(writes_to_pages_the_host_protects_go_through, "wp"),
 	TEST_BOTH(a_step_does_as_many_units_as_it_is_told),
 	TEST(neighbours_are_installed_by_one_move, "sigbus,move"),
 	TEST(staged_neighbours_are_installed_by_one_move, "sigbus,move"),
@@ -665,6 +743,7 @@ static const struct test tests[] = {
 	TEST_BOTH(who_comes_second_waits),
 	TEST(ready_units_are_installed_by_whoever_needs_one, "sigbus,move"),
 	TEST(a_step_installs_what_another_left_ready, "sigbus,move"),
+	TEST_BOTH(threads_that_touch_a_unit_at_once_ask_for_it_once),
 	TEST_BOTH(provided_units_are_zeroed_pages),
 	TEST(provided_pages_move_across_in_sigbus_mode, "sigbus,move"),
 	TEST(provided_pages_move_across_in_thread_mode, "userfaultfd,move"),

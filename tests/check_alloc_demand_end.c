@@ -20,7 +20,7 @@
 #include "uffd/sys.h"
 #include "uffd/uapi.h"
 
-/* --- parameters --------------------------------------------------------------- */
+/* --- parameters ---------------------------------------------------------- */
 
 static int create_with(const struct ferry_demand_params *p)
 {
@@ -143,7 +143,7 @@ START_TEST(memory_that_cannot_be_served_is_refused_by_begin)
 }
 END_TEST
 
-/* --- again, and with others ---------------------------------------------------- */
+/* --- again, and with others ---------------------------------------------- */
 
 static void
 a_demand_serves_one_cycle_after_the_other(enum ferry_fault_mode mode)
@@ -156,7 +156,7 @@ a_demand_serves_one_cycle_after_the_other(enum ferry_fault_mode mode)
 	for (i = 0; i < 4; i++) {
 		bed_add(&bed, 40, 16, FERRY_DEMAND_STAGED);
 		bed_begin(&bed);
-		ck_assert(bed_unit_right(&bed, bed.range, 20));
+		bed_assert_unit(&bed, 20);
 		ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
 		served_assert_noted();
 		bed_assert_right(&bed);
@@ -182,16 +182,16 @@ static void two_demands_share_a_service(enum ferry_fault_mode mode)
 	bed_add(&b, 3, 4, FERRY_DEMAND_STAGED);
 	bed_begin(&a);
 	bed_begin(&b);
-	ck_assert(bed_unit_right(&a, a.range, 1));
-	ck_assert(bed_unit_right(&b, b.range, 1));
+	bed_assert_unit(&a, 1);
+	bed_assert_unit(&b, 1);
 	bed_stop(&a);
-	ck_assert(bed_unit_right(&b, b.range, 2));
+	bed_assert_unit(&b, 2);
 	bed_stop(&b);
 	ferry_fault_service_destroy(p.service);
 }
 BOTH_MODES(two_demands_share_a_service)
 
-/* --- the end -------------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------- */
 
 static void the_end_completes_what_remains(enum ferry_fault_mode mode)
 {
@@ -201,7 +201,7 @@ static void the_end_completes_what_remains(enum ferry_fault_mode mode)
 	bed_add(&bed, 70, 16, FERRY_DEMAND_STAGED)->initial[69] =
 		FERRY_DEMAND_IDLE;
 	bed_begin(&bed);
-	ck_assert(bed_unit_right(&bed, bed.range, 1));
+	bed_assert_unit(&bed, 1);
 	ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
 	bed_assert_right(&bed);
 	/* Ordinary memory now: what was no part of it reads as zero. */
@@ -272,7 +272,55 @@ static void the_end_waits_for_faults_in_flight(enum ferry_fault_mode mode)
 }
 BOTH_MODES(the_end_waits_for_faults_in_flight)
 
-/* --- fork ----------------------------------------------------------------------- */
+/* As a heap hands out fresh blocks: without knowing that the end is near. */
+static void *take_blocks(void *arg)
+{
+	struct bed *bed = arg;
+	size_t i;
+	char *at;
+	int r;
+
+	for (i = 1; i < bed->range->units; i++) {
+		at = bed_unit(bed, i);
+		if (i % 3)
+			r = ferry_demand_provide(bed->demand, at,
+						 bed->range->unit, NULL, NULL);
+		else
+			r = ferry_demand_expect(bed->demand, at,
+						bed->range->unit);
+		EXPECT(!r || r == -ENOTCONN);
+		EXPECT(!ferry_demand_prefault(bed->demand, at, 1));
+		memset(at, 1, page_size());
+	}
+	return NULL;
+}
+
+static void
+who_is_told_of_the_end_finds_ordinary_memory(enum ferry_fault_mode mode)
+{
+	struct bed bed;
+	pthread_t thread;
+	size_t i;
+
+	bed_create(&bed, mode);
+	for (i = 0; i < harness_scaled(150); i++) {
+		bed_add(&bed, 80, 1, FERRY_DEMAND_ZERO);
+		memset(bed.range->initial + 1, FERRY_DEMAND_IDLE, 79);
+		bed_begin(&bed);
+		pthread_create(&thread, NULL, take_blocks, &bed);
+		while (ferry_demand_state(bed.demand, bed_unit(&bed, i % 70)) !=
+		       FERRY_DEMAND_DONE)
+			ferry_demand_step(bed.demand, 1, 0, NULL);
+		ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
+		pthread_join(thread, NULL);
+		served_assert_noted();
+		bed_fini(&bed);
+	}
+	ferry_demand_destroy(bed.demand);
+}
+BOTH_MODES(who_is_told_of_the_end_finds_ordinary_memory)
+
+/* --- fork ---------------------------------------------------------------- */
 
 #define CHECK_CHILD(what, cond)                                                \
 	do {                                                                   \
@@ -284,6 +332,7 @@ static void in_child(const struct bed *bed)
 {
 	char *at = bed->range->dst;
 	size_t len = bed->range->unit;
+	struct ferry_demand_stats stats = FERRY_INIT(struct ferry_demand_stats);
 
 	/* What was there is there, the rest reads as zero. */
 	CHECK_CHILD(1, bed_unit_right(bed, bed->range, 0));
@@ -299,6 +348,7 @@ static void in_child(const struct bed *bed)
 					    len) == -ECHILD);
 	CHECK_CHILD(10, ferry_demand_begin(bed->demand, NULL) == -ECHILD);
 	CHECK_CHILD(11, ferry_demand_complete_stopped(bed->demand) == -ECHILD);
+	CHECK_CHILD(12, ferry_demand_stats(bed->demand, &stats) == -ECHILD);
 	ferry_demand_destroy(bed->demand);
 	_exit(0);
 }
@@ -309,7 +359,7 @@ static void a_child_is_told_that_it_has_no_demand(enum ferry_fault_mode mode)
 	int status, pid;
 
 	bed_start(&bed, mode, 4, FERRY_DEMAND_MOVE);
-	ck_assert(bed_unit_right(&bed, bed.range, 0));
+	bed_assert_unit(&bed, 0);
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (!pid)
@@ -317,12 +367,12 @@ static void a_child_is_told_that_it_has_no_demand(enum ferry_fault_mode mode)
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
 	/* The parent goes on; its pages are shared: copied, not moved. */
-	ck_assert(bed_unit_right(&bed, bed.range, 2));
+	bed_assert_unit(&bed, 2);
 	bed_stop(&bed);
 }
 BOTH_MODES(a_child_is_told_that_it_has_no_demand)
 
-/* --- without MOVE, without userfaultfd -------------------------------------------- */
+/* --- without MOVE, without userfaultfd ----------------------------------- */
 
 static void add_all_kinds(struct bed *bed)
 {
@@ -346,7 +396,7 @@ static void all_is_right_by_copying(enum ferry_fault_mode mode)
 	bed.recycle = true;
 	add_all_kinds(&bed);
 	bed_begin(&bed);
-	ck_assert(bed_unit_right(&bed, bed.range, 10));
+	bed_assert_unit(&bed, 10);
 	ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
 	ck_assert_int_eq(bed_stats(&bed).method, FERRY_DEMAND_BY_COPY);
 	ck_assert_uint_eq(bed_stats(&bed).pages_moved, 0);
@@ -370,7 +420,7 @@ static void a_move_that_is_refused_is_a_copy(enum ferry_fault_mode mode)
 	bed_create(&bed, mode);
 	add_all_kinds(&bed);
 	bed_begin(&bed);
-	ck_assert(bed_unit_right(&bed, bed.range, 10));
+	bed_assert_unit(&bed, 10);
 	ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
 	ck_assert_int_eq(bed_stats(&bed).method, FERRY_DEMAND_BY_COPY);
 	/* It was asked at most twice: the rest was copied straight away. */
@@ -469,6 +519,7 @@ static const struct test tests[] = {
 	TEST_BOTH(the_end_completes_what_remains),
 	TEST(destroying_completes_too, "sigbus"),
 	TEST_BOTH(the_end_waits_for_faults_in_flight),
+	TEST_BOTH(who_is_told_of_the_end_finds_ordinary_memory),
 	TEST_BOTH(a_child_is_told_that_it_has_no_demand),
 	TEST_BOTH(all_is_right_by_copying),
 	TEST(a_move_that_is_refused_is_a_copy_in_sigbus_mode, "sigbus,move"),

@@ -109,7 +109,7 @@ static void zero_units_survive_want_of_memory(enum ferry_fault_mode mode)
 }
 BOTH_MODES(zero_units_survive_want_of_memory)
 
-/* --- copying ----------------------------------------------------------------------- */
+/* --- copying ------------------------------------------------------------- */
 
 static void copies_survive_want_of_memory(enum ferry_fault_mode mode)
 {
@@ -144,7 +144,7 @@ static void copies_survive_want_of_memory(enum ferry_fault_mode mode)
 				  places[j] * page_size();
 			inject_add(&rule);
 			bed_begin(&bed);
-			ck_assert(bed_unit_right(&bed, bed.range, 1));
+			bed_assert_unit(&bed, 1);
 			ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
 			ck_assert_uint_ge(inject_hits(&rule), 1);
 			bed_stop(&bed);
@@ -153,7 +153,7 @@ static void copies_survive_want_of_memory(enum ferry_fault_mode mode)
 }
 BOTH_MODES(copies_survive_want_of_memory)
 
-/* --- half a unit ---------------------------------------------------------------------- */
+/* --- half a unit --------------------------------------------------------- */
 
 /*
  * Staging memory inside the range: a hole in it is no ordinary memory, so
@@ -181,15 +181,15 @@ START_TEST(half_moved_staging_memory_is_not_taken_for_whole)
 	ck_assert_int_eq(ferry_demand_recycle(bed.demand, bed_unit(&bed, 8),
 					      bed.range->unit),
 			 0);
-	ck_assert(bed_unit_right(&bed, bed.range, 0));
+	bed_assert_unit(&bed, 0);
 	ck_assert_uint_eq(inject_hits(&odd), 1);
 	ck_assert_uint_eq(bed_stats(&bed).pages_copied, 11);
-	ck_assert(bed_unit_right(&bed, bed.range, 1));
+	bed_assert_unit(&bed, 1);
 	bed_stop(&bed);
 }
 END_TEST
 
-/* --- storms ------------------------------------------------------------------------- */
+/* --- storms -------------------------------------------------------------- */
 
 static void *touch_all(void *arg)
 {
@@ -254,7 +254,7 @@ static void storms_lose_no_page(enum ferry_fault_mode mode)
 }
 BOTH_MODES(storms_lose_no_page)
 
-/* --- before it begins ------------------------------------------------------------------ */
+/* --- before it begins ---------------------------------------------------- */
 
 /* Fails the @nth call of a kind; returns whether there was one. */
 static bool try_to_begin(enum inject_call call, uint64_t nth, int error)

@@ -2,8 +2,6 @@
 /* Staging memory of demand ranges: runs of pages, recycling, its bounds. */
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -15,7 +13,7 @@
 #include "tests/served.h"
 #include "uffd/uapi.h"
 
-/* --- runs ----------------------------------------------------------------------- */
+/* --- runs ---------------------------------------------------------------- */
 
 static struct ferry__run run_of(size_t page, size_t pages)
 {
@@ -133,7 +131,7 @@ START_TEST(no_page_is_taken_twice)
 	ck_assert(ferry__runs_put(&runs, run_of(0, FERRY__RUN_PAGES)));
 	for (i = 0; i < JUGGLERS; i++) {
 		j[i] = (struct juggler){ .runs = &runs, .held = held };
-		j[i].rounds = harness_scaled(200000);
+		j[i].rounds = harness_scaled(50000);
 		j[i].random = random_seeded(random_next(&r));
 		pthread_create(&j[i].thread, NULL, juggle, &j[i]);
 	}
@@ -151,26 +149,24 @@ START_TEST(no_page_is_taken_twice)
 }
 END_TEST
 
-/* --- recycling -------------------------------------------------------------------- */
+/* --- recycling ----------------------------------------------------------- */
 
-/* Bytes of this process in memory. */
-static size_t resident(void)
+static size_t there(const char *addr, size_t len)
 {
-	unsigned long size, rss = 0;
-	FILE *f = fopen("/proc/self/statm", "r");
+	size_t at, n = 0;
 
-	ck_assert_ptr_nonnull(f);
-	ck_assert_int_eq(fscanf(f, "%lu %lu", &size, &rss), 2);
-	fclose(f);
-	return rss * page_size();
+	for (at = 0; at < len; at += page_size())
+		n += page_there(addr + at);
+	return n * page_size();
 }
 
-#define UNITS 256
+#define UNITS 64
 
+/* 4 MiB are staged in memory for two units, and what they leave is reused. */
 static void memory_does_not_grow(enum ferry_fault_mode mode)
 {
 	struct ferry_demand_params p = FERRY_INIT(struct ferry_demand_params);
-	size_t unit = 16 * page_size(), before, peak = 0, now, i;
+	size_t unit = 16 * page_size(), both, i;
 	struct bed bed;
 
 	p.mode = (enum ferry_demand_mode)mode;
@@ -180,19 +176,21 @@ static void memory_does_not_grow(enum ferry_fault_mode mode)
 	bed.recycle = true;
 	bed_add(&bed, UNITS, 16, FERRY_DEMAND_STAGED);
 	bed_begin(&bed);
-	before = resident();
 	for (i = 0; i < UNITS; i++) {
 		if (i % 2)
 			touch(bed_unit(&bed, i));
 		else
 			ck_assert_int_eq(
 				ferry_demand_step(bed.demand, 1, 0, NULL), 0);
-		now = resident();
-		peak = now > peak ? now : peak;
-		ck_assert_uint_le(bed_stats(&bed).staging, 2 * p.keep);
+		ck_assert_uint_le(bed_stats(&bed).staging, p.keep);
+		if (i % 8)
+			continue;
+		both = there(bed.range->src, bed.range->len) +
+		       there(bed.range->dst, bed.range->len);
+		ck_assert_uint_le(both, bed.range->len + p.keep);
 	}
-	/* 16 MiB were staged; what is more than before is staging memory. */
-	ck_assert_uint_le(peak, before + 2 * p.keep + 32 * page_size());
+	/* Beside these there is the memory made at first, and no other. */
+	ck_assert_uint_eq(bed_stats(&bed).fresh, 2 * 16);
 	bed_stop(&bed);
 }
 BOTH_MODES(memory_does_not_grow)
@@ -249,6 +247,7 @@ END_TEST
 static void idle_pages_of_a_range_are_recycled(enum ferry_fault_mode mode)
 {
 	struct bed bed;
+	uint64_t before;
 	size_t i;
 
 	/* The destination is the other half of the range: a heap in one. */
@@ -258,17 +257,88 @@ static void idle_pages_of_a_range_are_recycled(enum ferry_fault_mode mode)
 		bed.range->initial[i] = FERRY_DEMAND_IDLE;
 	fill_pages(bed_unit(&bed, 8), 8 * bed.range->unit, 99);
 	bed_begin(&bed);
-	ck_assert(bed_unit_right(&bed, bed.range, 0));
+	bed_assert_unit(&bed, 0);
+	before = bed_stats(&bed).recycled;
 	ck_assert_int_eq(ferry_demand_recycle(bed.demand, bed_unit(&bed, 8),
 					      8 * bed.range->unit),
 			 0);
-	ck_assert_uint_eq(bed_stats(&bed).recycled, 32);
+	ck_assert_uint_eq(bed_stats(&bed).recycled, before + 32);
+	/* They are staging memory now, and no place for anything. */
+	ck_assert_int_eq(ferry_demand_expect(bed.demand, bed_unit(&bed, 9),
+					     bed.range->unit),
+			 -EBUSY);
+	ck_assert_int_eq(ferry_demand_provide(bed.demand, bed_unit(&bed, 8),
+					      bed.range->unit, NULL, NULL),
+			 -EBUSY);
 	ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
 	bed_stop(&bed);
 }
 BOTH_MODES(idle_pages_of_a_range_are_recycled)
 
-/* --- want of memory ---------------------------------------------------------------- */
+#define CHUNK	 256 /* pages; what is made at least */
+#define ADJOINED 64
+
+static void map_now(void *arg)
+{
+	*(char **)arg = mmap(NULL, ADJOINED * page_size(),
+			     PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+/*
+ * A demand whose staging memory was mapped right after memory of the host's:
+ * just below it, as the kernel goes downwards where it has no gap to fill.
+ */
+static char *create_below(struct bed *bed)
+{
+	struct ferry_demand_params p = FERRY_INIT(struct ferry_demand_params);
+	struct inject_rule last = { .call = INJECT_MMAP, .hook = map_now };
+	char *mem = NULL;
+
+	p.reserve = CHUNK * page_size();
+	p.batch = 1;
+	/* The first one makes what all of them share. */
+	bed_create_with(bed, &p);
+	ferry_demand_destroy(bed->demand);
+	inject_start();
+	bed_create_with(bed, &p);
+	ferry_demand_destroy(bed->demand);
+	last.nth = inject_calls(INJECT_MMAP, 0);
+	last.arg = &mem;
+	inject_stop();
+	inject_start();
+	inject_add(&last);
+	bed_create_with(bed, &p);
+	ck_assert_uint_eq(inject_hits(&last), 1);
+	inject_stop();
+	return mem;
+}
+
+START_TEST(memory_next_to_staging_memory_stays_the_hosts)
+{
+	size_t len = ADJOINED * page_size();
+	struct bed bed;
+	char *mem = create_below(&bed);
+
+	ck_assert(mem && mem != MAP_FAILED);
+	bed_add(&bed, 8, 16, FERRY_DEMAND_STAGED);
+	bed_begin(&bed);
+	fill_pages(mem, len, 1);
+	ck_assert_int_eq(ferry_demand_recycle(bed.demand, mem, len), 0);
+	ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
+	bed_fini(&bed);
+	/* Ours again; what follows takes all of its own memory, and more. */
+	fill_pages(mem, len, 1);
+	bed_add(&bed, 64, 16, FERRY_DEMAND_STAGED);
+	bed_begin(&bed);
+	ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
+	assert_pages(mem, len, 1);
+	bed_stop(&bed);
+	munmap(mem, len);
+}
+END_TEST
+
+/* --- want of memory ------------------------------------------------------ */
 
 static void without_recycling_fresh_memory_is_taken(enum ferry_fault_mode mode)
 {
@@ -280,7 +350,7 @@ static void without_recycling_fresh_memory_is_taken(enum ferry_fault_mode mode)
 	bed_create_with(&bed, &p);
 	bed_add(&bed, 50, 16, FERRY_DEMAND_STAGED);
 	bed_begin(&bed);
-	ck_assert(bed_unit_right(&bed, bed.range, 7));
+	bed_assert_unit(&bed, 7);
 	ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
 	ck_assert_uint_ge(bed_stats(&bed).fresh, 49 * 16);
 	bed_stop(&bed);
@@ -315,7 +385,7 @@ static void want_of_memory_only_delays(enum ferry_fault_mode mode)
 	ck_assert_int_eq(ferry_demand_step(bed.demand, 0, 0, &left), -ENOMEM);
 	ck_assert_uint_eq(left, 2);
 	ck_assert_uint_eq(bed.range->asked[0], 0);
-	ck_assert(bed_unit_right(&bed, bed.range, 1));
+	bed_assert_unit(&bed, 1);
 	ck_assert_uint_eq(inject_hits(&none), 30);
 	ck_assert_uint_eq(inject_hits(&no_room), 30);
 	bed_stop(&bed);
@@ -341,7 +411,7 @@ START_TEST(the_end_gives_up_for_want_of_memory_and_can_be_tried_again)
 	inject_add(&none);
 	ck_assert_int_eq(ferry_demand_end(bed.demand), -ENOMEM);
 	inject_stop();
-	ck_assert(bed_unit_right(&bed, bed.range, 4));
+	bed_assert_unit(&bed, 4);
 	bed_stop(&bed);
 }
 END_TEST
@@ -374,7 +444,11 @@ static const struct test tests[] = {
 	TEST(more_than_is_kept_is_dropped, "sigbus"),
 	TEST(pages_that_are_not_there_are_not_staging_memory, "sigbus"),
 	TEST_BOTH(idle_pages_of_a_range_are_recycled),
-	TEST_BOTH(without_recycling_fresh_memory_is_taken),
+	TEST(memory_next_to_staging_memory_stays_the_hosts, "sigbus"),
+	TEST(without_recycling_fresh_memory_is_taken_in_sigbus_mode,
+	     "sigbus,move"),
+	TEST(without_recycling_fresh_memory_is_taken_in_thread_mode,
+	     "userfaultfd,move"),
 	TEST_BOTH(want_of_memory_only_delays),
 	TEST(the_end_gives_up_for_want_of_memory_and_can_be_tried_again,
 	     "sigbus"),

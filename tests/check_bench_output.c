@@ -183,6 +183,27 @@ START_TEST(plot_script_quotes_and_leaves_out_empty_series)
 }
 END_TEST
 
+START_TEST(axis_reaches_what_was_asked_for)
+{
+	struct bench_plot *p = new_plot();
+	char *text, *range;
+	double low, high;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	p->log_y = false;
+	p->y_top = 1000;
+	bench_plot_script(p, "/tmp/x.svg", true, f);
+	fclose(f);
+	range = strstr(text, "set yrange [");
+	ck_assert_ptr_nonnull(range);
+	ck_assert_int_eq(sscanf(range, "set yrange [%lf:%lf]", &low, &high), 2);
+	ck_assert(low <= 0 && high >= 1000 && high < 1200);
+	free(text);
+	bench_plot_free(p);
+}
+END_TEST
+
 START_TEST(plot_without_points_is_not_drawn)
 {
 	struct bench_plot *p = bench_plot_new("p", BENCH_DOTS, "t", "x", "");
@@ -253,6 +274,7 @@ static const struct test tests[] = {
 	TEST(table_columns_are_aligned, NULL),
 	TEST(numbers_keep_three_digits, NULL),
 	TEST(plot_script_quotes_and_leaves_out_empty_series, NULL),
+	TEST(axis_reaches_what_was_asked_for, NULL),
 	TEST(plot_without_points_is_not_drawn, NULL),
 	FIXTURE(report_refers_to_nothing_outside),
 	FIXTURE(report_without_plots_is_whole),

@@ -146,6 +146,15 @@ bool bed_unit_right(const struct bed *bed, const struct bed_range *range,
 	return served_pages_hold(addr, range->unit, number);
 }
 
+void bed_assert_unit(const struct bed *bed, size_t unit)
+{
+	ck_assert_msg(bed_unit_right(bed, bed->range, unit),
+		      "unit %zu is not right", unit);
+	/* Nothing to do, but it waits for who is at it. */
+	ck_assert_int_eq(
+		ferry_demand_prefault(bed->demand, bed_unit(bed, unit), 1), 0);
+}
+
 static void assert_range_right(const struct bed *bed,
 			       const struct bed_range *range)
 {

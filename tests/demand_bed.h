@@ -56,6 +56,12 @@ char *bed_unit(const struct bed *bed, size_t unit);
 bool bed_unit_right(const struct bed *bed, const struct bed_range *range,
 		    size_t unit);
 
+/*
+ * Asserts that a unit of the first range is right, by touching it, and that it
+ * is counted: a handler thread does so after it has woken who waited.
+ */
+void bed_assert_unit(const struct bed *bed, size_t unit);
+
 /* Every unit that was WAITING is right and was asked for once. */
 void bed_assert_right(const struct bed *bed);
 

@@ -159,7 +159,7 @@ static void *bring_idle(void *arg)
 	return NULL;
 }
 
-/* --- a round -------------------------------------------------------------------------- */
+/* --- a round ------------------------------------------------------------- */
 
 static void scene_range(struct scene *s, struct random *r)
 {
@@ -291,7 +291,7 @@ static void writers_steppers_and_bringers(enum ferry_fault_mode mode)
 }
 BOTH_MODES(writers_steppers_and_bringers)
 
-/* --- disturbances ----------------------------------------------------------------------- */
+/* --- disturbances -------------------------------------------------------- */
 
 /* Children share every page for a moment: moves then meet EBUSY. */
 static void *fork_on(void *arg)

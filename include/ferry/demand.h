@@ -200,7 +200,8 @@ struct ferry_demand_range {
  * units must have no pages at begin. Units that stay IDLE cost nothing: a
  * range may be as large as the address space allows.
  *
- * @ranges: copied. Calling it again replaces what was prepared.
+ * @ranges: copied. Calling it again replaces what was prepared. It may be
+ * called while the host's threads are stopped: it takes memory from mmap(2).
  * Returns 0; -EINVAL a range; -EALREADY begun; -ENOMEM; -ECHILD. One thread.
  */
 FERRY_EXPORT int ferry_demand_prepare(struct ferry_demand *demand,
@@ -211,9 +212,9 @@ FERRY_EXPORT int ferry_demand_prepare(struct ferry_demand *demand,
 /*
  * Turns the IDLE units of [@addr, @addr + @len) into WAITING ones: before
  * begin, as the host plans, or later.
- * Returns 0; -EINVAL not whole units of one range; -EBUSY a unit is not IDLE
- * (those before it are WAITING now); -ENOTCONN not prepared; -ECHILD. Any
- * thread; signal-safe.
+ * Returns 0; -EINVAL not whole units of one range; -EBUSY a unit is not IDLE,
+ * or was recycled (those before it are WAITING now); -ENOTCONN not prepared;
+ * -ECHILD. Any thread; signal-safe.
  */
 FERRY_EXPORT int ferry_demand_expect(struct ferry_demand *demand, void *addr,
 				     size_t len);
@@ -252,13 +253,13 @@ FERRY_EXPORT void *ferry_demand_staging(struct ferry_demand_unit *unit);
  * (MADV_DONTNEED). The addresses stay the host's, the pages do not: they must
  * not be touched until the demand has ended, when they are holes or are
  * dropped. Pages in the ranges themselves must belong to units that are
- * IDLE: touching one later is refused. Access rights must be those of the
- * ranges.
+ * IDLE, and stay so: to touch one is refused, to expect or provide it -EBUSY,
+ * until the end. Access rights must be those of the ranges.
  *
- * Returns 0; -EINVAL not whole pages; -EBUSY in a unit that is not IDLE
- * (nothing was taken); -ENOTCONN not prepared, or at the end: the pages stay
- * the host's; -ECHILD.
- * Any thread, and in the callback; signal-safe.
+ * Returns 0; -EINVAL not whole pages; -EBUSY in a unit that is not IDLE (no
+ * page was taken; IDLE units before it count as recycled); -ENOTCONN not
+ * prepared, or at the end: the pages stay the host's; -ECHILD. Any thread,
+ * and in the callback; signal-safe.
  */
 FERRY_EXPORT int ferry_demand_recycle(struct ferry_demand *demand, void *addr,
 				      size_t len);
@@ -270,10 +271,11 @@ FERRY_EXPORT int ferry_demand_recycle(struct ferry_demand *demand, void *addr,
  * out fresh memory this way. In STOPPED mode it writes.
  *
  * @ret_done: bytes populated from the start; may be NULL; written always.
- * Returns 0; -EINVAL not whole units of one range; -EBUSY a unit is not IDLE;
- * -ENOMEM, -EAGAIN after trying for a while; errors of ferry_move(); -ECHILD;
- * -ENOTCONN not begun. The unit that failed is IDLE again, unless part of
- * @src had gone: it is READY then, and appears when it is touched.
+ * Returns 0; -EINVAL not whole units of one range; -EBUSY a unit is not IDLE,
+ * or was recycled; -ENOMEM, -EAGAIN after trying for a while; -ENODATA @src
+ * can be neither moved nor copied; -ENOTCONN not begun; -ECHILD. The unit
+ * that failed is IDLE again; or READY, if there was no memory or time to
+ * install it, and then appears when it is touched.
  * Any thread but in the callback; signal-safe.
  */
 FERRY_EXPORT int ferry_demand_provide(struct ferry_demand *demand, void *addr,
@@ -331,7 +333,7 @@ FERRY_EXPORT int ferry_demand_complete_stopped(struct ferry_demand *demand);
  * service of the ranges: they are ordinary memory again, IDLE units included,
  * whose pages read as zero. Recycled memory is dropped. Other threads may be
  * in any call but prepare, begin, end and destroy; afterwards they are told
- * -ENOTCONN.
+ * -ENOTCONN, and not before the memory is ordinary.
  *
  * Returns 0; -ENOTCONN not begun; -ECHILD; errors of ferry_demand_run():
  * then the demand goes on, and calling again tries again. There is no other
@@ -377,10 +379,11 @@ struct ferry_demand_stats {
 };
 
 /*
- * @ret: set .size first (FERRY_INIT). Walks the units that are not IDLE.
- * Returns 0; -EINVAL. Any thread, not beside prepare or end.
+ * @ret: set .size first (FERRY_INIT). Walks the units that are not IDLE; at
+ * the end, and with no ranges, there are none.
+ * Returns 0; -EINVAL; -ECHILD. Any thread, not beside prepare.
  */
-FERRY_EXPORT int ferry_demand_stats(const struct ferry_demand *demand,
+FERRY_EXPORT int ferry_demand_stats(struct ferry_demand *demand,
 				    struct ferry_demand_stats *ret);
 
 #ifdef __cplusplus
