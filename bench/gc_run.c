@@ -58,12 +58,26 @@ void gc_out_of_heap(struct gc_thread *t)
 	gc_fail(t->run, -ENOMEM, "the heap was full");
 }
 
-void gc_pause_note(struct gc_run *run, uint64_t ns)
+bool gc_pause_note(struct gc_run *run, uint64_t ns)
 {
+	bool counts;
+
 	pthread_mutex_lock(&run->lock);
-	if (run->measuring)
+	counts = run->measuring;
+	if (counts)
 		bench_samples_add(&run->pauses, (double)ns * 1e-3);
 	pthread_mutex_unlock(&run->lock);
+	return counts;
+}
+
+void gc_note(struct gc_run *run, const char *fmt, ...)
+{
+	size_t len = strlen(run->out.note);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(run->out.note + len, sizeof(run->out.note) - len, fmt, ap);
+	va_end(ap);
 }
 
 /* --- the phase that is measured ------------------------------------------- */
@@ -267,15 +281,23 @@ static void start_threads(struct gc_run *run)
 	}
 }
 
+static void verify(struct gc_run *run)
+{
+	int rc = 0;
+
+	if (run->collector->verify)
+		rc = run->collector->verify(run, run->out.why,
+					    sizeof(run->out.why));
+	if (rc < 0)
+		gc_fail(run, -EPROTO, "%s", run->out.why);
+}
+
 /* A collection while normal durations were learnt makes them too long. */
 static void note_disturbance(struct gc_run *run, uint64_t collections)
 {
-	size_t len = strlen(run->out.note);
-
 	if (run->counters_begin.collections != collections)
-		snprintf(run->out.note + len, sizeof(run->out.note) - len,
-			 "%sa collection ran while normal was learnt",
-			 len ? "; " : "");
+		gc_note(run, "%sa collection ran while normal was learnt",
+			run->out.note[0] ? "; " : "");
 }
 
 /* The first thread's part of the meetings. */
@@ -295,6 +317,7 @@ static void lead(struct gc_run *run)
 		run->workload->drive(run);
 	pthread_barrier_wait(&run->barrier); /* measured */
 	phase_end(run);
+	verify(run);
 	pthread_barrier_wait(&run->barrier);
 	for (uint64_t i = 0; i < run->spec.mutators; i++)
 		pthread_join(run->threads[i].thread, NULL);
@@ -314,8 +337,10 @@ static const struct {
 #else
 	[GC_BDWGC] = { .why = FERRY_NO_BDWGC },
 #endif
-	[GC_FERRY] = { .why = "this version has no heap yet" },
-	[GC_FERRY_STW] = { .why = "this version has no heap yet" },
+	[GC_FERRY] = { &gc_collector_ferry, gc_workloads_ferry,
+		       gc_workloads_ambiguous, NULL },
+	[GC_FERRY_STW] = { &gc_collector_ferry, gc_workloads_ferry,
+			   gc_workloads_ambiguous, NULL },
 	[GC_NONE] = { &gc_collector_none, gc_workloads_none, gc_workloads_none,
 		      NULL },
 };
