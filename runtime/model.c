@@ -268,16 +268,21 @@ static void learn_times(struct ferry__model *m,
 	m->last_wall_ns = r->wall_ns;
 }
 
+/*
+ * The young are what was allocated since the end of the last collection: what
+ * was allocated during one is marked, dead or alive, until the next full one.
+ * @before: allocated during the last.
+ */
 static void learn_minor(struct ferry__model *m,
-			const struct ferry__cycle_report *r)
+			const struct ferry__cycle_report *r, size_t before)
 {
-	double survived = (double)less(r->live, m->live);
+	double survived = (double)less(r->live, m->live + r->allocated_during);
+	double young = (double)less(r->allocated, before);
 
 	m->minor_ns = cautious(m->minor_ns, (double)r->mark_ns);
-	if (r->allocated)
-		m->survival = smooth(
-			m->survival,
-			clamp(survived / (double)r->allocated, 0, 1), 0.5);
+	if (young > 0)
+		m->survival =
+			smooth(m->survival, clamp(survived / young, 0, 1), 0.5);
 	m->minors_ns += r->mark_ns;
 	m->minors++;
 }
@@ -300,14 +305,16 @@ static void learn_discount(struct ferry__model *m,
 
 /*
  * What was allocated during a collection counts as live in it. By what minors
- * tell of the young, most of that is dead; but no more than half is believed.
+ * tell of the young, most of that is dead; the rest is at least
+ * half of what the last full one found, or an eighth of what this one did.
  */
 static size_t live_before(const struct ferry__model *m,
 			  const struct ferry__cycle_report *r)
 {
 	double dead = (double)r->allocated_during * (1 - m->survival);
+	size_t least = larger(r->live / 8, m->live_full / 2);
 
-	return larger(less(r->live, bytes_of(dead)), r->live / 2);
+	return larger(less(r->live, bytes_of(dead)), smaller(r->live, least));
 }
 
 static void learn_full(struct ferry__model *m,
@@ -347,6 +354,8 @@ static void learn_compaction(struct ferry__model *m,
 void ferry__model_update(struct ferry__model *m, const struct ferry__rule *rule,
 			 const struct ferry__cycle_report *r, bool stalled)
 {
+	size_t before = m->during;
+
 	m->during = r->allocated_during;
 	m->rate_now = 0;
 	if (rule->concurrent && m->last)
@@ -354,7 +363,7 @@ void ferry__model_update(struct ferry__model *m, const struct ferry__rule *rule,
 	learn_times(m, r);
 	m->bytes += r->allocated;
 	if (r->what == FERRY_COLLECT_MINOR)
-		learn_minor(m, r);
+		learn_minor(m, r, before);
 	else
 		learn_full(m, r);
 	learn_compaction(m, r);

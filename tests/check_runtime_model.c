@@ -20,8 +20,9 @@ struct program {
 	double survival; /* of what was allocated, at a minor */
 	double dirty_ns; /* marking of a minor beside what survives */
 	/* State. */
-	size_t old;   /* what a minor left alive beyond what is live */
-	size_t since; /* allocated since the last began */
+	size_t old;    /* what a minor left alive beyond what is live */
+	size_t since;  /* allocated since the last began */
+	size_t during; /* of that, before it ended */
 	uint64_t wall_ns;
 };
 
@@ -62,16 +63,19 @@ static void run_through(struct program *p, enum ferry_collect what, uint64_t ns)
 {
 	struct ferry__cycle_report r = { .what = what, .since_ns = ns };
 	bool minor = what == FERRY_COLLECT_MINOR;
-	size_t young = p->since;
+	size_t young = p->since - p->during;
 
-	r.allocated = young;
-	p->old = minor ? p->old + (size_t)((double)young * p->survival) : 0;
+	r.allocated = p->since;
+	/* What was allocated during the last one is marked until a full. */
+	p->old = minor ? p->old + p->during +
+				 (size_t)((double)young * p->survival)
+		       : 0;
 	r.mark_ns = minor ? (uint64_t)(p->dirty_ns +
 				       (double)young * p->survival / p->speed)
 			  : (uint64_t)((double)p->live / p->speed);
 	r.wall_ns = r.mark_ns + r.mark_ns / 4;
 	p->since = rule.concurrent ? (size_t)(p->rate * (double)r.wall_ns) : 0;
-	r.allocated_during = p->since;
+	r.allocated_during = p->during = p->since;
 	/* What is allocated meanwhile is taken for live. */
 	r.live = p->live + p->old + p->since;
 	r.used = r.live;
