@@ -101,14 +101,22 @@ static void mark_roots(struct ferry_heap *heap)
 	ferry__pins_each(heap, ambiguous_word, leader(heap));
 }
 
-/* Blocks retired since the last look hold black objects never scanned. */
-static void scan_retired(struct ferry_heap *heap)
+static uint32_t retired_head(struct ferry_heap *heap)
 {
-	uint32_t head, at;
+	uint32_t head;
 
 	pthread_mutex_lock(&heap->space.lock);
 	head = heap->space.retired.head;
 	pthread_mutex_unlock(&heap->space.lock);
+	return head;
+}
+
+/* Blocks retired between the last look and @head hold black objects never
+ * scanned. */
+static void scan_retired(struct ferry_heap *heap, uint32_t head)
+{
+	uint32_t at;
+
 	/* What lies below the head changes no more: it is pushed to only. */
 	for (at = head; at != heap->cycle.scanned;
 	     at = heap->blocks[at - 1].next) {
@@ -146,11 +154,14 @@ void ferry__mark_overflowed(struct ferry_heap *heap)
 
 static size_t mark_round(struct ferry_heap *heap, bool arm)
 {
+	/* M2: before chunks are looked for, so that what is scanned here once
+	 * and not again is tracked from now on. */
+	uint32_t retired = retired_head(heap);
 	size_t pages;
 
 	ferry__remember_begin(heap, arm);
 	ferry__team_run(heap, ferry__remember_scan);
-	scan_retired(heap);
+	scan_retired(heap, retired);
 	drain(heap);
 	if (ferry__weak_drained(leader(heap)))
 		drain(heap);
@@ -226,7 +237,7 @@ static void mark_finish(struct ferry_heap *heap)
 {
 	mark_roots(heap);
 	ferry__mark_scan_news(leader(heap));
-	scan_retired(heap);
+	scan_retired(heap, retired_head(heap));
 	if (heap->mode == FERRY_GC_CONCURRENT) {
 		ferry__remember_begin(heap, false);
 		ferry__team_run(heap, ferry__remember_scan);

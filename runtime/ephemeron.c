@@ -40,21 +40,27 @@ struct ferry__wait {
 	uintptr_t value; /* address of the slot; without @key_slot, value */
 };
 
-#define WAITS_IN_CHUNK ((16384 - 16) / sizeof(struct ferry__wait))
-#define SLOTS_IN_CHUNK ((4096 - 16) / sizeof(void *))
+#define WAIT_CHUNK     ((size_t)16384)
+#define WAITS_IN_CHUNK ((WAIT_CHUNK - 24) / sizeof(struct ferry__wait))
+#define SLOTS_IN_CHUNK ((4096 - 24) / sizeof(void *))
 
 struct ferry__wait_chunk {
 	struct ferry__wait_chunk *next;
 	uint32_t n;
-	uint32_t checked; /* of these, by ferry__ephemerons_recheck() */
+	uint32_t checked;	 /* of these, by ferry__ephemerons_recheck() */
+	_Atomic uint32_t inside; /* of these, in objects and still waiting */
 	struct ferry__wait wait[WAITS_IN_CHUNK];
 };
 
 struct ferry__note_chunk {
 	struct ferry__note_chunk *next;
 	size_t n;
+	size_t checked; /* of these: their referents were not marked then */
 	void *slot[SLOTS_IN_CHUNK];
 };
+
+_Static_assert(sizeof(struct ferry__wait_chunk) <= WAIT_CHUNK,
+	       "the chunk of an entry is found by its address");
 
 static void step(struct ferry_heap *heap)
 {
@@ -90,6 +96,7 @@ static struct ferry__note_chunk *note_chunk_new(struct ferry__weak *weak)
 	if (!chunk)
 		return NULL;
 	chunk->n = 0;
+	chunk->checked = 0;
 	pthread_mutex_lock(&weak->notes_lock);
 	chunk->next = weak->slots;
 	weak->slots = chunk;
@@ -97,11 +104,25 @@ static struct ferry__note_chunk *note_chunk_new(struct ferry__weak *weak)
 	return chunk;
 }
 
-/* Without memory to note the slot its referent is kept. */
+/* Has the slot a referent that is not marked? */
+static bool unmarked(const struct ferry_heap *heap, void *slot)
+{
+	uintptr_t addr = ferry__weak_load(heap, slot);
+
+	return addr && !ferry__is_marked(heap, addr);
+}
+
+/*
+ * What is marked stays so, and a slot that is written later is met again
+ * (E2): so only slots are noted that may have to be cleared. Without memory
+ * to note it, its referent is kept.
+ */
 void ferry__weak_slot(struct ferry__marker *marker, void *slot)
 {
 	struct ferry__weak_local *local = local_of(marker);
 
+	if (!unmarked(marker->heap, slot))
+		return;
 	if (!local->slots || local->slots->n == SLOTS_IN_CHUNK)
 		local->slots = note_chunk_new(&marker->heap->weak);
 	if (local->slots)
@@ -112,17 +133,29 @@ void ferry__weak_slot(struct ferry__marker *marker, void *slot)
 
 static struct ferry__wait_chunk *wait_chunk_new(struct ferry__weak *weak)
 {
-	struct ferry__wait_chunk *chunk = malloc(sizeof(*chunk));
+	struct ferry__wait_chunk *chunk = aligned_alloc(WAIT_CHUNK, WAIT_CHUNK);
 
 	if (!chunk)
 		return NULL;
 	chunk->n = 0;
 	chunk->checked = 0;
+	atomic_init(&chunk->inside, 0);
 	pthread_mutex_lock(&weak->notes_lock);
 	chunk->next = weak->waits;
 	weak->waits = chunk;
 	pthread_mutex_unlock(&weak->notes_lock);
 	return chunk;
+}
+
+/* Relaxed: read when the markers have joined. */
+static void inside_add(struct ferry__wait *wait, uint32_t n)
+{
+	struct ferry__wait_chunk *chunk =
+		(void *)((uintptr_t)wait & ~(uintptr_t)(WAIT_CHUNK - 1));
+
+	if (wait->key_slot)
+		atomic_fetch_add_explicit(&chunk->inside, n,
+					  memory_order_relaxed);
 }
 
 static struct ferry__wait *wait_new(struct ferry__marker *marker)
@@ -245,6 +278,7 @@ static void take_out(struct ferry_heap *heap, uintptr_t key,
 		*at = wait->next;
 		stripe->len--;
 		wait->key |= FIRED;
+		inside_add(wait, (uint32_t)-1);
 		chain(ready, wait);
 	}
 	pthread_mutex_unlock(&stripe->lock);
@@ -319,7 +353,9 @@ void ferry__ephemeron_wait(struct ferry__marker *marker, uintptr_t key,
 	pthread_mutex_lock(&stripe->lock);
 	watch(heap, key);
 	added = stripe_add(stripe, wait);
-	if (!added)
+	if (added)
+		inside_add(wait, 1);
+	else
 		wait->key |= FIRED;
 	pthread_mutex_unlock(&stripe->lock);
 	if (!added)
@@ -383,10 +419,26 @@ static void recheck_chunk(struct ferry__marker *marker,
 	}
 }
 
+/* Of slots noted since the last time, those are forgotten whose referents
+ * are marked meanwhile: the pause has the less to look at. */
+static void forget_marked(const struct ferry_heap *heap,
+			  struct ferry__note_chunk *slots)
+{
+	size_t i;
+
+	for (i = slots->checked; i < slots->n; i++)
+		if (unmarked(heap, slots->slot[i]))
+			slots->slot[slots->checked++] = slots->slot[i];
+	slots->n = slots->checked;
+}
+
 bool ferry__ephemerons_recheck(struct ferry__marker *marker)
 {
+	struct ferry__note_chunk *slots;
 	struct ferry__wait_chunk *chunk;
 
+	for (slots = marker->heap->weak.slots; slots; slots = slots->next)
+		forget_marked(marker->heap, slots);
 	marker->weak.marked = false;
 	for (chunk = marker->heap->weak.waits; chunk; chunk = chunk->next)
 		recheck_chunk(marker, chunk);
@@ -399,13 +451,11 @@ bool ferry__ephemerons_recheck(struct ferry__marker *marker)
  * if marking ran out of memory: what is new is not dead (F2). */
 static bool dead(const struct ferry_heap *heap, void *slot)
 {
-	uintptr_t addr = ferry__weak_load(heap, slot);
-
-	if (!addr || ferry__is_marked(heap, addr))
-		return false;
-	return atomic_load_explicit(&heap->cycle.phase, memory_order_relaxed) !=
-		       FERRY__PHASE_WEAK ||
-	       !ferry__weak_alive(heap, addr);
+	return unmarked(heap, slot) &&
+	       (atomic_load_explicit(&heap->cycle.phase,
+				     memory_order_relaxed) !=
+			FERRY__PHASE_WEAK ||
+		!ferry__weak_alive(heap, ferry__weak_load(heap, slot)));
 }
 
 static void clear_waits(struct ferry_heap *heap,
@@ -414,6 +464,9 @@ static void clear_waits(struct ferry_heap *heap,
 	const struct ferry__wait *wait = chunk->wait;
 	const struct ferry__wait *end = wait + chunk->n;
 
+	/* Relaxed: the markers have joined. */
+	if (!atomic_load_explicit(&chunk->inside, memory_order_relaxed))
+		return;
 	for (; wait < end; wait++) {
 		if (!wait->key_slot || wait->key & FIRED ||
 		    !dead(heap, wait->key_slot))

@@ -77,7 +77,6 @@ static void hold(struct ferry_heap *heap)
 
 static void let_go(struct ferry_heap *heap)
 {
-	locks_release(heap);
 	ferry__world_thaw(heap);
 	ferry__cycle_admit(heap, NULL);
 }
@@ -104,6 +103,7 @@ static void prepare(void)
 
 static void parent(void)
 {
+	each_heap(locks_release);
 	each_heap(let_go);
 	pthread_mutex_unlock(&heaps_lock);
 	ferry__thread_enter();
@@ -138,14 +138,14 @@ static void let_go_in_child(struct ferry_heap *heap)
 {
 	conditions_forget(heap);
 	threads_forget(heap);
-	heap->pid = ferry__sys->getpid();
-	locks_release(heap);
 	ferry__world_forget(heap);
 	ferry__cycle_admit(heap, NULL);
+	heap->pid = ferry__sys->getpid();
 }
 
 static void child(void)
 {
+	each_heap(locks_release);
 	each_heap(let_go_in_child);
 	pthread_mutex_unlock(&heaps_lock);
 	ferry__thread_enter();

@@ -102,7 +102,7 @@ static size_t extra_adaptive(const struct ferry__model *m,
 	/* Rates are by the nanosecond; the price holds for fractions of a
 	 * processor, which have no unit: they cancel out. */
 	extra = sqrt((double)live * m->discount * m->rate / (m->speed * price));
-	return larger(live / 8, smaller(bytes_of(extra), 16 * base));
+	return larger(live / 8, smaller(bytes_of(extra), 4 * base));
 }
 
 /* The size that the heap may have, with @live bytes. */
@@ -167,8 +167,11 @@ static void start_at(struct ferry__model *m, const struct ferry__rule *rule,
 static void aim_at(struct ferry__model *m, const struct ferry__rule *rule,
 		   size_t target, size_t reserve)
 {
-	/* Room for the program to go on while it is collected. */
-	target = larger(target, occupied(m) + 2 * reserve);
+	/* Room for the program to go on while it is collected. One that
+	 * allocates quicker than it can be collected gets no more than
+	 * twice its size: what it allocates meanwhile is not seen to be
+	 * dead, and would ask for more and more. */
+	target = larger(target, smaller(occupied(m) + 2 * reserve, 2 * target));
 	m->goal.target = smaller(target, rule->limit);
 	start_at(m, rule, reserve);
 }
@@ -265,16 +268,21 @@ static void learn_times(struct ferry__model *m,
 	m->last_wall_ns = r->wall_ns;
 }
 
+/*
+ * The young are what was allocated since the end of the last collection: what
+ * was allocated during one is marked, dead or alive, until the next full one.
+ * @before: allocated during the last.
+ */
 static void learn_minor(struct ferry__model *m,
-			const struct ferry__cycle_report *r)
+			const struct ferry__cycle_report *r, size_t before)
 {
-	double survived = (double)less(r->live, m->live);
+	double survived = (double)less(r->live, m->live + r->allocated_during);
+	double young = (double)less(r->allocated, before);
 
 	m->minor_ns = cautious(m->minor_ns, (double)r->mark_ns);
-	if (r->allocated)
-		m->survival = smooth(
-			m->survival,
-			clamp(survived / (double)r->allocated, 0, 1), 0.5);
+	if (young > 0)
+		m->survival =
+			smooth(m->survival, clamp(survived / young, 0, 1), 0.5);
 	m->minors_ns += r->mark_ns;
 	m->minors++;
 }
@@ -295,17 +303,32 @@ static void learn_discount(struct ferry__model *m,
 		smooth(m->discount, clamp(cost * share, 1.0 / 64, 4), 0.5);
 }
 
+/*
+ * What was allocated during a collection counts as live in it. By what minors
+ * tell of the young, most of that is dead; the rest is at least
+ * half of what the last full one found, or an eighth of what this one did.
+ */
+static size_t live_before(const struct ferry__model *m,
+			  const struct ferry__cycle_report *r)
+{
+	double dead = (double)r->allocated_during * (1 - m->survival);
+	size_t least = larger(r->live / 8, m->live_full / 2);
+
+	return larger(less(r->live, bytes_of(dead)), smaller(r->live, least));
+}
+
 static void learn_full(struct ferry__model *m,
 		       const struct ferry__cycle_report *r)
 {
 	learn_discount(m, r);
-	if (r->mark_ns && r->live)
+	m->live_full = live_before(m, r);
+	if (r->mark_ns && m->live_full)
 		m->speed = smooth(m->speed,
-				  (double)r->live / (double)r->mark_ns, 0.5);
+				  (double)m->live_full / (double)r->mark_ns,
+				  0.5);
 	/* What was learnt of minors fades, so that they get another chance. */
 	m->minor_ns *= 0.97;
 	m->survival *= 0.97;
-	m->live_full = r->live;
 	m->full_ns = r->mark_ns;
 	m->minors_ns = 0;
 	m->bytes = 0;
@@ -331,6 +354,8 @@ static void learn_compaction(struct ferry__model *m,
 void ferry__model_update(struct ferry__model *m, const struct ferry__rule *rule,
 			 const struct ferry__cycle_report *r, bool stalled)
 {
+	size_t before = m->during;
+
 	m->during = r->allocated_during;
 	m->rate_now = 0;
 	if (rule->concurrent && m->last)
@@ -338,7 +363,7 @@ void ferry__model_update(struct ferry__model *m, const struct ferry__rule *rule,
 	learn_times(m, r);
 	m->bytes += r->allocated;
 	if (r->what == FERRY_COLLECT_MINOR)
-		learn_minor(m, r);
+		learn_minor(m, r, before);
 	else
 		learn_full(m, r);
 	learn_compaction(m, r);

@@ -74,7 +74,7 @@ static inline void ferry_visit_range(struct ferry_visitor *v, void *first,
  * Reports a slot that does not keep its referent alive: it is set to NULL
  * (through the store hook) in the pause that ends a collection which did not
  * reach the referent otherwise. Clearing takes time in that pause by the
- * number of such slots; ferry_weak (weak.h) does not.
+ * number of slots that are cleared; ferry_weak (weak.h) does not.
  */
 static inline void ferry_visit_weak(struct ferry_visitor *v, void *slot)
 {
