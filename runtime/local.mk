@@ -9,6 +9,7 @@ noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES += %D%/cycle.c
 %C%_libruntime_la_SOURCES += %D%/cycle.h
 %C%_libruntime_la_SOURCES += %D%/heap.c
+%C%_libruntime_la_SOURCES += %D%/idle.c
 %C%_libruntime_la_SOURCES += %D%/heap-internal.h
 %C%_libruntime_la_SOURCES += %D%/mark.c
 %C%_libruntime_la_SOURCES += %D%/mark.h
