@@ -44,6 +44,7 @@ noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES += %D%/event.h
 %C%_libruntime_la_SOURCES += %D%/fork.c
 %C%_libruntime_la_SOURCES += %D%/fork.h
+%C%_libruntime_la_SOURCES += %D%/idle.c
 %C%_libruntime_la_SOURCES += %D%/model.c
 %C%_libruntime_la_SOURCES += %D%/model.h
 %C%_libruntime_la_SOURCES += %D%/policy.c
