@@ -308,6 +308,7 @@ static void bump_set(struct ferry_heap *heap, struct ferry_bump *b,
 	span->block = index + 1;
 	span->next = end;
 	allocated_add(heap, len);
+	ferry__stress_delay(heap, FERRY__POINT_REFILL);
 }
 
 static bool span_next(struct ferry_heap *heap, struct ferry_bump *b,
@@ -558,6 +559,7 @@ bool ferry__sweep_step(struct ferry_heap *heap)
 
 	if (!sweep_claim(heap, &index))
 		return false;
+	ferry__stress_delay(heap, FERRY__POINT_SWEEP);
 	sweep_block(heap, index);
 	pthread_mutex_lock(&space->lock);
 	ferry__space_file(heap, index);

@@ -603,6 +603,17 @@ static bool has_room(const struct ferry_heap *heap, size_t size)
 	return size < limit && used < limit - size;
 }
 
+/* A full collection, up to where its memory can be swept: not through the
+ * compaction that somebody else may have asked for. */
+static void reclaim(struct ferry_heap *heap, struct ferry_mutator *m)
+{
+	uint64_t number = ferry__cycle_request(heap, FERRY_COLLECT_FULL);
+
+	ferry__mutator_leave(m);
+	wait_for(heap, &heap->cycle.marked, number);
+	ferry__mutator_enter(m);
+}
+
 /*
  * First what is being reclaimed anyway; then a full collection, then ones
  * that compact, as long as they make room (which others may take first).
@@ -613,7 +624,7 @@ static bool make_room(struct ferry_heap *heap, struct ferry_mutator *m,
 	if (tries == 0 && await_reclaim(heap, m))
 		return true;
 	if (tries <= 1) {
-		collect(heap, m, FERRY_COLLECT_FULL);
+		reclaim(heap, m);
 		return true;
 	}
 	if (heap->params.no_compact || tries > EXHAUSTED_TRIES)

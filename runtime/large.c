@@ -83,6 +83,9 @@ static size_t drop(struct ferry_heap *heap, struct ferry__extent e,
 		if (ferry_arena_decommit(heap->arena, at, len) == 0)
 			sum += len;
 	}
+	/* Relaxed: a statistic. */
+	atomic_fetch_add_explicit(&heap->events.count.released, sum,
+				  memory_order_relaxed);
 	return sum;
 }
 

@@ -130,6 +130,16 @@ bool ferry__policy_idle(struct ferry_heap *heap)
 	return load(heap->space.since) >= load(heap->policy.trigger) / 2;
 }
 
+uint64_t ferry__policy_expect_ns(struct ferry_heap *heap)
+{
+	double ns;
+
+	pthread_mutex_lock(&heap->policy.lock);
+	ns = heap->policy.model.wall_ns[1];
+	pthread_mutex_unlock(&heap->policy.lock);
+	return ns < 1e18 ? (uint64_t)ns : UINT64_MAX;
+}
+
 /* --- the limit ----------------------------------------------------------------- */
 
 static void aim_again(struct ferry_heap *heap)

@@ -73,6 +73,9 @@ size_t ferry__policy_keep(struct ferry_heap *heap);
 /* Was enough allocated that an idle moment is well spent on a collection? */
 bool ferry__policy_idle(struct ferry_heap *heap);
 
+/* How long the next full collection is expected to take; 0: not known. */
+uint64_t ferry__policy_expect_ns(struct ferry_heap *heap);
+
 /* The world is at the limit: asks the host, without a lock. True if there is
  * more now. */
 bool ferry__policy_ask(struct ferry_heap *heap, size_t size);

@@ -178,6 +178,7 @@ void ferry__mutator_leave(struct ferry_mutator *m)
 	if (!m)
 		return;
 	world = &ferry__mutator(m)->heap->world;
+	ferry__stress_delay(ferry__mutator(m)->heap, FERRY__POINT_SAFEPOINT);
 	stack_note(ferry__mutator(m));
 	pthread_mutex_lock(&world->lock);
 	ferry__check(ferry__mutator(m)->running);
@@ -223,6 +224,7 @@ void ferry__mutator_enter(struct ferry_mutator *m)
 	pthread_mutex_lock(&world->lock);
 	ferry__world_join(ferry__mutator(m));
 	pthread_mutex_unlock(&world->lock);
+	ferry__stress_delay(ferry__mutator(m)->heap, FERRY__POINT_SAFEPOINT);
 }
 
 void ferry_safepoint_slow(struct ferry_mutator *m)

@@ -253,6 +253,38 @@ START_TEST(concurrent_program_does_not_stall)
 }
 END_TEST
 
+START_TEST(idle_time_is_used_for_a_collection_ahead)
+{
+	make_stopped();
+	ck_assert(!ferry_heap_idle(heap, mutator, 1));
+	litter(3 * MIB);
+	ck_assert(!ferry_heap_idle(heap, mutator, UINT64_MAX / 2));
+	ck_assert_uint_eq(stats().fulls, 1);
+	/* Now it is known that it takes longer than that. */
+	litter(3 * MIB);
+	ck_assert(ferry_heap_idle(heap, mutator, 1));
+	ck_assert_uint_eq(stats().fulls, 1);
+	unmake();
+}
+END_TEST
+
+START_TEST(idle_time_asks_the_collector_and_gives_memory_back)
+{
+	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
+
+	p.mode = FERRY_GC_CONCURRENT;
+	p.no_pressure = true;
+	p.max_bytes = 64 * MIB;
+	make(&p);
+	litter(7 * MIB);
+	while (ferry_heap_idle(heap, mutator, 1000000))
+		ferry_safepoint(mutator);
+	ck_assert_uint_eq(stats().fulls, 1);
+	ck_assert_uint_le(stats().used, MIB);
+	unmake();
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST(garbage_is_collected_at_the_target, NULL),
 	TEST(small_programs_are_not_collected, NULL),
@@ -264,6 +296,8 @@ static const struct test tests[] = {
 	TEST(new_targets_are_events, NULL),
 	TEST(pressure_asks_for_a_collection_that_keeps_nothing, "move"),
 	TEST(concurrent_program_does_not_stall, "move"),
+	TEST(idle_time_is_used_for_a_collection_ahead, NULL),
+	TEST(idle_time_asks_the_collector_and_gives_memory_back, "move"),
 };
 
 int main(int argc, char **argv)

@@ -15,8 +15,11 @@
 #define SYSTEM "/proc/pressure/memory"
 #define GROUP  "/sys/fs/cgroup/box/memory.pressure"
 
-#define CALM	"some avg10=0.00 avg60=0.00 avg300=0.00 total=1\n"
-#define SQUEEZE "some avg10=12.50 avg60=4.00 avg300=0.10 total=9\n"
+#define CALM_LINE "avg10=0.00 avg60=0.00 avg300=0.00 total=1\n"
+#define BUSY_LINE "avg10=12.50 avg60=4.00 avg300=0.10 total=9\n"
+/* Somebody always waits: that alone is no pressure. */
+#define CALM	"some " BUSY_LINE "full " CALM_LINE
+#define SQUEEZE "some " BUSY_LINE "full " BUSY_LINE
 
 static struct ferry_heap *heap;
 
@@ -81,7 +84,7 @@ START_TEST(trigger_is_asked_for_and_heard)
 	files_add(SYSTEM, CALM);
 	ferry__pressure_init(heap);
 	ck_assert(heap->policy.pressure.has_thread);
-	ck_assert_str_eq(files_written(SYSTEM), "some 100000 2000000");
+	ck_assert_str_eq(files_written(SYSTEM), "full 100000 2000000");
 	files_raise(SYSTEM);
 	wait_for(&pressed, 1);
 }
@@ -93,7 +96,7 @@ START_TEST(own_control_group_comes_first)
 	files_add(SYSTEM, CALM);
 	files_add(GROUP, CALM);
 	ferry__pressure_init(heap);
-	ck_assert_str_eq(files_written(GROUP), "some 100000 2000000");
+	ck_assert_str_eq(files_written(GROUP), "full 100000 2000000");
 	ck_assert_str_eq(files_written(SYSTEM), "");
 	files_raise(GROUP);
 	wait_for(&pressed, 1);

@@ -61,9 +61,9 @@ CHECK_ALLOC += %D%/check_alloc_lookup
 
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_heap
-CHECK_RUNTIME += %D%/check_runtime_idle
 CHECK_RUNTIME += %D%/check_runtime_alloc
 CHECK_RUNTIME += %D%/check_runtime_mark
+CHECK_RUNTIME += %D%/check_runtime_rounds
 CHECK_RUNTIME += %D%/check_runtime_compact
 CHECK_RUNTIME += %D%/check_runtime_large
 CHECK_RUNTIME += %D%/check_runtime_root
@@ -187,13 +187,15 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_runtime_heap_SOURCES = %D%/check_runtime_heap.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_heap_LDADD = $(RUNTIME_TEST_LIBS)
-%C%_check_runtime_idle_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_alloc_SOURCES = %D%/check_runtime_alloc.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_alloc_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_mark_SOURCES = %D%/check_runtime_mark.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_mark_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_rounds_SOURCES = %D%/check_runtime_rounds.c \
+	%D%/cells.c %D%/cells.h
+%C%_check_runtime_rounds_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_compact_SOURCES = %D%/check_runtime_compact.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_compact_LDADD = $(RUNTIME_TEST_LIBS)

@@ -170,9 +170,7 @@ FERRY_EXPORT int ferry_heap_request(struct ferry_heap *heap,
 /*
  * Does collection work for up to @budget_ns in a moment when the program is
  * idle: sweeping, returning of free memory, and, when enough was allocated to
- * be worth it, a collection ahead of its time (which mode STOPPED does at once,
- * whatever the budget). The caller is @mutator, which may be stopped
- * meanwhile, or an unattached thread (NULL). Returns true if there is more.
+ * be worth it, a collection ahead of its time. Returns true if there is more.
  */
 FERRY_EXPORT bool ferry_heap_idle(struct ferry_heap *heap,
 				  struct ferry_mutator *mutator,
