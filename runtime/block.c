@@ -129,15 +129,18 @@ static int block_populate(struct ferry_heap *heap, uint32_t index)
 				  FERRY__BLOCK_SIZE, true);
 }
 
-static void block_decommit(struct ferry_heap *heap, uint32_t index)
+static bool block_decommit(struct ferry_heap *heap, uint32_t index)
 {
 	size_t offset = (size_t)index << FERRY__BLOCK_SHIFT;
+	int r;
 
-	/* A failure keeps memory; it is zeroed before it is used. */
-	(void)ferry_arena_decommit(heap->arena, offset, FERRY__BLOCK_SIZE);
-	(void)ferry_arena_decommit(heap->arena, offset + heap->half,
-				   FERRY__BLOCK_SIZE);
+	r = ferry_arena_decommit(heap->arena, offset, FERRY__BLOCK_SIZE);
+	if (r == 0)
+		r = ferry_arena_decommit(heap->arena, offset + heap->half,
+					 FERRY__BLOCK_SIZE);
+	return r == 0;
 }
+
 /* A VOID block: one that was used before, or the next. Space lock. */
 static bool take_void(struct ferry_heap *heap, uint32_t *ret_index)
 {
@@ -672,19 +675,48 @@ void ferry__space_expect(struct ferry_heap *heap)
 
 /* --- giving back ------------------------------------------------------------------ */
 
-void ferry__space_void(struct ferry_heap *heap, uint32_t index, bool absent)
+/*
+ * A block that kept its memory must not be used: who takes a VOID block finds
+ * zeros in one half of the space, and nothing at all in the other.
+ */
+static bool void_block(struct ferry_heap *heap, uint32_t index, bool absent)
 {
 	struct ferry__space *space = &heap->space;
+	bool gone = absent || block_decommit(heap, index);
 
-	if (!absent)
-		block_decommit(heap, index);
 	pthread_mutex_lock(&space->lock);
 	state_set(heap, index, FERRY__BLOCK_VOID);
-	list_push(heap, &space->voids, index);
+	list_push(heap, gone ? &space->voids : &space->stuck, index);
 	pthread_mutex_unlock(&space->lock);
+	return gone;
 }
 
-static bool release_one(struct ferry_heap *heap, size_t keep)
+void ferry__space_void(struct ferry_heap *heap, uint32_t index, bool absent)
+{
+	void_block(heap, index, absent);
+}
+
+/* All that could not be given back before. */
+static size_t release_stuck(struct ferry_heap *heap)
+{
+	struct ferry__space *space = &heap->space;
+	size_t bytes = 0;
+	uint32_t index, n;
+	bool found = true;
+
+	for (n = space->stuck.len; n && found; n--) {
+		pthread_mutex_lock(&space->lock);
+		found = list_pop(heap, &space->stuck, &index);
+		pthread_mutex_unlock(&space->lock);
+		if (!found || !void_block(heap, index, false))
+			break;
+		bytes += FERRY__BLOCK_SIZE;
+	}
+	return bytes;
+}
+
+/* Takes one off the list; adds to *@bytes if its memory is gone. */
+static bool release_one(struct ferry_heap *heap, size_t keep, size_t *bytes)
 {
 	struct ferry__space *space = &heap->space;
 	uint32_t index;
@@ -694,17 +726,17 @@ static bool release_one(struct ferry_heap *heap, size_t keep)
 	if ((size_t)space->free.len << FERRY__BLOCK_SHIFT > keep)
 		found = list_pop(heap, &space->free, &index);
 	pthread_mutex_unlock(&space->lock);
-	if (found)
-		ferry__space_void(heap, index, false);
+	if (found && void_block(heap, index, false))
+		*bytes += FERRY__BLOCK_SIZE;
 	return found;
 }
 
 size_t ferry__space_release(struct ferry_heap *heap, size_t keep)
 {
-	size_t bytes = 0;
+	size_t bytes = release_stuck(heap);
 
-	while (release_one(heap, keep))
-		bytes += FERRY__BLOCK_SIZE;
+	while (release_one(heap, keep, &bytes))
+		;
 	atomic_fetch_add_explicit(&heap->events.count.released, bytes,
 				  memory_order_relaxed);
 	return bytes;

@@ -68,6 +68,7 @@ struct ferry__space {
 	pthread_mutex_t lock;		   /* rank 30; all but the atomics */
 	pthread_cond_t swept;		   /* sweeping became 0 */
 	struct ferry__block_list voids;	   /* VOID below used_end */
+	struct ferry__block_list stuck;	   /* VOID, but memory was kept */
 	struct ferry__block_list free;	   /* FREE */
 	struct ferry__block_list holes[2]; /* HOLES, by kind */
 	struct ferry__block_list retired;  /* RETIRED */

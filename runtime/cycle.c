@@ -26,7 +26,7 @@
 #define ROUNDS_MAX   20u
 #define ROUNDS_WORSE 3u
 /* Collections that an allocation asks for before it gives up. */
-#define EXHAUSTED_TRIES 8u
+#define EXHAUSTED_TRIES 24u
 /* A round that took less is the last. */
 #define ROUND_SHORT_NS 300000u
 
@@ -594,13 +594,21 @@ void ferry__cycle_poll(struct ferry_heap *heap, struct ferry_mutator *m)
 		ferry__cycle_request(heap, ferry__policy_next(heap));
 }
 
-static bool has_room(const struct ferry_heap *heap, size_t size)
+/*
+ * There is room now, or there is by what the last collection found alive,
+ * and other threads were quicker: what they took they will drop again.
+ */
+static bool has_room(struct ferry_heap *heap, size_t size)
 {
 	size_t limit =
 		atomic_load_explicit(&heap->policy.limit, memory_order_relaxed);
-	size_t used = used_now(heap);
+	struct ferry__cycle_report report = { 0 };
 
-	return size < limit && used < limit - size;
+	report_fill(heap, &report);
+	if (size < limit && used_now(heap) < limit - size)
+		return true;
+	limit -= limit / 16;
+	return size < limit && report.live < limit - size;
 }
 
 /* A full collection, up to where its memory can be swept: not through the
@@ -627,9 +635,11 @@ static bool make_room(struct ferry_heap *heap, struct ferry_mutator *m,
 		reclaim(heap, m);
 		return true;
 	}
-	if (heap->params.no_compact || tries > EXHAUSTED_TRIES)
+	if (tries > EXHAUSTED_TRIES)
 		return false;
-	collect(heap, m, FERRY_COLLECT_COMPACT);
+	collect(heap, m,
+		heap->params.no_compact ? FERRY_COLLECT_FULL
+					: FERRY_COLLECT_COMPACT);
 	return has_room(heap, size + FERRY__BLOCK_SIZE);
 }
 

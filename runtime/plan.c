@@ -172,6 +172,8 @@ static struct ferry__target *target_add(struct ferry_heap *heap,
 			 ? NULL
 			 : vector_add(&heap->reloc.targets, sizeof(*target));
 	if (!target) {
+		atomic_fetch_sub_explicit(&heap->space.taken, FERRY__BLOCK_SIZE,
+					  memory_order_relaxed);
 		ferry__space_void(heap, block, true);
 		return NULL;
 	}

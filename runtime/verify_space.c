@@ -85,6 +85,8 @@ static int check_lists(struct survey *s)
 
 	r = check_list(s, &space->voids, FERRY__BLOCK_VOID);
 	if (r == 0)
+		r = check_list(s, &space->stuck, FERRY__BLOCK_VOID);
+	if (r == 0)
 		r = check_list(s, &space->free, FERRY__BLOCK_FREE);
 	if (r == 0)
 		r = check_list(s, &space->holes[0], FERRY__BLOCK_HOLES);

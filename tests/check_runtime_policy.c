@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The policy of real heaps: limits, the host's callback, what is published. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -253,6 +254,48 @@ START_TEST(concurrent_program_does_not_stall)
 }
 END_TEST
 
+static _Atomic size_t refused;
+
+static void *litter_beside(void *arg)
+{
+	struct ferry_mutator *m;
+	size_t i, n = harness_scaled(100000);
+
+	(void)arg;
+	if (ferry_mutator_attach(heap, NULL, &m))
+		return (void *)"attach";
+	for (i = 0; i < n; i++)
+		if (!ferry_alloc(m, 4096, FERRY_KIND_RAW))
+			atomic_fetch_add(&refused, 1);
+	ferry_mutator_detach(m);
+	return NULL;
+}
+
+START_TEST(null_means_full_and_not_that_others_were_quicker)
+{
+	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
+	pthread_t thread[6];
+	void *result;
+	size_t i;
+
+	p.mode = FERRY_GC_STOPPED;
+	p.max_bytes = MIB; /* sixteen blocks for six threads */
+	make(&p);
+	ferry_blocking_enter(mutator);
+	for (i = 0; i < ARRAY_SIZE(thread); i++)
+		ck_assert_int_eq(
+			pthread_create(&thread[i], NULL, litter_beside, NULL),
+			0);
+	for (i = 0; i < ARRAY_SIZE(thread); i++) {
+		pthread_join(thread[i], &result);
+		ck_assert_msg(!result, "%s", (char *)result);
+	}
+	ferry_blocking_leave(mutator);
+	ck_assert_uint_eq(refused, 0);
+	unmake();
+}
+END_TEST
+
 START_TEST(idle_time_is_used_for_a_collection_ahead)
 {
 	make_stopped();
@@ -296,6 +339,7 @@ static const struct test tests[] = {
 	TEST(new_targets_are_events, NULL),
 	TEST(pressure_asks_for_a_collection_that_keeps_nothing, "move"),
 	TEST(concurrent_program_does_not_stall, "move"),
+	TEST(null_means_full_and_not_that_others_were_quicker, NULL),
 	TEST(idle_time_is_used_for_a_collection_ahead, NULL),
 	TEST(idle_time_asks_the_collector_and_gives_memory_back, "move"),
 };
