@@ -66,6 +66,7 @@ CHECK_RUNTIME += %D%/check_runtime_mark
 CHECK_RUNTIME += %D%/check_runtime_rounds
 CHECK_RUNTIME += %D%/check_runtime_compact
 CHECK_RUNTIME += %D%/check_runtime_compact_inject
+CHECK_RUNTIME += %D%/check_runtime_world
 CHECK_RUNTIME += %D%/check_runtime_large
 CHECK_RUNTIME += %D%/check_runtime_root
 CHECK_RUNTIME += %D%/check_runtime_verify
@@ -203,6 +204,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_runtime_compact_inject_SOURCES = %D%/check_runtime_compact_inject.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_compact_inject_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_world_SOURCES = %D%/check_runtime_world.c \
+	%D%/cells.c %D%/cells.h
+%C%_check_runtime_world_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_large_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_stress_runtime_model_SOURCES = %D%/stress_runtime_model.c \
 	%D%/model.c %D%/model.h
