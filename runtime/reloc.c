@@ -315,7 +315,8 @@ static void states_set(struct ferry_heap *heap, uint32_t n)
 				     heap->reloc.states + n };
 	uint32_t i;
 
-	memset(heap->reloc.states, FERRY_DEMAND_IDLE, 2 * (size_t)n);
+	if (n)
+		memset(heap->reloc.states, FERRY_DEMAND_IDLE, 2 * (size_t)n);
 	for (i = 0; i < n; i++) {
 		struct ferry__block *block = &heap->blocks[i];
 		unsigned int half = !!(flags_of(heap, i) & FERRY__BLOCK_HALF);
