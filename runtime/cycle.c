@@ -446,7 +446,8 @@ static void *collector_main(void *arg)
 
 	pthread_mutex_lock(&cycle->lock);
 	for (;;) {
-		while ((!cycle->want || cycle->active) && !cycle->quit)
+		while ((!cycle->want || cycle->active || cycle->excluders) &&
+		       !cycle->quit)
 			pthread_cond_wait(&cycle->request, &cycle->lock);
 		if (cycle->quit)
 			break;
@@ -490,7 +491,8 @@ static void wait_for(struct ferry_heap *heap, const uint64_t *count,
 
 	pthread_mutex_lock(&cycle->lock);
 	while (*count < number) {
-		if (!cycle->has_thread && !cycle->active && cycle->want)
+		if (!cycle->has_thread && !cycle->active && !cycle->excluders &&
+		    cycle->want)
 			run_wanted(heap);
 		else
 			pthread_cond_wait(&cycle->done, &cycle->lock);
@@ -533,8 +535,11 @@ void ferry__cycle_exclude(struct ferry_heap *heap, struct ferry_mutator *m)
 
 	ferry__mutator_leave(m);
 	pthread_mutex_lock(&cycle->lock);
+	/* Or a program in haste would begin the next one before we wake. */
+	cycle->excluders++;
 	while (cycle->active)
 		pthread_cond_wait(&cycle->done, &cycle->lock);
+	cycle->excluders--;
 	cycle->active = true;
 	pthread_mutex_unlock(&cycle->lock);
 }

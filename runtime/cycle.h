@@ -28,8 +28,9 @@ struct ferry__cycle {
 	pthread_t thread;
 	bool has_thread;
 	bool quit;
-	bool active;	   /* one is under way */
-	unsigned int want; /* bit mask of 1 << enum ferry_collect */
+	unsigned int excluders; /* who wait to exclude collections come first */
+	bool active;		/* one is under way */
+	unsigned int want;	/* bit mask of 1 << enum ferry_collect */
 	uint64_t marked;   /* number of the last whose memory can be swept */
 	uint64_t finished; /* collections over, by number */
 	_Atomic uint64_t number; /* collections begun; lock, but events name

@@ -322,7 +322,7 @@ START_TEST(idle_time_asks_the_collector_and_gives_memory_back)
 	litter(7 * MIB);
 	while (ferry_heap_idle(heap, mutator, 1000000))
 		ferry_safepoint(mutator);
-	ck_assert_uint_eq(stats().fulls, 1);
+	ck_assert_uint_ge(stats().fulls, 1);
 	ck_assert_uint_le(stats().used, MIB);
 	unmake();
 }
