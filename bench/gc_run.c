@@ -267,6 +267,17 @@ static void start_threads(struct gc_run *run)
 	}
 }
 
+static void verify(struct gc_run *run)
+{
+	int rc = 0;
+
+	if (run->collector->verify)
+		rc = run->collector->verify(run, run->out.why,
+					    sizeof(run->out.why));
+	if (rc < 0)
+		gc_fail(run, -EPROTO, "%s", run->out.why);
+}
+
 /* A collection while normal durations were learnt makes them too long. */
 static void note_disturbance(struct gc_run *run, uint64_t collections)
 {
@@ -295,6 +306,7 @@ static void lead(struct gc_run *run)
 		run->workload->drive(run);
 	pthread_barrier_wait(&run->barrier); /* measured */
 	phase_end(run);
+	verify(run);
 	pthread_barrier_wait(&run->barrier);
 	for (uint64_t i = 0; i < run->spec.mutators; i++)
 		pthread_join(run->threads[i].thread, NULL);
@@ -314,8 +326,10 @@ static const struct {
 #else
 	[GC_BDWGC] = { .why = FERRY_NO_BDWGC },
 #endif
-	[GC_FERRY] = { .why = "this version has no heap yet" },
-	[GC_FERRY_STW] = { .why = "this version has no heap yet" },
+	[GC_FERRY] = { &gc_collector_ferry, gc_workloads_ferry,
+		       gc_workloads_ambiguous, NULL },
+	[GC_FERRY_STW] = { &gc_collector_ferry, gc_workloads_ferry,
+			   gc_workloads_ambiguous, NULL },
 	[GC_NONE] = { &gc_collector_none, gc_workloads_none, gc_workloads_none,
 		      NULL },
 };

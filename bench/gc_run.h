@@ -79,6 +79,11 @@ struct gc_collector {
 	 * mutator. */
 	void (*compact)(struct gc_run *run);
 	void (*counters)(struct gc_run *run, struct gc_counters *ret);
+	/*
+	 * Looks for mistakes in all of the heap, while mutators wait. Returns
+	 * 0, or a negative errno with a sentence in @why. Or NULL.
+	 */
+	int (*verify)(struct gc_run *run, char *why, size_t size);
 };
 
 extern const struct gc_collector gc_collector_ferry;

@@ -60,6 +60,17 @@ GC_LIBS += %D%/libgcnone.la
 %C%_libgcnone_la_SOURCES = $(GC_WORK) %D%/gc_mem_none.h
 %C%_libgcnone_la_CPPFLAGS = $(GC_CPPFLAGS) -DGC_VARIANT=none \
 	-DGC_MEM_HEADER='"gc_mem_none.h"'
+noinst_LTLIBRARIES += %D%/libgcferry.la
+GC_LIBS += %D%/libgcferry.la
+%C%_libgcferry_la_SOURCES = $(GC_WORK) %D%/gc_mem_ferry.h %D%/gc_ferry.c
+%C%_libgcferry_la_CPPFLAGS = $(GC_CPPFLAGS) -DGC_VARIANT=ferry \
+	-DGC_MEM_HEADER='"gc_mem_ferry.h"'
+# The same with references in plain locals, found by scanning stacks.
+noinst_LTLIBRARIES += %D%/libgcambiguous.la
+GC_LIBS += %D%/libgcambiguous.la
+%C%_libgcambiguous_la_SOURCES = $(GC_WORK) %D%/gc_mem_ferry.h
+%C%_libgcambiguous_la_CPPFLAGS = $(GC_CPPFLAGS) -DGC_VARIANT=ambiguous \
+	-DGC_AMBIGUOUS -DGC_MEM_HEADER='"gc_mem_ferry.h"'
 if HAVE_BDWGC
 noinst_LTLIBRARIES += %D%/libgcbdwgc.la
 GC_LIBS += %D%/libgcbdwgc.la $(BDWGC_LIBS)
