@@ -238,20 +238,23 @@ static void explain(struct gc_bench *g)
 	}
 }
 
+/* Of each collector, about the last run of each workload. */
 static void say_notes(struct gc_bench *g)
 {
-	bool said[GC_COLLECTORS] = { 0 };
-
 	for (size_t i = 0; i < g->n; i++) {
-		for (size_t j = 0; j < g->group[i].n; j++) {
-			const struct gc_cell *c = &g->group[i].v[j];
+		const struct gc_group *group = &g->group[i];
+		bool last = i + 1 == g->n || !group->n || !group[1].n ||
+			    group[1].v[0].spec.workload !=
+				    group->v[0].spec.workload;
 
-			if (said[c->spec.collector] || !c->last.note[0])
-				continue;
-			said[c->spec.collector] = true;
-			bench_say(g->b, "%s: %s.",
-				  gc_collector_names[c->spec.collector],
-				  c->last.note);
+		for (size_t j = 0; last && j < group->n; j++) {
+			const struct gc_cell *c = &group->v[j];
+
+			if (c->last.note[0])
+				bench_say(g->b, "%s, %s: %s.",
+					  gc_workload_names[c->spec.workload],
+					  gc_collector_names[c->spec.collector],
+					  c->last.note);
 		}
 	}
 }

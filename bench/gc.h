@@ -75,7 +75,7 @@ struct gc_moment {
 struct gc_outcome {
 	int error; /* negative errno, or 0 */
 	char why[120];
-	char note[120]; /* something to be said of the collector, or "" */
+	char note[200]; /* something to be said of the collector, or "" */
 	double metric[GC_METRICS];
 	uint64_t wrong; /* objects without their contents */
 	size_t npauses;

@@ -42,9 +42,8 @@ static int create(struct gc_run *run, size_t limit, char *why, size_t size)
 		return -ENOMEM;
 	}
 	GC_set_on_collection_event(on_event);
-	snprintf(run->out.note, sizeof(run->out.note),
-		 "bdwgc %d.%d.%d, %d threads mark", GC_VERSION_MAJOR,
-		 GC_VERSION_MINOR, GC_VERSION_MICRO, GC_get_parallel() + 1);
+	gc_note(run, "version %d.%d.%d, %d threads mark", GC_VERSION_MAJOR,
+		GC_VERSION_MINOR, GC_VERSION_MICRO, GC_get_parallel() + 1);
 	return 0;
 }
 

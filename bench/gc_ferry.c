@@ -48,6 +48,8 @@ struct state {
 	struct ferry_heap *heap;
 	struct ferry_listener *listener;
 	uint64_t pause_begin; /* ns; pauses come one at a time */
+	enum ferry_pause pause;
+	uint64_t longest[FERRY_PAUSES]; /* ns, while measuring */
 };
 
 static struct state *state_of(struct gc_run *run)
@@ -55,15 +57,23 @@ static struct state *state_of(struct gc_run *run)
 	return run->heap;
 }
 
+static void note_pause(struct gc_run *run, struct state *s, uint64_t ns)
+{
+	if (gc_pause_note(run, ns) && ns > s->longest[s->pause])
+		s->longest[s->pause] = ns;
+}
+
 static void on_event(void *arg, const struct ferry_event *event)
 {
 	struct gc_run *run = arg;
 	struct state *s = state_of(run);
 
-	if (event->kind == FERRY_EVENT_PAUSE_BEGIN)
+	if (event->kind == FERRY_EVENT_PAUSE_BEGIN) {
 		s->pause_begin = event->time_ns;
-	else if (event->kind == FERRY_EVENT_PAUSE_END)
-		gc_pause_note(run, event->time_ns - s->pause_begin);
+		s->pause = (enum ferry_pause)event->value;
+	} else if (event->kind == FERRY_EVENT_PAUSE_END) {
+		note_pause(run, s, event->time_ns - s->pause_begin);
+	}
 }
 
 static enum ferry_gc_mode mode_of(const struct gc_spec *spec)
@@ -76,10 +86,10 @@ static void note_mode(struct gc_run *run, enum ferry_reason why)
 {
 	bool concurrent = run->spec.collector == GC_FERRY && !why;
 
-	snprintf(run->out.note, sizeof(run->out.note), "%s%s%s",
-		 concurrent ? "concurrent" : "the world is stopped",
-		 why ? ", as concurrent collection is not to be had: " : "",
-		 why ? ferry_reason_string(why) : "");
+	gc_note(run, "%s%s%s",
+		concurrent ? "concurrent" : "the world is stopped",
+		why ? ", as concurrent collection is not to be had: " : "",
+		why ? ferry_reason_string(why) : "");
 }
 
 static int create(struct gc_run *run, size_t limit, char *why, size_t size)
@@ -108,11 +118,26 @@ static int create(struct gc_run *run, size_t limit, char *why, size_t size)
 	return rc;
 }
 
+static void note_longest(struct gc_run *run, const struct state *s)
+{
+	const char *before = "; longest pauses in ms: ";
+
+	for (int i = 1; i < FERRY_PAUSES; i++) {
+		if (!s->longest[i])
+			continue;
+		gc_note(run, "%s%s %.3g", before,
+			ferry_pause_name((enum ferry_pause)i),
+			(double)s->longest[i] * 1e-6);
+		before = ", ";
+	}
+}
+
 static void destroy(struct gc_run *run)
 {
 	struct state *s = state_of(run);
 
 	ferry_listener_remove(s->heap, s->listener);
+	note_longest(run, s);
 	ferry_heap_destroy(s->heap);
 	free(s);
 }

@@ -58,12 +58,26 @@ void gc_out_of_heap(struct gc_thread *t)
 	gc_fail(t->run, -ENOMEM, "the heap was full");
 }
 
-void gc_pause_note(struct gc_run *run, uint64_t ns)
+bool gc_pause_note(struct gc_run *run, uint64_t ns)
 {
+	bool counts;
+
 	pthread_mutex_lock(&run->lock);
-	if (run->measuring)
+	counts = run->measuring;
+	if (counts)
 		bench_samples_add(&run->pauses, (double)ns * 1e-3);
 	pthread_mutex_unlock(&run->lock);
+	return counts;
+}
+
+void gc_note(struct gc_run *run, const char *fmt, ...)
+{
+	size_t len = strlen(run->out.note);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(run->out.note + len, sizeof(run->out.note) - len, fmt, ap);
+	va_end(ap);
 }
 
 /* --- the phase that is measured ------------------------------------------- */
@@ -281,12 +295,9 @@ static void verify(struct gc_run *run)
 /* A collection while normal durations were learnt makes them too long. */
 static void note_disturbance(struct gc_run *run, uint64_t collections)
 {
-	size_t len = strlen(run->out.note);
-
 	if (run->counters_begin.collections != collections)
-		snprintf(run->out.note + len, sizeof(run->out.note) - len,
-			 "%sa collection ran while normal was learnt",
-			 len ? "; " : "");
+		gc_note(run, "%sa collection ran while normal was learnt",
+			run->out.note[0] ? "; " : "");
 }
 
 /* The first thread's part of the meetings. */

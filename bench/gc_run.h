@@ -138,8 +138,12 @@ struct gc_run {
 	size_t nmoments;
 };
 
-/* A pause of so many ns. Any thread. */
-void gc_pause_note(struct gc_run *run, uint64_t ns);
+/* A pause of so many ns. Any thread. Returns whether it counts. */
+bool gc_pause_note(struct gc_run *run, uint64_t ns);
+
+/* More to be said of the run: at the end of its note. */
+__attribute__((format(printf, 2, 3))) void gc_note(struct gc_run *run,
+						   const char *fmt, ...);
 
 /* The heap has no room for what the workload needs: the run's error. */
 __attribute__((noreturn)) void gc_out_of_heap(struct gc_thread *t);
