@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* A hole smaller than this is not worth a refill. */
 #define HOLE_MIN 4u
@@ -759,6 +760,10 @@ int ferry__space_init(struct ferry_heap *heap)
 	if (r < 0)
 		goto err_blocks;
 	heap->small_meta = mem;
+	/* Markers go to and fro in it: without huge pages each look would miss
+	 * the TLB. Advice: a kernel without them goes on as it is. */
+	(void)ferry__sys->madvise(mem, heap->half / FERRY_GRANULE,
+				  MADV_HUGEPAGE);
 	pthread_mutex_init(&space->lock, NULL);
 	pthread_cond_init(&space->swept, NULL);
 	return 0;

@@ -27,8 +27,9 @@
 #define ROUNDS_WORSE 3u
 /* Collections that an allocation asks for before it gives up. */
 #define EXHAUSTED_TRIES 24u
-/* A round that took less is the last. */
+/* A round that took less, or found fewer dirty pages, is the last. */
 #define ROUND_SHORT_NS 300000u
+#define ROUND_FEW      32u
 
 void ferry__cycle_phase_set(struct ferry_heap *heap, enum ferry__phase phase)
 {
@@ -184,14 +185,15 @@ static void mark_concurrently(struct ferry_heap *heap)
 {
 	uint64_t begin, took, best = UINT64_MAX;
 	unsigned int round, worse = 0;
+	size_t pages;
 
 	mark_round(heap, true);
 	for (round = 1; round < ROUNDS_MAX && worse < ROUNDS_WORSE; round++) {
 		ferry__stress_delay(heap, FERRY__POINT_ROUND);
 		begin = ferry__sys->now_ns();
-		mark_round(heap, true);
+		pages = mark_round(heap, true);
 		took = ferry__sys->now_ns() - begin;
-		if (took < ROUND_SHORT_NS)
+		if (took < ROUND_SHORT_NS || pages < ROUND_FEW)
 			break;
 		if (took > best / 8 * 7)
 			worse++;

@@ -376,6 +376,17 @@ void ferry__model_update(struct ferry__model *m, const struct ferry__rule *rule,
 
 /* --- kind (P6) ------------------------------------------------------------------- */
 
+/* Would the program have to wait for the full collection after this one? */
+static bool is_last_chance(const struct ferry__model *m,
+			   const struct ferry__rule *rule, size_t since,
+			   double yield)
+{
+	size_t after = m->live + less(since, bytes_of(yield));
+
+	return rule->concurrent &&
+	       less(rule->limit, after) < 2 * reserve_for(m, false);
+}
+
 /*
  * A minor pays while what it costs by the byte that it gives is less than
  * the average since the last full, that one included: going on lowers the
@@ -392,6 +403,8 @@ enum ferry_collect ferry__model_next(const struct ferry__model *m,
 	    m->minors >= MINORS_MOST)
 		return FERRY_COLLECT_FULL;
 	if (yield < (double)m->extra / 16)
+		return FERRY_COLLECT_FULL;
+	if (is_last_chance(m, rule, since, yield))
 		return FERRY_COLLECT_FULL;
 	cost = (double)m->full_ns + (double)m->minors_ns;
 	bytes = (double)m->bytes + (double)since;
