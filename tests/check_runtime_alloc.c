@@ -261,7 +261,7 @@ END_TEST
 static void fill(struct cells *c, size_t bytes, size_t size,
 		 enum ferry_kind kind, size_t keep)
 {
-	size_t i, at = 0, n = bytes / size;
+	size_t i, at = 0, n = harness_scaled(bytes / size);
 
 	for (i = 0; i < n; i++) {
 		struct cell *cell = (void *)zeroed(c, size, kind);

@@ -661,32 +661,36 @@ struct piper {
 	size_t calls;
 };
 
-/* What a mutator must do to hand a buffer to the kernel; how many bytes. */
-static ssize_t call_on(struct ferry_mutator *m, void *buffer, size_t len,
+/*
+ * What a mutator must do to hand an object to the kernel: all of its bytes
+ * but the header, which may be traced meanwhile. How many there were.
+ */
+static ssize_t call_on(struct ferry_mutator *m, struct cell *cell, size_t len,
 		       int fd, bool writes)
 {
+	char *buffer = (char *)cell->slot;
 	ssize_t n;
 
-	if (ferry_pin(m, buffer) < 0 || ferry_heap_prefault(m, buffer, len) < 0)
+	if (ferry_pin(m, cell) < 0 || ferry_heap_prefault(m, buffer, len) < 0)
 		return -EINVAL;
 	ferry_blocking_enter(m);
 	n = writes ? write(fd, buffer, len) : read(fd, buffer, len);
 	if (n < 0)
 		n = -errno;
 	ferry_blocking_leave(m);
-	return ferry_unpin(m, buffer) < 0 ? -ENOENT : n;
+	return ferry_unpin(m, cell) < 0 ? -ENOENT : n;
 }
 
 static void pipe_once(struct piper *piper, struct ferry_mutator *m,
 		      struct cell **at, const int *fd)
 {
-	size_t len = ferry_object_size(piper->heap, at[0]), k;
+	size_t len = ferry_object_size(piper->heap, at[0]) - sizeof(**at), k;
 	ssize_t n;
 
 	if (len > 32 * KIB)
 		len = 32 * KIB;
-	for (k = 2; k < len / 8; k++)
-		((uint64_t *)at[0])[k] = piper->calls + k;
+	for (k = 0; k < len / 8; k++)
+		((uint64_t *)at[0]->slot)[k] = piper->calls + k;
 	ferry_safepoint(m);
 	n = call_on(m, at[0], len, fd[1], true);
 	if (n == (ssize_t)len)
@@ -696,8 +700,8 @@ static void pipe_once(struct piper *piper, struct ferry_mutator *m,
 		piper->wrong = "the call came back short";
 		return;
 	}
-	for (k = 2; k < len / 8; k++)
-		if (((uint64_t *)at[1])[k] != piper->calls + k)
+	for (k = 0; k < len / 8; k++)
+		if (((uint64_t *)at[1]->slot)[k] != piper->calls + k)
 			piper->wrong = "other bytes came back";
 	piper->calls++;
 }
@@ -818,12 +822,12 @@ static _Noreturn void compact_and_touch(enum ferry_fault_mode fault_mode)
 	struct cells *c;
 
 	setrlimit(RLIMIT_CORE, &no_core);
+	inject_start();
 	c = make(&way, 2);
 	cells_list(c, 0, FERRY_KIND_TRACED, STALE, 2, 0);
 	cells_list(c, 1, FERRY_KIND_TRACED, 5000, 2, 96);
 	cells_collect(c, FERRY_COLLECT_FULL);
 	stale = addresses(c->root[0], STALE);
-	inject_start();
 	inject_add(&rule);
 	ferry_heap_collect(c->heap, c->m, FERRY_COLLECT_COMPACT);
 	_exit(rule.hits ? 1 : 2);

@@ -180,7 +180,7 @@ static void sweep(const struct strike *s, enum ferry_fault_mode fault_mode,
 {
 	uint64_t nth, hits = 0, dense = harness_scaled(12);
 
-	for (nth = 1;; nth += nth <= dense ? 1 : nth / 3) {
+	for (nth = 1;; nth += nth <= dense ? 1 : nth / 3 + 1) {
 		hits = live(s, nth, fault_mode);
 		if (must_hit && nth == 1)
 			ck_assert_uint_gt(hits, 0);
@@ -437,7 +437,8 @@ START_TEST(writes_that_cannot_be_told_are_all_taken_for_written)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(strikes); i++)
-		for (nth = 1;; nth += nth < harness_scaled(16) ? 1 : nth / 3) {
+		for (nth = 1;;
+		     nth += nth < harness_scaled(16) ? 1 : nth / 3 + 1) {
 			hits = live_minors(&strikes[i], nth);
 			if (!hits || strikes[i].count == INJECT_ALWAYS)
 				break;
