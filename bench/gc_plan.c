@@ -40,7 +40,7 @@ const struct bench_option gc_options[] = {
 	{ "churn", BENCH_SIZE, "N",
 	  "oldmut, each step: old subtrees replaced (1)" },
 	{ "mutations", BENCH_SIZE, "N",
-	  "oldmut, each step: old subtrees exchanged (1)" },
+	  "oldmut, each step: old subtrees exchanged (4)" },
 	{ "work", BENCH_SIZE, "N",
 	  "oldmut, each step: random numbers drawn (500)" },
 	{ 0 },
@@ -171,7 +171,7 @@ static int read_numbers(const struct bench_options *opt, struct gc_plan *p,
 	spec->volume = bench_option_size(opt, "volume", 0);
 	spec->rates.young = bench_option_size(opt, "young", 3840);
 	spec->rates.churn = bench_option_size(opt, "churn", 1);
-	spec->rates.mutations = bench_option_size(opt, "mutations", 1);
+	spec->rates.mutations = bench_option_size(opt, "mutations", 4);
 	spec->rates.work = bench_option_size(opt, "work", 500);
 	p->rounds = bench_option_size(opt, "rounds", 0);
 	return 0;

@@ -335,7 +335,7 @@ START_TEST(plan_has_everything_by_default)
 	ck_assert_uint_eq(p.nmutators, 1);
 	ck_assert_uint_eq(p.mutators[0], 1);
 	ck_assert_double_eq(p.spec.heap, 2.5);
-	ck_assert_uint_eq(p.spec.rates.mutations, 1);
+	ck_assert_uint_eq(p.spec.rates.mutations, 4);
 	ck_assert_uint_eq(p.spec.seed, 4);
 	ck_assert(!p.spec.ambiguous);
 	ck_assert_uint_eq(p.spec.frames, 0);

@@ -197,6 +197,14 @@ START_TEST(stopped_heap_has_no_thread_and_no_descriptor)
 }
 END_TEST
 
+/* Pages that come and go beside heaps: malloc's; a sanitizer keeps what was
+ * freed for a while, and maps more for it. */
+#ifdef FERRY_SANITIZE
+#define SLACK 4096
+#else
+#define SLACK 256
+#endif
+
 START_TEST(heaps_in_sequence_leak_nothing)
 {
 	size_t fds = 0, pages = 0, tasks = 0, i, n = harness_scaled(40);
@@ -217,8 +225,8 @@ START_TEST(heaps_in_sequence_leak_nothing)
 	}
 	ck_assert_uint_eq(descriptors(), fds);
 	ck_assert_uint_eq(threads(), tasks);
-	/* A heap has more than 256 MiB of address space. */
-	ck_assert_uint_le(mapped(), pages + 256);
+	/* A heap has more than 256 MiB of address space: 65536 pages. */
+	ck_assert_uint_le(mapped(), pages + SLACK);
 }
 END_TEST
 
