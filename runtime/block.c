@@ -307,6 +307,9 @@ static void bump_set(struct ferry_heap *heap, struct ferry_bump *b,
 	b->meta = ferry__block_meta(heap, index) - addr / FERRY_GRANULE;
 	if (!(flags_get(heap, index) & FERRY__BLOCK_FRESH))
 		memset((void *)b->cursor, 0, len);
+	/* B9: the block is OWNED before its new objects are in the side table;
+	 * pairs with the fence in scan_settled(), mark.c. */
+	ferry__fence();
 	if (is_marking(heap))
 		ferry__block_marked(heap, index);
 	span->block = index + 1;

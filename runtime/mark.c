@@ -479,11 +479,11 @@ void ferry__mark_drain(struct ferry__marker *marker)
 
 /* --- scanning what is marked ----------------------------------------------------------- */
 
+/* @meta: of the block's first granule, or a copy of it. */
 static void scan_granules(struct ferry__marker *marker, uint32_t index,
-			  uint32_t g, uint32_t end)
+			  const uint8_t *meta, uint32_t g, uint32_t end)
 {
 	struct ferry_heap *heap = marker->heap;
-	const uint8_t *meta = ferry__block_meta(heap, index);
 	uintptr_t block = ferry__block_addr(heap, index);
 	uint8_t colour = heap->cycle.colour;
 
@@ -507,7 +507,9 @@ void ferry__mark_scan_block(struct ferry__marker *marker, uint32_t index)
 					     memory_order_relaxed);
 
 	if (!(flags & FERRY__BLOCK_LEAF))
-		scan_granules(marker, index, 0, FERRY__BLOCK_GRANULES);
+		scan_granules(marker, index,
+			      ferry__block_meta(marker->heap, index), 0,
+			      FERRY__BLOCK_GRANULES);
 }
 
 /* Is there something in the block that a concurrent scan may look at? What
@@ -524,6 +526,28 @@ static bool worth_scanning(const struct ferry_heap *heap, uint32_t index)
 	return state != FERRY__BLOCK_VOID && state != FERRY__BLOCK_FREE &&
 	       state != FERRY__BLOCK_OWNED &&
 	       !(flags & (FERRY__BLOCK_LEAF | FERRY__BLOCK_SCAN));
+}
+
+/*
+ * Scans what stood in the side table while nobody allocated in the block: a
+ * mutator may take it at any moment, and what it makes then may not be fit to
+ * be traced. Its objects appear in the table after the block is OWNED (B9,
+ * fence in block.c); so if it is not OWNED after the table was copied, there
+ * are none of them in the copy.
+ */
+static void scan_settled(struct ferry__marker *marker, uint32_t index,
+			 uint32_t g, uint32_t end)
+{
+	const uint8_t *meta = ferry__block_meta(marker->heap, index);
+	uint64_t copy[FERRY__BLOCK_GRANULES / 8];
+	uint32_t i;
+
+	for (i = g / 8; i < (end + 7) / 8; i++)
+		copy[i] = __atomic_load_n((const uint64_t *)meta + i,
+					  __ATOMIC_RELAXED);
+	ferry__fence();
+	if (worth_scanning(marker->heap, index))
+		scan_granules(marker, index, (const uint8_t *)copy, g, end);
 }
 
 static void scan_small(struct ferry__marker *marker, uintptr_t addr, size_t len)
@@ -545,10 +569,10 @@ static void scan_small(struct ferry__marker *marker, uintptr_t addr, size_t len)
 			first = ferry__object_find(heap, addr);
 			if (!first)
 				first = addr;
-			scan_granules(marker, index,
-				      (uint32_t)(within - (addr - first)) /
-					      FERRY_GRANULE,
-				      (uint32_t)(within + n) / FERRY_GRANULE);
+			scan_settled(marker, index,
+				     (uint32_t)(within - (addr - first)) /
+					     FERRY_GRANULE,
+				     (uint32_t)(within + n) / FERRY_GRANULE);
 		}
 		addr += n;
 		len -= n;
