@@ -577,6 +577,9 @@ struct racer {
 	_Atomic bool *quit;
 	const char *wrong; /* what was found */
 	size_t steps;
+	/* Set by the racer once it has made a step, or has given up; read by
+	 * await_racers(), so that no round is over before they ran. */
+	_Atomic bool began;
 };
 
 static void pause_now_and_then(struct ferry_mutator *m, size_t i)
@@ -663,6 +666,7 @@ static void hide_and_seek(struct racer *racer, struct ferry_mutator *m,
 			*any_slot(at[0], &rng) = cell;
 		}
 		pause_now_and_then(m, i);
+		racer->began = true;
 	}
 	racer->steps = i;
 }
@@ -697,11 +701,23 @@ static void *race(void *arg)
 
 	if (ferry_mutator_attach(racer->heap, NULL, &m) < 0) {
 		racer->wrong = "no mutator";
-		return NULL;
+	} else {
+		race_in(racer, m);
+		ferry_mutator_detach(m);
 	}
-	race_in(racer, m);
-	ferry_mutator_detach(m);
+	racer->began = true;
 	return NULL;
+}
+
+static void await_racers(struct cells *c, const struct racer *racer, size_t n)
+{
+	size_t i;
+
+	ferry_blocking_enter(c->m);
+	for (i = 0; i < n; i++)
+		while (!racer[i].began)
+			sched_yield();
+	ferry_blocking_leave(c->m);
 }
 
 #define RACERS 2
@@ -723,6 +739,7 @@ static void race_collections(const struct ferry_heap_params *p,
 		ck_assert_int_eq(
 			pthread_create(&thread[i], NULL, race, &racer[i]), 0);
 	}
+	await_racers(c, racer, RACERS);
 	for (i = 0; i < rounds; i++)
 		cells_collect(c, what[i % n_what]);
 	quit = true;

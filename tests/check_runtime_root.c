@@ -557,6 +557,7 @@ static _Atomic bool stop;
 static void *adder_main(void *arg)
 {
 	void *slots[4] = { NULL };
+	struct list list = { NULL, 0 };
 	struct ferry_root *root[3];
 
 	(void)arg;
@@ -566,9 +567,8 @@ static void *adder_main(void *arg)
 		ck_assert_int_eq(ferry_root_add_ambiguous(
 					 heap, slots, sizeof(slots), &root[1]),
 				 0);
-		ck_assert_int_eq(ferry_root_add_callback(
-					 heap, list_roots,
-					 &(struct list){ NULL, 0 }, &root[2]),
+		ck_assert_int_eq(ferry_root_add_callback(heap, list_roots,
+							 &list, &root[2]),
 				 0);
 		ferry_root_remove(heap, root[1]);
 		ferry_root_remove(heap, root[2]);
