@@ -111,6 +111,16 @@ int ferry__block_commit(struct ferry_heap *heap, uint32_t index)
 	return r;
 }
 
+/* Each page is made present, and stays as it is. */
+static void block_touch(uintptr_t addr)
+{
+	uintptr_t end = addr + FERRY__BLOCK_SIZE;
+
+	/* Relaxed: nobody else knows the block yet. */
+	for (; addr < end; addr += ferry__page_size)
+		__atomic_fetch_or((uint8_t *)addr, 0, __ATOMIC_RELAXED);
+}
+
 /*
  * All pages at once: cheaper than a fault for each, and a compaction never
  * meets an object on a page that is not there (K2).
@@ -126,8 +136,14 @@ static int block_populate(struct ferry_heap *heap, uint32_t index)
 	/* Outside of what is served, or no longer served: plain memory. */
 	if (r != -EINVAL && r != -ENOTCONN)
 		return r;
-	return ferry_arena_commit(heap->arena, addr - heap->base,
-				  FERRY__BLOCK_SIZE, true);
+	r = ferry_arena_commit(heap->arena, addr - heap->base,
+			       FERRY__BLOCK_SIZE, true);
+	/* It is registered still, for want of the kernel's memory: in SIGBUS
+	 * mode no system call populates it, but who touches it does. */
+	if (r != -EFAULT)
+		return r;
+	block_touch(addr);
+	return 0;
 }
 
 static bool block_decommit(struct ferry_heap *heap, uint32_t index)

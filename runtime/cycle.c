@@ -351,6 +351,7 @@ static void give_back(struct ferry_heap *heap)
 
 static void run_concurrent(struct ferry_heap *heap, bool full)
 {
+	ferry__reloc_tidy(heap);
 	ferry__world_stop(heap, FERRY_PAUSE_START);
 	mark_begin(heap, full);
 	mark_roots(heap);
