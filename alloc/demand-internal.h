@@ -311,6 +311,13 @@ int ferry__demand_units(const struct ferry_demand *demand, const void *addr,
 struct ferry__place ferry__demand_place(const struct ferry_demand *demand,
 					size_t number);
 
+/*
+ * Ranges that the kernel had no memory to unregister at an end are tried
+ * again. Until then they behave as ordinary memory, but take faults. Any
+ * thread, not in handlers.
+ */
+void ferry__demand_tidy(struct ferry_demand *demand);
+
 void ferry__demand_note(struct ferry_demand *demand, int error,
 			enum ferry_reason reason);
 

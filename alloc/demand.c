@@ -195,6 +195,12 @@ static void detach(struct ferry_demand *demand, size_t n)
 	}
 }
 
+void ferry__demand_tidy(struct ferry_demand *demand)
+{
+	if (demand->service && ferry__demand_ours(demand))
+		ferry__fault_end_kept(demand->service);
+}
+
 static int attach(struct ferry_demand *demand, enum ferry_reason *reason)
 {
 	struct ferry__demand_range *range;

@@ -209,7 +209,7 @@ bool ferry__mark_object(struct ferry__marker *marker, uintptr_t addr)
 		       ferry__meta(heap, addr));
 }
 
-/* M8: @slot refers to the object with this side-table byte. If that is young
+/* M9: @slot refers to the object with this side-table byte. If that is young
  * the next collection comes back to the slot. */
 static inline void note_young(struct ferry__marker *marker, const void *slot,
 			      uint8_t byte)

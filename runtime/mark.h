@@ -105,7 +105,7 @@ void ferry__mark_end(struct ferry_heap *heap);
 bool ferry__mark_object(struct ferry__marker *marker, uintptr_t addr);
 
 /* The slot, of an object or a root, refers to @addr: if that is young the next
- * collection looks at the slot again (M8). */
+ * collection looks at the slot again (M9). */
 void ferry__mark_note(struct ferry__marker *marker, const void *slot,
 		      uintptr_t addr);
 

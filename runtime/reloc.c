@@ -19,6 +19,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "alloc/demand-internal.h"
+
 /* --- what keeps its address; world stopped ------------------------------------------ */
 
 static uint8_t flags_of(const struct ferry_heap *heap, uint32_t index)
@@ -499,6 +501,11 @@ int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len)
 			return r;
 		ferry__sys->sched_yield();
 	}
+}
+
+void ferry__reloc_tidy(struct ferry_heap *heap)
+{
+	ferry__demand_tidy(heap->reloc.demand);
 }
 
 void ferry__compact_prefault(struct ferry_heap *heap, uintptr_t addr,

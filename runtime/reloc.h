@@ -94,6 +94,10 @@ bool ferry__reloc_is_on(const struct ferry_heap *heap);
  * -ENOTCONN: the place is not served. */
 int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len);
 
+/* What the last compaction could not unregister is tried again: before
+ * tracking wants the ranges. CONCURRENT, none is on. */
+void ferry__reloc_tidy(struct ferry_heap *heap);
+
 /* --- plan.c --------------------------------------------------------------- */
 
 /*

@@ -26,7 +26,7 @@ struct ferry__remember {
 	_Atomic size_t pages; /* dirty ones found in it */
 	bool whole; /* all written since the last collection is known */
 	/*
-	 * M8: pages where a marked object refers to a young one, a bit each:
+	 * M9: pages where a marked object refers to a young one, a bit each:
 	 * [filling] is written while marking, the other is what the last
 	 * collection wrote. NULL: there are no minor collections.
 	 */

@@ -591,7 +591,7 @@ static void purge_chunk(struct ferry_weak_map *map, size_t c, void *arg)
 		else
 			young = young || is_young_entry(map, e);
 	}
-	/* M8: a minor collection looks at what was touched only. */
+	/* M9: a minor collection looks at what was touched only. */
 	if (young)
 		touch(map, c);
 }

@@ -331,6 +331,20 @@ START_TEST(any_registration_may_fail)
 }
 END_TEST
 
+START_TEST(any_unregistration_may_fail)
+{
+	static const struct strike strikes[] = {
+		{ INJECT_IOCTL, FERRY__UFFDIO_UNREGISTER, ENOMEM, 1, 0 },
+		{ INJECT_IOCTL, FERRY__UFFDIO_UNREGISTER, ENOMEM, 3, 0 },
+		{ INJECT_IOCTL, FERRY__UFFDIO_UNREGISTER, EINVAL, 1, 0 },
+		{ INJECT_IOCTL, FERRY__UFFDIO_UNREGISTER, ENOMEM, INJECT_ALWAYS,
+		  0 },
+	};
+
+	sweep_all(strikes, ARRAY_SIZE(strikes), true);
+}
+END_TEST
+
 /* --- memory -------------------------------------------------------------------------- */
 
 START_TEST(plan_without_memory_is_smaller_or_none)
@@ -454,6 +468,7 @@ static const struct test tests[] = {
 	TEST(kernel_that_never_moves_copies, NULL),
 	TEST(flip_without_registration_is_given_up, "move,sigbus"),
 	TEST(any_registration_may_fail, NULL),
+	TEST(any_unregistration_may_fail, NULL),
 	TEST(plan_without_memory_is_smaller_or_none, NULL),
 	TEST(memory_that_is_not_taken_back_does_no_harm, NULL),
 	TEST(rights_that_cannot_be_changed_do_no_harm, NULL),

@@ -10,10 +10,12 @@
 #include <unistd.h>
 
 #include "tests/harness.h"
+#include "tests/inject.h"
 #include "tests/memory.h"
 #include "tests/served.h"
+#include "uffd/uapi.h"
 
-static struct served s;
+static struct served s, other;
 
 static pthread_t start_thread(void *(*fn)(void *), void *arg)
 {
@@ -90,6 +92,73 @@ START_TEST(range_may_be_attached_again)
 }
 END_TEST
 
+/* --- a kernel without memory to unregister ------------------------------- */
+
+static struct inject_rule no_unregister = {
+	.call = INJECT_IOCTL,
+	.request = FERRY__UFFDIO_UNREGISTER,
+	.error = ENOMEM,
+	.count = INJECT_ALWAYS,
+};
+
+/* A range of eight pages, the first of which was touched, is detached. */
+static void keep_registered(enum ferry_fault_mode mode)
+{
+	inject_start();
+	served_start(&s, mode, 8, 4);
+	touch(s.dst);
+	touch(s.dst + 7 * s.page);
+	ck_assert_int_eq(madvise(s.dst + 4 * s.page, 4 * s.page, MADV_DONTNEED),
+			 0);
+	inject_add(&no_unregister);
+	served_detach(&s);
+	ck_assert_uint_gt(inject_hits(&no_unregister), 0);
+}
+
+static void memory_kept_registered_is_as_ordinary(enum ferry_fault_mode mode)
+{
+	keep_registered(mode);
+	ck_assert_int_eq(ferry_fault_detach(s.service, s.dst, s.len), -ENOENT);
+	ck_assert_int_eq(ferry_fault_resolve(s.service, s.dst), -ENOENT);
+	assert_pages(s.dst, 4 * s.page, 1);
+	ck_assert(is_zero(s.dst + 4 * s.page, 4 * s.page));
+	memset(s.dst + 4 * s.page, 1, 4 * s.page);
+	if (mode == FERRY_FAULT_THREAD) {
+		ck_assert_int_eq(madvise(s.dst, s.len, MADV_DONTNEED), 0);
+		ck_assert_int_eq(
+			madvise(s.dst, s.len, FERRY__MADV_POPULATE_WRITE), 0);
+	}
+	ferry_fault_service_destroy(s.service);
+	/* By closing the descriptor. */
+	ck_assert_int_eq(madvise(s.dst, s.len, MADV_DONTNEED), 0);
+	ck_assert(is_zero(s.dst, s.len));
+	inject_stop();
+}
+BOTH_MODES(memory_kept_registered_is_as_ordinary)
+
+static void attach_tries_again_to_unregister(enum ferry_fault_mode mode)
+{
+	enum ferry_reason reason;
+
+	keep_registered(mode);
+	ck_assert_int_eq(ferry_fault_attach(s.service, s.dst, s.len,
+					    served_supply, &s, &reason),
+			 -ENOMEM);
+	ck_assert_int_eq(reason, FERRY_REASON_NO_MEMORY);
+	served_add(&other, &s, 2); /* elsewhere: no matter */
+	assert_pages(other.dst, other.len, 1);
+	inject_stop();
+	ck_assert_int_eq(madvise(s.dst, s.len, MADV_DONTNEED), 0);
+	fill_pages(s.src, s.len, 1);
+	ck_assert_int_eq(ferry_fault_attach(s.service, s.dst, s.len,
+					    served_supply, &s, NULL),
+			 0);
+	assert_pages(s.dst, s.len, 1);
+	served_detach(&other);
+	served_stop(&s);
+}
+BOTH_MODES(attach_tries_again_to_unregister)
+
 /* --- suppliers in flight ------------------------------------------------- */
 
 static bool entered, released, detached;
@@ -156,8 +225,6 @@ static void detach_waits_for_the_supplier(enum ferry_fault_mode mode)
 	ferry_fault_service_destroy(s.service);
 }
 BOTH_MODES(detach_waits_for_the_supplier)
-
-static struct served other;
 
 static void detach_waits_for_its_own_range_only(enum ferry_fault_mode mode)
 {
@@ -473,6 +540,8 @@ static const struct test tests[] = {
 	TEST_BOTH(memory_is_ordinary_after_detach),
 	TEST(detach_wants_the_bounds_of_attach, "sigbus"),
 	TEST(range_may_be_attached_again, "sigbus"),
+	TEST_BOTH(memory_kept_registered_is_as_ordinary),
+	TEST_BOTH(attach_tries_again_to_unregister),
 	TEST_BOTH(detach_waits_for_the_supplier),
 	TEST_BOTH(detach_waits_for_its_own_range_only),
 	TEST_BOTH(supplier_cannot_end_its_range),

@@ -112,6 +112,14 @@ struct ferry__dirty_range *
 ferry__dirty_set_find(const struct ferry__dirty_set *set, uintptr_t addr);
 
 /*
+ * Registers memory for write-protection with the tracker's handle. What a
+ * disarm could not unregister, for want of the kernel's memory, is tried
+ * again first, as it may be as protected as it was left.
+ */
+int ferry__dirty_register(struct ferry_dirty *dirty, void *addr, size_t len,
+			  enum ferry_reason *reason);
+
+/*
  * Appends [@start, @end), which lies at or above all before, to the runs:
  * joined with the last one where they touch. False, and nothing done, when
  * there is no room.

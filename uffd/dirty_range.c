@@ -21,6 +21,21 @@ void ferry__dirty_free(void *p, size_t size)
 		ferry__sys->munmap(p, size);
 }
 
+int ferry__dirty_register(struct ferry_dirty *dirty, void *addr, size_t len,
+			  enum ferry_reason *reason)
+{
+	int r = ferry_uffd_register(dirty->uffd, addr, len, FERRY_REGISTER_WP,
+				    reason);
+
+	if (r != -EEXIST)
+		return r;
+	r = ferry_uffd_unregister(dirty->uffd, addr, len);
+	if (r)
+		return r;
+	return ferry_uffd_register(dirty->uffd, addr, len, FERRY_REGISTER_WP,
+				   reason);
+}
+
 int ferry__dirty_set_alloc(size_t n, struct ferry__dirty_set **ret_set)
 {
 	size_t size = sizeof(struct ferry__dirty_set) +

@@ -91,8 +91,7 @@ static int arm(struct ferry_dirty *dirty, struct ferry__dirty_range *range,
 	size_t len = range->end - range->start;
 	int r;
 
-	r = ferry_uffd_register(dirty->uffd, addr, len, FERRY_REGISTER_WP,
-				reason);
+	r = ferry__dirty_register(dirty, addr, len, reason);
 	if (r)
 		return r;
 	r = ferry_uffd_writeprotect(dirty->uffd, addr, len, true, 0);

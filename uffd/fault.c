@@ -178,8 +178,10 @@ int ferry_fault_attach(struct ferry_fault_service *service, void *addr,
 	}
 	if (!r)
 		r = new_range(service, addr, len, supply, arg, &range);
-	if (!r)
+	if (!r) {
+		ferry__fault_end_kept(service);
 		r = attach(range, &reason);
+	}
 	if (r == -EBADF)
 		reason = FERRY_REASON_CLOSED;
 	if (r == -ENOMEM && !reason)
@@ -190,21 +192,50 @@ int ferry_fault_attach(struct ferry_fault_service *service, void *addr,
 }
 
 /*
+ * The kernel has refused to unregister a range: is it registered still? Not
+ * if the host has unmapped it.
+ */
+static bool is_registered(const struct ferry__fault_range *range, int error)
+{
+	unsigned int mode;
+
+	return error == -ENOMEM ||
+	       ferry__uffd_registered(range->service->uffd, range->addr, &mode);
+}
+
+/*
  * Invariant F4: handlers are out before the range is unregistered, so that
  * no operation of ours meets memory that is not registered any more; and it
  * is unregistered before it leaves the table, so that no fault of it is
- * taken for the host's.
+ * taken for the host's, or for ever woken and not answered.
  */
-void ferry__fault_end_range(struct ferry__fault_range *range)
+bool ferry__fault_end_range(struct ferry__fault_range *range)
 {
 	struct ferry_uffd *uffd = range->service->uffd;
+	int r;
 
 	ferry__fault_drain(range);
-	/* Fails only where the host unmapped the memory before. */
-	ferry_uffd_unregister(uffd, (void *)range->addr, range->len);
-	/* The kernel wakes what is registered; where it was unmapped, we. */
+	r = ferry_uffd_unregister(uffd, (void *)range->addr, range->len);
+	/* The kernel wakes what it unregisters, and nobody else. */
 	ferry_uffd_wake(uffd, (void *)range->addr, range->len);
+	if (r && is_registered(range, r)) {
+		ferry__fault_keep(range);
+		return false;
+	}
 	ferry__fault_remove(range);
+	return true;
+}
+
+void ferry__fault_end_kept(struct ferry_fault_service *service)
+{
+	struct ferry__fault_range *range;
+
+	/* Relaxed: who misses one just kept leaves it to the next call. */
+	if (!__atomic_load_n(&service->kept, __ATOMIC_RELAXED))
+		return;
+	while (!ferry__fault_close_kept(service, &range) &&
+	       ferry__fault_end_range(range))
+		;
 }
 
 int ferry_fault_detach(struct ferry_fault_service *service, void *addr,
@@ -238,18 +269,43 @@ static void detach_all(struct ferry_fault_service *service)
 			ferry__fault_end_range(range);
 }
 
+/* Nobody is in what is kept, nor gets in: closing the descriptor ends it. */
+static void close_kept(struct ferry_fault_service *service)
+{
+	struct ferry__fault_range *range;
+
+	while (!ferry__fault_close_kept(service, &range))
+		ferry__fault_drain(range);
+}
+
+static void remove_kept(struct ferry_fault_service *service)
+{
+	while (service->ranges)
+		ferry__fault_remove(service->ranges);
+}
+
+static void destroy_ours(struct ferry_fault_service *service)
+{
+	detach_all(service);
+	ferry__fault_end_kept(service);
+	close_kept(service);
+	if (service->mode == FERRY_FAULT_THREAD)
+		ferry__fault_threads_stop(service);
+	/* It also wakes all who wait there. */
+	ferry_uffd_close(service->uffd);
+	remove_kept(service);
+}
+
 void ferry_fault_service_destroy(struct ferry_fault_service *service)
 {
 	if (!service || ferry__fault_self.supplying)
 		return;
 	if (is_ours(service)) {
-		detach_all(service);
-		if (service->mode == FERRY_FAULT_THREAD)
-			ferry__fault_threads_stop(service);
+		destroy_ours(service);
 	} else {
 		ferry__fault_forget(service);
+		ferry_uffd_close(service->uffd);
 	}
-	ferry_uffd_close(service->uffd);
 	ferry__fault_free(service, sizeof(*service));
 }
 
@@ -274,7 +330,7 @@ static int resolve_once(struct ferry_fault_service *service, uintptr_t page)
 
 	if (ferry__fault_enter(page, &visit) != FERRY__PLACE_LIVE)
 		return -ENOENT;
-	if (visit.range->service == service) {
+	if (visit.range->service == service && !visit.range->kept) {
 		c.range = visit.range;
 		c.page = page - visit.range->addr;
 		r = present((void *)page) ? 0 : ferry__fault_serve(&c);

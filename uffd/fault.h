@@ -33,6 +33,8 @@ struct ferry__fault_range {
 	struct ferry_fault_service *service;
 	struct ferry__fault_range *next; /* of the service; under the lock */
 	unsigned int state;		 /* enum ferry__range_state; T1 */
+	/* Detached, but registered still; written before it is LIVE again. */
+	bool kept;
 	/* Handlers at work in the range; T1. */
 	struct ferry__stripe stripes[FERRY__STRIPES];
 };
@@ -75,6 +77,12 @@ int ferry__fault_own_table(void);
 int ferry__fault_insert(struct ferry__fault_range *range);
 /* From NEW to LIVE. */
 void ferry__fault_go_live(struct ferry__fault_range *range);
+/*
+ * From CLOSING back to LIVE: detached for its host, but the kernel had no
+ * memory to unregister it. It is answered as the ordinary memory that it
+ * should be.
+ */
+void ferry__fault_keep(struct ferry__fault_range *range);
 /* Out of the table and freed; no handler may be in it. */
 void ferry__fault_remove(struct ferry__fault_range *range);
 /* From LIVE to CLOSING; -ENOENT when there is none of just these bounds. */
@@ -88,6 +96,9 @@ int ferry__fault_close_range(struct ferry_fault_service *service,
  */
 int ferry__fault_close_any(struct ferry_fault_service *service,
 			   struct ferry__fault_range **ret_range);
+/* The same for one that was kept; -ENOENT: none, or others are at it. */
+int ferry__fault_close_kept(struct ferry_fault_service *service,
+			    struct ferry__fault_range **ret_range);
 /* Waits until no handler is in a CLOSING range. */
 void ferry__fault_drain(struct ferry__fault_range *range);
 /* Frees the ranges of a service in a child of fork(2). */
@@ -125,6 +136,7 @@ struct ferry_fault_service {
 	/* Under the lock of the table. */
 	bool closing;
 	struct ferry__fault_range *ranges;
+	size_t kept; /* of these; read without the lock as a hint */
 	/* Thread mode. */
 	struct ferry__fault_worker *workers;
 	unsigned int threads;
@@ -148,8 +160,14 @@ extern uint64_t ferry__fault_chained;
 /* Faults on ranges that were gone when the handler looked. */
 extern uint64_t ferry__fault_stale;
 
-/* Finishes a detach: drains, unregisters, removes. */
-void ferry__fault_end_range(struct ferry__fault_range *range);
+/*
+ * Finishes a detach: drains, unregisters, removes. False: it could not be
+ * unregistered, and is kept.
+ */
+bool ferry__fault_end_range(struct ferry__fault_range *range);
+
+/* Tries again to unregister what was kept. Any thread, not in handlers. */
+void ferry__fault_end_kept(struct ferry_fault_service *service);
 
 /* --- one fault (fault_supply.c) ------------------------------------------ */
 

@@ -254,16 +254,20 @@ static void widen(const struct ferry__fault_range *range)
 				 __ATOMIC_RELAXED);
 }
 
-static bool overlaps(const struct table *table,
-		     const struct ferry__fault_range *range)
+/* What is kept is in the way for want of memory alone. */
+static int check_overlap(const struct table *table,
+			 const struct ferry__fault_range *range)
 {
 	uintptr_t end = range->addr + range->len;
 	size_t i = search(table, range->addr);
+	int r = 0;
 
 	for (; i < table->n && table->entries[i].start < end; i++)
 		if (table->entries[i].range)
-			return true;
-	return false;
+			r = table->entries[i].range->kept && r != -EEXIST
+				    ? -ENOMEM
+				    : -EEXIST;
+	return r;
 }
 
 static void append(struct table *table, struct ferry__fault_range *range)
@@ -294,11 +298,13 @@ static struct table *with(const struct table *old,
 static int insert_locked(struct ferry__fault_range *range)
 {
 	struct table *new;
+	int r;
 
 	if (range->service->closing)
 		return -EBADF;
-	if (overlaps(domain.table, range))
-		return -EEXIST;
+	r = check_overlap(domain.table, range);
+	if (r)
+		return r;
 	new = with(domain.table, range);
 	if (!new)
 		return -ENOMEM;
@@ -317,6 +323,13 @@ int ferry__fault_insert(struct ferry__fault_range *range)
 	r = insert_locked(range);
 	pthread_mutex_unlock(&domain.lock);
 	return r;
+}
+
+/* Relaxed: see ferry__fault_end_kept(). */
+static void kept_add(struct ferry_fault_service *service, int n)
+{
+	__atomic_store_n(&service->kept, service->kept + (size_t)n,
+			 __ATOMIC_RELAXED);
 }
 
 static void unlink_range(struct ferry__fault_range *range)
@@ -343,6 +356,7 @@ static void remove_locked(struct ferry__fault_range *range)
 	__atomic_store_n(&entry->range, NULL, __ATOMIC_SEQ_CST);
 	synchronize();
 	unlink_range(range);
+	kept_add(range->service, range->kept ? -1 : 0);
 }
 
 void ferry__fault_remove(struct ferry__fault_range *range)
@@ -373,7 +387,7 @@ int ferry__fault_close_range(struct ferry_fault_service *service,
 
 	pthread_mutex_lock(&domain.lock);
 	for (range = service->ranges; range; range = range->next)
-		if (range->addr == addr && range->len == len)
+		if (range->addr == addr && range->len == len && !range->kept)
 			break;
 	if (range && close_locked(range)) {
 		*ret_range = range;
@@ -387,15 +401,19 @@ static int close_any_locked(struct ferry_fault_service *service,
 			    struct ferry__fault_range **ret_range)
 {
 	struct ferry__fault_range *range;
+	bool others = false;
 
 	service->closing = true;
 	for (range = service->ranges; range; range = range->next) {
+		if (range->kept)
+			continue;
+		others = true;
 		if (!close_locked(range))
 			continue;
 		*ret_range = range;
 		return 0;
 	}
-	return service->ranges ? -EAGAIN : -ENOENT;
+	return others ? -EAGAIN : -ENOENT;
 }
 
 int ferry__fault_close_any(struct ferry_fault_service *service,
@@ -407,6 +425,42 @@ int ferry__fault_close_any(struct ferry_fault_service *service,
 	r = close_any_locked(service, ret_range);
 	pthread_mutex_unlock(&domain.lock);
 	return r;
+}
+
+int ferry__fault_close_kept(struct ferry_fault_service *service,
+			    struct ferry__fault_range **ret_range)
+{
+	struct ferry__fault_range *range;
+	int r = -ENOENT;
+
+	pthread_mutex_lock(&domain.lock);
+	for (range = service->ranges; range && r; range = range->next) {
+		if (!range->kept || !close_locked(range))
+			continue;
+		*ret_range = range;
+		r = 0;
+	}
+	pthread_mutex_unlock(&domain.lock);
+	return r;
+}
+
+static void plain(void *arg, const struct ferry_fault *fault,
+		  struct ferry_supply *supply)
+{
+	(void)arg;
+	supply->kind = fault->protect ? FERRY_SUPPLY_DONE : FERRY_SUPPLY_ZERO;
+	supply->offset = fault->offset;
+	supply->len = ferry__page_size;
+}
+
+void ferry__fault_keep(struct ferry__fault_range *range)
+{
+	pthread_mutex_lock(&domain.lock);
+	kept_add(range->service, range->kept ? 0 : 1);
+	range->kept = true;
+	range->supply = plain;
+	ferry__fault_go_live(range); /* T1 */
+	pthread_mutex_unlock(&domain.lock);
 }
 
 void ferry__fault_go_live(struct ferry__fault_range *range)

@@ -42,11 +42,15 @@ static bool serve(const struct ferry__fault_visit *visit, uintptr_t page)
 		.page = page - visit->range->addr,
 	};
 	int r = ferry__fault_serve(&c);
+	bool kept = visit->range->kept;
 
 	/* Out of the range before waiting, and before the host's handler. */
 	ferry__fault_leave(visit);
 	if (r == -ESTALE)
 		ferry__fault_add(&ferry__fault_stale, 1);
+	/* The host has unmapped it since it was kept. */
+	if (r == -ESTALE && kept)
+		return is_late(page);
 	if (r == -EAGAIN || r == -ESTALE)
 		ferry__fault_pace(page);
 	return !r || r == -EAGAIN || r == -ESTALE;

@@ -183,7 +183,8 @@ ferry_fault_service_uffd(struct ferry_fault_service *service);
  * number of ranges; they must not overlap.
  * The memory must stay mapped until it is detached.
  *
- * Returns 0; -EEXIST overlaps an attached range; errors of
+ * Returns 0; -EEXIST overlaps an attached range; -ENOMEM also when it
+ * overlaps a detached one that cannot be unregistered; errors of
  * ferry_uffd_register(); -EBADF service being destroyed; -ECHILD service of
  * a parent process. @ret_reason may be NULL, written always. Any thread, not
  * in signal handlers nor suppliers.
@@ -197,7 +198,10 @@ FERRY_EXPORT int ferry_fault_attach(struct ferry_fault_service *service,
  * Ends the service of a range that was attached with just these bounds, and
  * unregisters it. On return no supplier runs for it any more, and no thread
  * waits in it. A thread whose fault was under way touches the page again and
- * finds ordinary memory: what was absent reads as zero.
+ * finds ordinary memory: what was absent reads as zero. Where the kernel has
+ * no memory to unregister it, the service makes it behave so, fault by fault:
+ * in SIGBUS mode a system call then fails on absent pages. It is tried again
+ * by each later attach, and closing the service ends it.
  * Returns 0; -ENOENT not attached with these bounds; -EDEADLK from inside a
  * supplier; -ECHILD. Any thread, not in signal handlers.
  */
