@@ -389,15 +389,40 @@ static void visit_ephemeron(struct ferry_visitor *v, void *key, void *value)
 
 /* --- tracing ------------------------------------------------------------------------ */
 
-static inline void visit_map(struct ferry_visitor *v, uintptr_t *word,
-			     uint64_t map)
+/*
+ * Slots of an object that was traced before refer to what is marked, most of
+ * them: the bits are looked at right here, where one miss does not hold up
+ * the next, and only the rest is gathered. Plain slots.
+ */
+NO_TSAN static inline void visit_again(struct ferry_visitor *v, uintptr_t *slot)
 {
-	for (; map; map &= map - 1)
-		ferry_visit(v, word + __builtin_ctzll(map));
+	const struct ferry_heap *heap = ferry__marker_of(v)->heap;
+	size_t offset = load_plain(slot) - heap->base;
+
+	if (offset >= 4 * heap->half)
+		return;
+	if (offset >= 2 * heap->half || !is_seen(heap, offset))
+		ferry_visit(v, slot);
 }
 
-static void visit_elements(struct ferry_visitor *v, const struct ferry_type *t,
-			   char *object)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+ALWAYS_INLINE void visit_map(struct ferry_visitor *v, uintptr_t *word,
+			     uint64_t map, bool again)
+{
+	for (; map; map &= map - 1) {
+		uintptr_t *slot = word + __builtin_ctzll(map);
+
+		if (again)
+			visit_again(v, slot);
+		else
+			ferry_visit(v, slot);
+	}
+}
+
+ALWAYS_INLINE void visit_elements(struct ferry_visitor *v,
+				  const struct ferry_type *t, char *object,
+				  bool again)
 {
 	size_t n = *(const size_t *)(object + t->count_offset);
 	char *element = object + t->size;
@@ -405,10 +430,11 @@ static void visit_elements(struct ferry_visitor *v, const struct ferry_type *t,
 	if (!t->element_refs)
 		return;
 	for (; n; n--, element += t->element_size)
-		visit_map(v, (uintptr_t *)element, t->element_refs);
+		visit_map(v, (uintptr_t *)element, t->element_refs, again);
 }
 
-static void trace_typed(struct ferry_visitor *v, void *object)
+ALWAYS_INLINE void visit_typed(struct ferry_visitor *v, void *object,
+			       bool again)
 {
 	const struct ferry_type *t = *(const struct ferry_type **)object;
 	uintptr_t *word = object;
@@ -416,11 +442,21 @@ static void trace_typed(struct ferry_visitor *v, void *object)
 
 	if (!t)
 		return; /* not written yet */
-	visit_map(v, word, t->refs);
+	visit_map(v, word, t->refs, again);
 	for (i = 64; t->more_refs && i < t->size / sizeof(*word); i += 64)
-		visit_map(v, word + i, t->more_refs[i / 64 - 1]);
+		visit_map(v, word + i, t->more_refs[i / 64 - 1], again);
 	if (t->element_size)
-		visit_elements(v, t, object);
+		visit_elements(v, t, object, again);
+}
+
+static void trace_typed(struct ferry_visitor *v, void *object)
+{
+	visit_typed(v, object, false);
+}
+
+static void trace_typed_again(struct ferry_visitor *v, void *object)
+{
+	visit_typed(v, object, true);
 }
 
 NO_TSAN void ferry__trace(const struct ferry_heap *heap,
@@ -555,17 +591,24 @@ static void scan_granules(struct ferry__marker *marker, uint32_t index,
 {
 	struct ferry_heap *heap = marker->heap;
 	uintptr_t block = ferry__block_addr(heap, index);
+	bool plain = marker->visitor.flush == flush_plain &&
+		     !heap->params.debug;
 
 	for (;; g++) {
+		uintptr_t addr;
 		uint8_t byte;
 
 		g = ferry__meta_next(meta, g, end);
 		if (g >= end)
 			return;
 		byte = ferry__meta_load(meta + g);
-		if (byte & FERRY_META_KIND && ferry__is_kept(heap, byte))
-			trace_kind(marker, block + (size_t)g * FERRY_GRANULE,
-				   byte & FERRY_META_KIND);
+		if (!(byte & FERRY_META_KIND) || !ferry__is_kept(heap, byte))
+			continue;
+		addr = block + (size_t)g * FERRY_GRANULE;
+		if (plain && (byte & FERRY_META_KIND) == FERRY_KIND_TYPED)
+			trace_typed_again(&marker->visitor, (void *)addr);
+		else
+			trace_kind(marker, addr, byte & FERRY_META_KIND);
 	}
 }
 
