@@ -862,9 +862,9 @@ void ferry__mark_forget(struct ferry_heap *heap)
 
 void ferry__mark_drop(struct ferry_heap *heap)
 {
-	(void)ferry__sys->madvise(heap->mark.seen, seen_bytes(heap),
-				  MADV_DONTNEED);
-	heap->mark.seen_clean = true;
+	heap->mark.seen_clean = ferry__sys->madvise(heap->mark.seen,
+						    seen_bytes(heap),
+						    MADV_DONTNEED) == 0;
 }
 
 void ferry__mark_begin(struct ferry_heap *heap)
