@@ -197,7 +197,8 @@ static int take_whole(struct ferry_heap *heap, unsigned int leaf,
 	if (!within_limit(heap, FERRY__BLOCK_SIZE))
 		return -ENOSPC;
 	if (list_pop(heap, &space->free, &index)) {
-		own(heap, index, leaf, 0);
+		own(heap, index, leaf,
+		    flags_get(heap, index) & FERRY__BLOCK_CLEAN);
 		*ret_index = index;
 		return 0;
 	}
@@ -351,15 +352,31 @@ static bool span_next(struct ferry_heap *heap, struct ferry_bump *b,
 	return true;
 }
 
-/*
- * While marking, rounds protect what they have seen: one call here instead of
- * a fault for each page. At other times the sweep has seen to it.
- */
+/* Pages with little room are left to faults: all that lives on pages that
+ * count as written is traced once more. */
+static bool is_roomy(const struct ferry_heap *heap, uint32_t index)
+{
+	return heap->blocks[index].live <= FERRY__BLOCK_GRANULES / 4 * 3;
+}
+
+static void clean_clear(struct ferry_heap *heap, uint32_t index)
+{
+	/* Relaxed: a hint. */
+	atomic_fetch_and_explicit(&heap->blocks[index].flags,
+				  (uint8_t)~FERRY__BLOCK_CLEAN,
+				  memory_order_relaxed);
+}
+
+/* What the sweep did not see to: one call here instead of a fault for each
+ * page. */
 static void expect_now(struct ferry_heap *heap, uint32_t index)
 {
-	if (is_marking(heap))
-		ferry__remember_expect(heap, ferry__block_addr(heap, index),
-				       FERRY__BLOCK_SIZE);
+	if (!(flags_get(heap, index) & FERRY__BLOCK_CLEAN) ||
+	    !is_roomy(heap, index))
+		return;
+	clean_clear(heap, index);
+	ferry__remember_expect(heap, ferry__block_addr(heap, index),
+			       FERRY__BLOCK_SIZE);
 }
 
 static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
@@ -669,26 +686,39 @@ static bool is_expected(const struct ferry_heap *heap, uint32_t index)
 {
 	enum ferry__block_state state = state_get(heap, index);
 
-	return state == FERRY__BLOCK_FREE || state == FERRY__BLOCK_HOLES;
+	return state == FERRY__BLOCK_FREE ||
+	       (state == FERRY__BLOCK_HOLES && is_roomy(heap, index));
+}
+
+/* Is @index + 1 one of the same chunk and half? */
+static bool goes_on(const struct ferry_heap *heap, uint32_t index)
+{
+	return (index + 1) % FERRY__CHUNK_BLOCKS &&
+	       index + 1 < ferry__space_end(&heap->space) &&
+	       is_expected(heap, index + 1) &&
+	       ferry__block_addr(heap, index + 1) -
+			       ferry__block_addr(heap, index) ==
+		       FERRY__BLOCK_SIZE;
 }
 
 void ferry__space_expect(struct ferry_heap *heap)
 {
-	uint32_t i, n = ferry__space_end(&heap->space), first;
+	uint32_t i, n = ferry__space_end(&heap->space), first, last;
 
-	for (i = 0; i < n; i++) {
-		if (!is_expected(heap, i))
+	for (first = 0; first < n; first = i + 1) {
+		i = last = first;
+		if (!is_expected(heap, i) ||
+		    !(flags_get(heap, i) & FERRY__BLOCK_CLEAN))
 			continue;
-		/* A run within a chunk, in the same half. */
-		for (first = i; i + 1 < n && (i + 1) % FERRY__CHUNK_BLOCKS &&
-				is_expected(heap, i + 1) &&
-				ferry__block_addr(heap, i + 1) -
-						ferry__block_addr(heap, i) ==
-					FERRY__BLOCK_SIZE;
-		     i++)
-			;
+		clean_clear(heap, i);
+		for (; goes_on(heap, i); i++) {
+			if (!(flags_get(heap, i + 1) & FERRY__BLOCK_CLEAN))
+				continue;
+			last = i + 1;
+			clean_clear(heap, last);
+		}
 		ferry__remember_expect(heap, ferry__block_addr(heap, first),
-				       (size_t)(i + 1 - first)
+				       (size_t)(last + 1 - first)
 					       << FERRY__BLOCK_SHIFT);
 	}
 }

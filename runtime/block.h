@@ -38,6 +38,7 @@ enum ferry__block_state {
 #define FERRY__BLOCK_AMBIG  0x08u /* has objects of kind AMBIGUOUS */
 #define FERRY__BLOCK_SCAN   0x20u /* retired while marking, to be scanned */
 #define FERRY__BLOCK_FRESH  0x10u /* memory came zeroed from the kernel */
+#define FERRY__BLOCK_CLEAN  0x80u /* its pages may be protected: a hint; M8 */
 #define FERRY__BLOCK_ASKED  0x40u /* an identity hash was, while SPARSE; H3 */
 
 struct ferry__block {

@@ -239,11 +239,12 @@ static void mark_finish(struct ferry_heap *heap)
 {
 	mark_roots(heap);
 	ferry__mark_scan_news(leader(heap));
-	scan_retired(heap, retired_head(heap));
 	if (heap->mode == FERRY_GC_CONCURRENT) {
 		ferry__remember_begin(heap, false);
 		ferry__team_run(heap, ferry__remember_scan);
 	}
+	/* After the dirty pages, which pass over it while it has SCAN. */
+	scan_retired(heap, retired_head(heap));
 	do {
 		drain(heap);
 		ferry__mark_overflowed(heap);
