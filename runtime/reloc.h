@@ -60,7 +60,7 @@ struct ferry__reloc {
 				who runs the collection */
 	struct ferry__vector records; /* struct ferry__record */
 	struct ferry__vector targets; /* struct ferry__target */
-	struct ferry__vector pinned;  /* uint32_t, blocks */
+	uint64_t pages_moved, by_faults; /* of @demand, counted so far */
 	unsigned char *states;	      /* of units, for both halves */
 	size_t states_len;
 };

@@ -278,6 +278,8 @@ static void collect(struct ferry__marker *marker, size_t chunk)
 		lost(marker, chunk);
 	atomic_fetch_add_explicit(&heap->remember.pages, pages,
 				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&heap->events.count.dirty_pages, pages,
+				  memory_order_relaxed);
 }
 
 void ferry__remember_scan(struct ferry__marker *marker)
