@@ -42,10 +42,10 @@ enum ferry__block_state {
 #define FERRY__BLOCK_ASKED  0x40u /* an identity hash was, while SPARSE; H3 */
 
 struct ferry__block {
-	_Atomic uint8_t state;	/* enum ferry__block_state */
-	_Atomic uint8_t flags;	/* FERRY__BLOCK_* */
-	uint16_t live;		/* granules of marked objects, by the last sweep */
-	uint16_t hole;		/* granules of the largest hole */
+	_Atomic uint8_t state; /* enum ferry__block_state */
+	_Atomic uint8_t flags; /* FERRY__BLOCK_* */
+	uint16_t live; /* granules of marked objects, by the last sweep */
+	uint16_t hole; /* granules of the largest hole */
 	_Atomic uint8_t marked; /* something in it was, or will be: a hint to
 				   sweep that is never wrong when 0; B7 */
 	uint8_t young; /* has what the last collection did not look at: the
@@ -64,6 +64,8 @@ struct ferry__block_list {
 struct ferry__span {
 	uint32_t block; /* index + 1; 0: none */
 	uint32_t next;	/* granule at which the search for holes goes on */
+	uintptr_t end;	/* of the hole at hand; the bump's limit is how far
+			   it is cleared */
 };
 
 struct ferry__space {

@@ -165,8 +165,6 @@ static size_t mark_round(struct ferry_heap *heap, bool arm)
 		drain(heap);
 	pages = atomic_load_explicit(&heap->remember.pages,
 				     memory_order_relaxed);
-	atomic_fetch_add_explicit(&heap->events.count.dirty_pages, pages,
-				  memory_order_relaxed);
 	atomic_fetch_add_explicit(&heap->events.count.rounds, 1,
 				  memory_order_relaxed);
 	ferry__event(heap, FERRY_EVENT_MARK_ROUND, pages);
@@ -377,12 +375,12 @@ static void run(struct ferry_heap *heap, enum ferry_collect what)
 	bool full = what != FERRY_COLLECT_MINOR || stopped ||
 		    !heap->remember.whole;
 
-	ferry__event(heap, FERRY_EVENT_CYCLE_BEGIN, what);
 	report.since_ns = begin - heap->cycle.last_end_ns;
 	report.allocated =
 		atomic_load_explicit(&heap->space.since, memory_order_relaxed);
 	if (full && what == FERRY_COLLECT_MINOR)
 		report.what = FERRY_COLLECT_FULL;
+	ferry__event(heap, FERRY_EVENT_CYCLE_BEGIN, report.what);
 	if (full)
 		ferry__mark_forget(heap);
 	if (stopped) {

@@ -350,8 +350,8 @@ static size_t object_free(struct ferry_heap *heap, size_t first, uint64_t tag)
 static size_t object_sweep(struct ferry_heap *heap, size_t page, uint64_t tag,
 			   uint8_t keep, uint8_t young)
 {
-	uint8_t colour =
-		ferry__meta_load(meta_of(heap, page)) & FERRY_META_COLOUR;
+	uint8_t colour = ferry__meta_load(meta_of(heap, page)) &
+			 FERRY_META_COLOUR;
 
 	if (tag & heap->large.fresh)
 		return 0;

@@ -158,7 +158,8 @@ static void push(struct ferry__marker *marker, uintptr_t addr,
  */
 static inline uint8_t *seen_at(const struct ferry_heap *heap, size_t offset)
 {
-	return heap->mark.seen + (offset & (heap->half - 1)) / FERRY_GRANULE / 8;
+	return heap->mark.seen +
+	       (offset & (heap->half - 1)) / FERRY_GRANULE / 8;
 }
 
 static inline uint8_t seen_bit(size_t offset)
@@ -189,8 +190,8 @@ static inline bool mark_at(struct ferry__marker *marker, uintptr_t addr,
 
 		ferry__block_marked(heap, (offset & (heap->half - 1)) >>
 						  FERRY__BLOCK_SHIFT);
-		ferry__meta_store(seen, ferry__meta_load(seen) |
-						seen_bit(offset));
+		ferry__meta_store(seen,
+				  ferry__meta_load(seen) | seen_bit(offset));
 	}
 	if (kind < FERRY_KIND_LEAF)
 		push(marker, addr, kind);

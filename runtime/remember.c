@@ -278,6 +278,8 @@ static void collect(struct ferry__marker *marker, size_t chunk)
 		lost(marker, chunk);
 	atomic_fetch_add_explicit(&heap->remember.pages, pages,
 				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&heap->events.count.dirty_pages, pages,
+				  memory_order_relaxed);
 }
 
 /* --- notes --------------------------------------------------------------------- */
@@ -317,9 +319,8 @@ static void take_notes(struct ferry__marker *marker, size_t chunk)
 	size_t word = chunk * CHUNK_WORDS, end = word + CHUNK_WORDS;
 
 	for (; noted && word < end; word++) {
-		uint64_t bits =
-			atomic_load_explicit(&noted[word],
-					     memory_order_relaxed);
+		uint64_t bits = atomic_load_explicit(&noted[word],
+						     memory_order_relaxed);
 
 		if (!bits)
 			continue;
@@ -327,10 +328,9 @@ static void take_notes(struct ferry__marker *marker, size_t chunk)
 		for (; bits && !heap->cycle.full; bits &= bits - 1)
 			ferry__mark_scan(
 				marker,
-				heap->base +
-					(word * 64 +
-					 (size_t)__builtin_ctzll(bits)) *
-						NOTE_SIZE,
+				heap->base + (word * 64 +
+					      (size_t)__builtin_ctzll(bits)) *
+						     NOTE_SIZE,
 				NOTE_SIZE);
 	}
 }

@@ -560,8 +560,8 @@ static bool is_young_word(const struct ferry_heap *heap, uintptr_t word)
 		return false;
 	if (heap->params.interior_slots)
 		word = ferry__object_find(heap, word);
-	return word && ferry__is_young(heap, ferry__meta_load(
-						     ferry__meta(heap, word)));
+	return word &&
+	       ferry__is_young(heap, ferry__meta_load(ferry__meta(heap, word)));
 }
 
 static bool is_young_entry(const struct ferry_weak_map *map,

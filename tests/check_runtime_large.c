@@ -285,9 +285,8 @@ START_TEST(sweep_frees_what_has_another_colour)
 {
 	struct ferry_heap *heap = heap_new(HALF);
 	uintptr_t young = make(heap, 3 * PAGE), kept_one = make(heap, 3 * PAGE);
-	uintptr_t younger =
-		ferry__large_alloc(heap, 3 * PAGE, PAGE, FERRY_KIND_LEAF,
-				   FERRY__COLOUR_OTHER);
+	uintptr_t younger = ferry__large_alloc(
+		heap, 3 * PAGE, PAGE, FERRY_KIND_LEAF, FERRY__COLOUR_OTHER);
 	uintptr_t old = ferry__large_alloc(heap, 3 * PAGE, PAGE,
 					   FERRY_KIND_LEAF, FERRY__COLOUR_B);
 
