@@ -58,10 +58,10 @@ struct ferry__reloc {
 	_Atomic bool toggle; /* TOGGLE means what it says; world stopped */
 	_Atomic bool on;     /* from the flip to the end; world stopped, or
 				who runs the collection */
-	struct ferry__vector records; /* struct ferry__record */
-	struct ferry__vector targets; /* struct ferry__target */
+	struct ferry__vector records;	 /* struct ferry__record */
+	struct ferry__vector targets;	 /* struct ferry__target */
 	uint64_t pages_moved, by_faults; /* of @demand, counted so far */
-	unsigned char *states;	      /* of units, for both halves */
+	unsigned char *states;		 /* of units, for both halves */
 	size_t states_len;
 };
 
