@@ -63,6 +63,8 @@ struct ferry__block_list {
 struct ferry__span {
 	uint32_t block; /* index + 1; 0: none */
 	uint32_t next;	/* granule at which the search for holes goes on */
+	uintptr_t end;	/* of the hole at hand; the bump's limit is how far
+			   it is cleared */
 };
 
 struct ferry__space {
