@@ -104,10 +104,16 @@ struct ferry_heap_params {
 	enum ferry_gc_mode mode;
 	enum ferry_stack_scan stacks;
 	enum ferry_fault_mode fault_mode; /* default THREAD: no signals */
-	unsigned int threads; /* that mark; default half the processors */
+	unsigned int threads; /* that mark while the program runs; default
+				 half the processors */
+	unsigned int pause_threads; /* while it is stopped, or waits; default
+				       @threads, or where that is left open
+				       the processors */
 	bool no_minor;	      /* full collections only */
 	bool no_compact;      /* only when asked for */
 	bool no_pressure;     /* do not watch memory pressure (PSI) */
+	bool no_pace; /* do not slow down who allocates quicker than a
+			 collection gets on: it waits when all is full */
 	bool debug;	      /* costly checks of the host's callbacks */
 	/* Memory. */
 	enum ferry_thp thp;
