@@ -269,6 +269,7 @@ static size_t run_stopped(struct ferry_heap *heap)
 	freed = count_work(heap);
 	unpin_all(heap);
 	ferry__plan_end(heap, false);
+	ferry__guard_vacant(heap);
 	return freed;
 }
 
@@ -480,10 +481,13 @@ static size_t run_concurrent(struct ferry_heap *heap)
 	/* Free blocks would have to be taken across; they are given back. */
 	ferry__space_release(heap, 0);
 	ferry__remember_drop(heap);
-	ferry__stress_delay(heap, FERRY__POINT_FLIP);
-	ferry__world_stop(heap, FERRY_PAUSE_FLIP);
-	r = flip(heap);
-	ferry__world_resume(heap, FERRY_PAUSE_FLIP);
+	r = ferry__guard_lift(heap);
+	if (r == 0) {
+		ferry__stress_delay(heap, FERRY__POINT_FLIP);
+		ferry__world_stop(heap, FERRY_PAUSE_FLIP);
+		r = flip(heap);
+		ferry__world_resume(heap, FERRY_PAUSE_FLIP);
+	}
 	if (r == 0) {
 		complete(heap);
 		freed = count_work(heap);
@@ -493,6 +497,7 @@ static size_t run_concurrent(struct ferry_heap *heap)
 	}
 	unpin_all(heap);
 	ferry__plan_end(heap, r < 0);
+	ferry__guard_vacant(heap);
 	return freed;
 }
 

@@ -98,6 +98,17 @@ int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len);
  * tracking wants the ranges. CONCURRENT, none is on. */
 void ferry__reloc_tidy(struct ferry_heap *heap);
 
+/* --- guard.c -------------------------------------------------------------- */
+
+/* In debug heaps: places without a block cannot be accessed from here on. */
+void ferry__guard_vacant(struct ferry_heap *heap);
+
+/* Before a flip all places can, and have equal rights. Returns 0, -ENOMEM. */
+int ferry__guard_lift(struct ferry_heap *heap);
+
+/* The place of a block that was taken. Returns 0, -ENOMEM. */
+int ferry__guard_lift_block(struct ferry_heap *heap, uint32_t index);
+
 /* --- plan.c --------------------------------------------------------------- */
 
 /*
