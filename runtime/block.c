@@ -310,13 +310,6 @@ static bool next_hole(const uint8_t *meta, uint32_t g, size_t granules,
 	return false;
 }
 
-/* Relaxed: it changes to and fro with the world stopped. */
-static bool is_marking(const struct ferry_heap *heap)
-{
-	return atomic_load_explicit(&heap->cycle.phase, memory_order_relaxed) ==
-	       FERRY__PHASE_MARK;
-}
-
 /* The side table of what is about to be allocated: the sweep wrote it last,
  * long ago or on another processor. */
 static void meta_prefetch(const struct ferry_bump *b, uintptr_t addr,
@@ -366,7 +359,7 @@ static void bump_set(struct ferry_heap *heap, struct ferry_bump *b,
 	/* B9: the block is OWNED before its new objects are in the side table;
 	 * pairs with the fence in scan_settled(), mark.c. */
 	ferry__fence();
-	if (is_marking(heap))
+	if (ferry__cycle_is_marking(heap))
 		ferry__block_marked(heap, index);
 	allocated_add(heap, len);
 	ferry__stress_delay(heap, FERRY__POINT_REFILL);
@@ -429,7 +422,7 @@ static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
 	if (!span->block)
 		return;
 	flags = flags_get(heap, index) & (uint8_t)~FERRY__BLOCK_FRESH;
-	if (is_marking(heap))
+	if (ferry__cycle_is_marking(heap))
 		flags |= FERRY__BLOCK_SCAN;
 	pthread_mutex_lock(&space->lock);
 	flags_set(heap, index, flags);
@@ -547,24 +540,30 @@ static void drop(struct ferry_heap *heap, uint8_t *meta, uintptr_t addr,
 			   (end - g) * (size_t)FERRY_GRANULE);
 }
 
-/* Takes what is not marked out of the side table, and counts what is. */
+/* Takes what is not kept out of the side table, and counts what is marked. */
 static void sweep_alive(struct ferry_heap *heap, uint32_t index)
 {
 	uint8_t *meta = ferry__block_meta(heap, index);
 	uintptr_t addr = ferry__block_addr(heap, index);
-	uint8_t keep = heap->cycle.colour;
 	uint32_t g = 0, end, live = 0, hole = 0, last = 0;
+	bool young = false;
 
 	for (;; g = end) {
+		uint8_t byte;
+
 		g = ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
 		if (g == FERRY__BLOCK_GRANULES)
 			break;
 		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES) + 1;
-		if ((ferry__meta_load(meta + g) & FERRY_META_COLOUR) != keep) {
+		byte = ferry__meta_load(meta + g);
+		if (!ferry__is_kept(heap, byte)) {
 			drop(heap, meta, addr, g, end);
 			continue;
 		}
-		live += end - g;
+		if (ferry__is_young(heap, byte))
+			young = true;
+		else
+			live += end - g;
 		if (g - last > hole)
 			hole = g - last;
 		last = end;
@@ -573,6 +572,7 @@ static void sweep_alive(struct ferry_heap *heap, uint32_t index)
 		hole = (uint32_t)FERRY__BLOCK_GRANULES - last;
 	heap->blocks[index].live = (uint16_t)live;
 	heap->blocks[index].hole = (uint16_t)hole;
+	heap->blocks[index].young = young;
 }
 
 static void sweep_block(struct ferry_heap *heap, uint32_t index)
@@ -586,6 +586,7 @@ static void sweep_block(struct ferry_heap *heap, uint32_t index)
 	memset(ferry__block_meta(heap, index), 0, FERRY__BLOCK_GRANULES);
 	heap->blocks[index].live = 0;
 	heap->blocks[index].hole = (uint16_t)FERRY__BLOCK_GRANULES;
+	heap->blocks[index].young = 0;
 }
 
 void ferry__space_file(struct ferry_heap *heap, uint32_t index)
@@ -594,6 +595,13 @@ void ferry__space_file(struct ferry_heap *heap, uint32_t index)
 	struct ferry__block *block = &heap->blocks[index];
 	unsigned int leaf = flags_get(heap, index) & FERRY__BLOCK_LEAF;
 
+	if (block->young) {
+		/* B10: as if it had been retired just now. */
+		space->live += (size_t)block->live * FERRY_GRANULE;
+		state_set(heap, index, FERRY__BLOCK_RETIRED);
+		list_push(heap, &space->retired, index);
+		return;
+	}
 	if (!block->live) {
 		state_set(heap, index, FERRY__BLOCK_FREE);
 		taken_sub(heap, FERRY__BLOCK_SIZE);

@@ -42,13 +42,14 @@ enum ferry__block_state {
 #define FERRY__BLOCK_ASKED  0x40u /* an identity hash was, while SPARSE; H3 */
 
 struct ferry__block {
-	_Atomic uint8_t state;	/* enum ferry__block_state */
-	_Atomic uint8_t flags;	/* FERRY__BLOCK_* */
-	uint16_t live;		/* granules, by the last sweep */
-	uint16_t hole;		/* granules of the largest hole */
+	_Atomic uint8_t state; /* enum ferry__block_state */
+	_Atomic uint8_t flags; /* FERRY__BLOCK_* */
+	uint16_t live; /* granules of marked objects, by the last sweep */
+	uint16_t hole; /* granules of the largest hole */
 	_Atomic uint8_t marked; /* something in it was, or will be: a hint to
 				   sweep that is never wrong when 0; B7 */
-	uint8_t unused;
+	uint8_t young; /* has what the last collection did not look at: the
+			  next one's sweep comes here again; B10 */
 	uint32_t next; /* on a list: index + 1; 0 ends it */
 	uint32_t fwd;  /* compaction: FERRY__FWD_*, or number of record */
 };
