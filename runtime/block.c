@@ -367,15 +367,18 @@ static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
 {
 	struct ferry__space *space = &heap->space;
 	uint32_t index = span->block - 1;
-	uint8_t flags;
+	_Atomic uint8_t *flags = &heap->blocks[index].flags;
 
 	if (!span->block)
 		return;
-	flags = flags_get(heap, index) & (uint8_t)~FERRY__BLOCK_FRESH;
-	if (is_marking(heap))
-		flags |= FERRY__BLOCK_SCAN;
 	pthread_mutex_lock(&space->lock);
-	flags_set(heap, index, flags);
+	/* Read, changed and written as one: a flip sets MOVES and takes it off
+	 * without the lock. Relaxed, as B8 says in which order. */
+	atomic_fetch_and_explicit(flags, (uint8_t)~FERRY__BLOCK_FRESH,
+				  memory_order_relaxed);
+	if (is_marking(heap))
+		atomic_fetch_or_explicit(flags, FERRY__BLOCK_SCAN,
+					 memory_order_relaxed);
 	/* B8: release pairs with the acquire in worth_scanning(), mark.c: who
 	 * sees it retired sees that it is to be scanned as a whole. */
 	atomic_store_explicit(&heap->blocks[index].state, FERRY__BLOCK_RETIRED,

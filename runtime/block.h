@@ -39,6 +39,7 @@ enum ferry__block_state {
 #define FERRY__BLOCK_SCAN   0x20u /* retired while marking, to be scanned */
 #define FERRY__BLOCK_FRESH  0x10u /* memory came zeroed from the kernel */
 #define FERRY__BLOCK_ASKED  0x40u /* an identity hash was, while SPARSE; H3 */
+#define FERRY__BLOCK_MOVES  0x80u /* HALF means the other, once toggled; B10 */
 
 struct ferry__block {
 	_Atomic uint8_t state;	/* enum ferry__block_state */
