@@ -12,6 +12,12 @@
 /* A hole smaller than this is not worth a refill. */
 #define HOLE_MIN 4u
 
+/* Memory is cleared by so much at a time, so that it is in the first or second
+ * cache when objects are made there; more at once is slower, by a third. */
+#define CLEAR_STEP ((size_t)8192)
+
+#define CACHE_LINE 64u /* of most; for prefetches alone */
+
 /* --- lists; space lock ------------------------------------------------------ */
 
 static void list_push(struct ferry_heap *heap, struct ferry__block_list *list,
@@ -48,13 +54,13 @@ static enum ferry__block_state state_get(const struct ferry_heap *heap,
 				    memory_order_relaxed);
 }
 
-static uint8_t flags_get(const struct ferry_heap *heap, uint32_t index)
+static uint16_t flags_get(const struct ferry_heap *heap, uint32_t index)
 {
 	return atomic_load_explicit(&heap->blocks[index].flags,
 				    memory_order_relaxed);
 }
 
-static void flags_set(struct ferry_heap *heap, uint32_t index, uint8_t flags)
+static void flags_set(struct ferry_heap *heap, uint32_t index, uint16_t flags)
 {
 	atomic_store_explicit(&heap->blocks[index].flags, flags,
 			      memory_order_relaxed);
@@ -175,11 +181,12 @@ static bool take_void(struct ferry_heap *heap, uint32_t *ret_index)
 }
 
 static void own(struct ferry_heap *heap, uint32_t index, unsigned int leaf,
-		uint8_t more)
+		uint16_t more)
 {
-	uint8_t flags = flags_get(heap, index) & FERRY__BLOCK_HALF;
+	uint16_t flags = flags_get(heap, index) & FERRY__BLOCK_HALF;
 
-	flags_set(heap, index, flags | more | (leaf ? FERRY__BLOCK_LEAF : 0));
+	flags |= more;
+	flags_set(heap, index, flags | (leaf ? FERRY__BLOCK_LEAF : 0));
 	heap->blocks[index].fwd = leaf ? FERRY__FWD_STAY : FERRY__FWD_TOGGLE;
 	heap->blocks[index].live = 0;
 	state_set(heap, index, FERRY__BLOCK_OWNED);
@@ -197,7 +204,8 @@ static int take_whole(struct ferry_heap *heap, unsigned int leaf,
 	if (!within_limit(heap, FERRY__BLOCK_SIZE))
 		return -ENOSPC;
 	if (list_pop(heap, &space->free, &index)) {
-		own(heap, index, leaf, 0);
+		own(heap, index, leaf,
+		    flags_get(heap, index) & FERRY__BLOCK_CLEAN);
 		*ret_index = index;
 		return 0;
 	}
@@ -310,26 +318,57 @@ static bool is_marking(const struct ferry_heap *heap)
 	       FERRY__PHASE_MARK;
 }
 
-/* Points @b at a hole; fresh memory of the kernel's is zero already. */
+/* The side table of what is about to be allocated: the sweep wrote it last,
+ * long ago or on another processor. */
+static void meta_prefetch(const struct ferry_bump *b, uintptr_t addr,
+			  size_t len)
+{
+	const uint8_t *meta = b->meta + addr / FERRY_GRANULE;
+	size_t i;
+
+	for (i = 0; i < len / FERRY_GRANULE; i += CACHE_LINE)
+		__builtin_prefetch(meta + i, 1);
+}
+
+/* Clears more of the hole, @bytes behind the cursor at least; all of it where
+ * the kernel has. False: there is less. */
+static bool bump_clear(struct ferry_heap *heap, struct ferry_bump *b,
+		       const struct ferry__span *span, size_t bytes)
+{
+	uintptr_t limit = b->limit;
+
+	if (span->end - b->cursor < bytes)
+		return false;
+	if (bytes < CLEAR_STEP)
+		bytes = CLEAR_STEP;
+	if (bytes > span->end - b->cursor)
+		bytes = span->end - b->cursor;
+	b->limit = b->cursor + bytes;
+	meta_prefetch(b, limit, b->limit - limit);
+	if (!(flags_get(heap, span->block - 1) & FERRY__BLOCK_FRESH))
+		memset((void *)limit, 0, b->limit - limit);
+	return true;
+}
+
+/* Points @b at a hole, of which @bytes are to be ready at least. */
 static void bump_set(struct ferry_heap *heap, struct ferry_bump *b,
 		     struct ferry__span *span, uint32_t index, uint32_t begin,
-		     uint32_t end)
+		     uint32_t end, size_t bytes)
 {
 	uintptr_t addr = ferry__block_addr(heap, index);
 	size_t len = (size_t)(end - begin) * FERRY_GRANULE;
 
-	b->cursor = addr + (size_t)begin * FERRY_GRANULE;
-	b->limit = b->cursor + len;
+	b->cursor = b->limit = addr + (size_t)begin * FERRY_GRANULE;
 	b->meta = ferry__block_meta(heap, index) - addr / FERRY_GRANULE;
-	if (!(flags_get(heap, index) & FERRY__BLOCK_FRESH))
-		memset((void *)b->cursor, 0, len);
+	span->block = index + 1;
+	span->next = end;
+	span->end = b->cursor + len;
+	bump_clear(heap, b, span, bytes);
 	/* B9: the block is OWNED before its new objects are in the side table;
 	 * pairs with the fence in scan_settled(), mark.c. */
 	ferry__fence();
 	if (is_marking(heap))
 		ferry__block_marked(heap, index);
-	span->block = index + 1;
-	span->next = end;
 	allocated_add(heap, len);
 	ferry__stress_delay(heap, FERRY__POINT_REFILL);
 }
@@ -344,22 +383,41 @@ static bool span_next(struct ferry_heap *heap, struct ferry_bump *b,
 		return false;
 	if (granules < HOLE_MIN)
 		granules = HOLE_MIN;
-	if (!next_hole(ferry__block_meta(heap, index), span->next, granules,
+	begin = 0;
+	end = FERRY__BLOCK_GRANULES;
+	if ((span->next || heap->blocks[index].live) &&
+	    !next_hole(ferry__block_meta(heap, index), span->next, granules,
 		       &begin, &end))
 		return false;
-	bump_set(heap, b, span, index, begin, end);
+	bump_set(heap, b, span, index, begin, end, granules * FERRY_GRANULE);
 	return true;
 }
 
-/*
- * While marking, rounds protect what they have seen: one call here instead of
- * a fault for each page. At other times the sweep has seen to it.
- */
+/* Pages with little room are left to faults: all that lives on pages that
+ * count as written is traced once more. */
+static bool is_roomy(const struct ferry_heap *heap, uint32_t index)
+{
+	return heap->blocks[index].live <= FERRY__BLOCK_GRANULES / 4 * 3;
+}
+
+static void clean_clear(struct ferry_heap *heap, uint32_t index)
+{
+	/* Relaxed: a hint. */
+	atomic_fetch_and_explicit(&heap->blocks[index].flags,
+				  (uint16_t)~FERRY__BLOCK_CLEAN,
+				  memory_order_relaxed);
+}
+
+/* What the sweep did not see to: one call here instead of a fault for each
+ * page. */
 static void expect_now(struct ferry_heap *heap, uint32_t index)
 {
-	if (is_marking(heap))
-		ferry__remember_expect(heap, ferry__block_addr(heap, index),
-				       FERRY__BLOCK_SIZE);
+	if (!(flags_get(heap, index) & FERRY__BLOCK_CLEAN) ||
+	    !is_roomy(heap, index))
+		return;
+	clean_clear(heap, index);
+	ferry__remember_expect(heap, ferry__block_addr(heap, index),
+			       FERRY__BLOCK_SIZE);
 }
 
 static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
@@ -367,14 +425,14 @@ static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
 {
 	struct ferry__space *space = &heap->space;
 	uint32_t index = span->block - 1;
-	_Atomic uint8_t *flags = &heap->blocks[index].flags;
+	_Atomic uint16_t *flags = &heap->blocks[index].flags;
 
 	if (!span->block)
 		return;
 	pthread_mutex_lock(&space->lock);
 	/* Read, changed and written as one: a flip sets MOVES and takes it off
 	 * without the lock. Relaxed, as B8 says in which order. */
-	atomic_fetch_and_explicit(flags, (uint8_t)~FERRY__BLOCK_FRESH,
+	atomic_fetch_and_explicit(flags, (uint16_t)~FERRY__BLOCK_FRESH,
 				  memory_order_relaxed);
 	if (is_marking(heap))
 		atomic_fetch_or_explicit(flags, FERRY__BLOCK_SCAN,
@@ -385,7 +443,7 @@ static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
 			      memory_order_release);
 	list_push(heap, &space->retired, index);
 	pthread_mutex_unlock(&space->lock);
-	*span = (struct ferry__span){ 0, 0 };
+	*span = (struct ferry__span){ 0, 0, 0 };
 	*b = (struct ferry_bump){ 0, 0, NULL };
 }
 
@@ -399,13 +457,15 @@ int ferry__space_refill(struct ferry_mutator *m, unsigned int leaf,
 	uint32_t index;
 	int r;
 
+	if (span->block && bump_clear(heap, b, span, granules * FERRY_GRANULE))
+		return 0;
 	while (!span_next(heap, b, span, granules)) {
 		span_retire(heap, b, span);
 		r = take(heap, leaf, granules, &index);
 		if (r < 0)
 			return r;
 		expect_now(heap, index);
-		*span = (struct ferry__span){ index + 1, 0 };
+		*span = (struct ferry__span){ index + 1, 0, 0 };
 	}
 	return 0;
 }
@@ -426,7 +486,8 @@ int ferry__space_refill_spare(struct ferry_mutator *m, unsigned int leaf)
 	if (r < 0)
 		return r;
 	expect_now(heap, index);
-	bump_set(heap, b, span, index, 0, FERRY__BLOCK_GRANULES);
+	bump_set(heap, b, span, index, 0, FERRY__BLOCK_GRANULES,
+		 FERRY__BLOCK_SIZE);
 	return 0;
 }
 
@@ -672,26 +733,39 @@ static bool is_expected(const struct ferry_heap *heap, uint32_t index)
 {
 	enum ferry__block_state state = state_get(heap, index);
 
-	return state == FERRY__BLOCK_FREE || state == FERRY__BLOCK_HOLES;
+	return state == FERRY__BLOCK_FREE ||
+	       (state == FERRY__BLOCK_HOLES && is_roomy(heap, index));
+}
+
+/* Is @index + 1 one of the same chunk and half? */
+static bool goes_on(const struct ferry_heap *heap, uint32_t index)
+{
+	return (index + 1) % FERRY__CHUNK_BLOCKS &&
+	       index + 1 < ferry__space_end(&heap->space) &&
+	       is_expected(heap, index + 1) &&
+	       ferry__block_addr(heap, index + 1) -
+			       ferry__block_addr(heap, index) ==
+		       FERRY__BLOCK_SIZE;
 }
 
 void ferry__space_expect(struct ferry_heap *heap)
 {
-	uint32_t i, n = ferry__space_end(&heap->space), first;
+	uint32_t i, n = ferry__space_end(&heap->space), first, last;
 
-	for (i = 0; i < n; i++) {
-		if (!is_expected(heap, i))
+	for (first = 0; first < n; first = i + 1) {
+		i = last = first;
+		if (!is_expected(heap, i) ||
+		    !(flags_get(heap, i) & FERRY__BLOCK_CLEAN))
 			continue;
-		/* A run within a chunk, in the same half. */
-		for (first = i; i + 1 < n && (i + 1) % FERRY__CHUNK_BLOCKS &&
-				is_expected(heap, i + 1) &&
-				ferry__block_addr(heap, i + 1) -
-						ferry__block_addr(heap, i) ==
-					FERRY__BLOCK_SIZE;
-		     i++)
-			;
+		clean_clear(heap, i);
+		for (; goes_on(heap, i); i++) {
+			if (!(flags_get(heap, i + 1) & FERRY__BLOCK_CLEAN))
+				continue;
+			last = i + 1;
+			clean_clear(heap, last);
+		}
 		ferry__remember_expect(heap, ferry__block_addr(heap, first),
-				       (size_t)(i + 1 - first)
+				       (size_t)(last + 1 - first)
 					       << FERRY__BLOCK_SHIFT);
 	}
 }

@@ -122,7 +122,7 @@ static void scan_retired(struct ferry_heap *heap, uint32_t head)
 	for (at = head; at != heap->cycle.scanned;
 	     at = heap->blocks[at - 1].next) {
 		atomic_fetch_and_explicit(&heap->blocks[at - 1].flags,
-					  (uint8_t)~FERRY__BLOCK_SCAN,
+					  (uint16_t)~FERRY__BLOCK_SCAN,
 					  memory_order_relaxed);
 		ferry__mark_scan_block(leader(heap), at - 1);
 	}
@@ -168,8 +168,6 @@ static size_t mark_round(struct ferry_heap *heap, bool arm)
 		drain(heap);
 	pages = atomic_load_explicit(&heap->remember.pages,
 				     memory_order_relaxed);
-	atomic_fetch_add_explicit(&heap->events.count.dirty_pages, pages,
-				  memory_order_relaxed);
 	atomic_fetch_add_explicit(&heap->events.count.rounds, 1,
 				  memory_order_relaxed);
 	ferry__event(heap, FERRY_EVENT_MARK_ROUND, pages);
@@ -239,11 +237,12 @@ static void mark_finish(struct ferry_heap *heap)
 {
 	mark_roots(heap);
 	ferry__mark_scan_news(leader(heap));
-	scan_retired(heap, retired_head(heap));
 	if (heap->mode == FERRY_GC_CONCURRENT) {
 		ferry__remember_begin(heap, false);
 		ferry__team_run(heap, ferry__remember_scan);
 	}
+	/* After the dirty pages, which pass over it while it has SCAN. */
+	scan_retired(heap, retired_head(heap));
 	do {
 		drain(heap);
 		ferry__mark_overflowed(heap);
@@ -379,12 +378,12 @@ static void run(struct ferry_heap *heap, enum ferry_collect what)
 	bool full = what != FERRY_COLLECT_MINOR || stopped ||
 		    !heap->remember.whole;
 
-	ferry__event(heap, FERRY_EVENT_CYCLE_BEGIN, what);
 	report.since_ns = begin - heap->cycle.last_end_ns;
 	report.allocated =
 		atomic_load_explicit(&heap->space.since, memory_order_relaxed);
 	if (full && what == FERRY_COLLECT_MINOR)
 		report.what = FERRY_COLLECT_FULL;
+	ferry__event(heap, FERRY_EVENT_CYCLE_BEGIN, report.what);
 	if (stopped) {
 		ferry__world_stop(heap, FERRY_PAUSE_STOPPED);
 		mark_begin(heap, true);

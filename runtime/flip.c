@@ -23,22 +23,22 @@
 
 /* --- blocks ------------------------------------------------------------------ */
 
-static uint8_t flags_of(const struct ferry_heap *heap, uint32_t index)
+static uint16_t flags_of(const struct ferry_heap *heap, uint32_t index)
 {
 	return atomic_load_explicit(&heap->blocks[index].flags,
 				    memory_order_relaxed);
 }
 
 /* Relaxed: the collector's own flags; the pause orders them for mutators. */
-static void flag_on(struct ferry_heap *heap, uint32_t index, uint8_t flag)
+static void flag_on(struct ferry_heap *heap, uint32_t index, uint16_t flag)
 {
 	atomic_fetch_or_explicit(&heap->blocks[index].flags, flag,
 				 memory_order_relaxed);
 }
 
-static void flags_off(struct ferry_heap *heap, uint32_t index, uint8_t flags)
+static void flags_off(struct ferry_heap *heap, uint32_t index, uint16_t flags)
 {
-	atomic_fetch_and_explicit(&heap->blocks[index].flags, (uint8_t)~flags,
+	atomic_fetch_and_explicit(&heap->blocks[index].flags, (uint16_t)~flags,
 				  memory_order_relaxed);
 }
 
@@ -274,7 +274,7 @@ static void fix_large(struct ferry_heap *heap, void *arg, uintptr_t addr)
 /* Does the block have references that are put right where it lies? */
 static bool is_fixed(const struct ferry_heap *heap, uint32_t index, bool all)
 {
-	uint8_t flags = flags_of(heap, index);
+	uint16_t flags = flags_of(heap, index);
 
 	return !(flags & FERRY__BLOCK_LEAF) && has_objects(heap, index) &&
 	       heap->blocks[index].fwd < FERRY__FWD_FIRST &&
@@ -497,7 +497,7 @@ int ferry__flip(struct ferry_heap *heap)
 /* B10: a block's half is the same before and after, whoever looks. */
 static void block_settle(struct ferry_heap *heap, uint32_t index, bool undo)
 {
-	uint8_t flags = flags_of(heap, index);
+	uint16_t flags = flags_of(heap, index);
 
 	if (flags & FERRY__BLOCK_MOVES && undo)
 		flags_off(heap, index, FERRY__BLOCK_MOVES);

@@ -201,8 +201,8 @@ static inline bool ferry__is_large(const struct ferry_heap *heap,
 static inline unsigned int ferry__block_half(const struct ferry_heap *heap,
 					     uint32_t index)
 {
-	uint8_t flags = atomic_load_explicit(&heap->blocks[index].flags,
-					     memory_order_relaxed);
+	uint16_t flags = atomic_load_explicit(&heap->blocks[index].flags,
+					      memory_order_relaxed);
 	bool other =
 		flags & FERRY__BLOCK_MOVES &&
 		atomic_load_explicit(&heap->reloc.toggle, memory_order_relaxed);

@@ -62,7 +62,7 @@ static bool is_sparse(const struct ferry_heap *heap, uint32_t index,
 {
 	const struct ferry__block *block = &heap->blocks[index];
 	enum ferry__block_state state = state_of(heap, index);
-	uint8_t flags =
+	uint16_t flags =
 		atomic_load_explicit(&block->flags, memory_order_relaxed);
 
 	return (state == FERRY__BLOCK_HOLES || state == FERRY__BLOCK_FULL) &&

@@ -29,9 +29,11 @@ static enum ferry__block_state state_of(const struct ferry_heap *heap,
 
 /* --- in a pause ------------------------------------------------------------------------ */
 
-static size_t bytes_to_copy(const struct ferry__reloc *reloc)
+/* Bytes of objects that go to another block. */
+static uint64_t bytes_copied(const struct ferry__reloc *reloc)
 {
-	size_t i, granules = 0;
+	uint64_t granules = 0;
+	size_t i;
 
 	for (i = 0; i < reloc->records.len; i++)
 		if (!ferry__record(reloc, i)->stays)
@@ -39,31 +41,56 @@ static size_t bytes_to_copy(const struct ferry__reloc *reloc)
 	return granules * FERRY_GRANULE;
 }
 
+/* Of blocks emptied, less those filled: under stress it may be more. */
+static size_t bytes_freed(const struct ferry__reloc *reloc)
+{
+	size_t i, emptied = 0;
+
+	for (i = 0; i < reloc->records.len; i++)
+		emptied += !ferry__record(reloc, i)->stays;
+	if (emptied <= reloc->targets.len)
+		return 0;
+	return (emptied - reloc->targets.len) * FERRY__BLOCK_SIZE;
+}
+
+static size_t bytes_pinned(const struct ferry_heap *heap)
+{
+	size_t bytes = 0;
+	uint32_t i;
+
+	for (i = 0; i < ferry__space_end(&heap->space); i++)
+		if (atomic_load_explicit(&heap->blocks[i].flags,
+					 memory_order_relaxed) &
+		    FERRY__BLOCK_PINNED)
+			bytes += FERRY__BLOCK_SIZE;
+	return bytes;
+}
+
+/* It is carried out, and its plan is there still. Returns the bytes freed. */
+static size_t count_work(struct ferry_heap *heap)
+{
+	struct ferry__counters *count = &heap->events.count;
+	size_t freed = bytes_freed(&heap->reloc);
+
+	atomic_fetch_add_explicit(&count->copied, bytes_copied(&heap->reloc),
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&count->released, freed,
+				  memory_order_relaxed);
+	atomic_store_explicit(&count->pinned, bytes_pinned(heap),
+			      memory_order_relaxed);
+	return freed;
+}
+
 static void planned(struct ferry_heap *heap)
 {
 	ferry__event(heap, FERRY_EVENT_COMPACT_PLAN,
-		     bytes_to_copy(&heap->reloc));
-}
-
-static void copied_add(struct ferry_heap *heap)
-{
-	atomic_fetch_add_explicit(&heap->events.count.copied,
-				  bytes_to_copy(&heap->reloc),
-				  memory_order_relaxed);
-}
-
-/* Under stress a compaction may take more blocks than it frees. */
-static size_t blocks_freed(const struct ferry__reloc *reloc)
-{
-	return reloc->records.len > reloc->targets.len
-		       ? reloc->records.len - reloc->targets.len
-		       : 0;
+		     bytes_copied(&heap->reloc));
 }
 
 static size_t run_stopped(struct ferry_heap *heap)
 {
 	struct ferry__reloc *reloc = &heap->reloc;
-	size_t i, freed = blocks_freed(reloc);
+	size_t i, freed;
 
 	planned(heap);
 	ferry__flip_stopped(heap);
@@ -74,10 +101,10 @@ static size_t run_stopped(struct ferry_heap *heap)
 				(void *)ferry__block_addr(heap, target->block));
 	}
 	ferry__weak_forward_rest(heap);
-	copied_add(heap);
+	freed = count_work(heap);
 	ferry__flip_end(heap, false);
 	ferry__plan_end(heap, false);
-	return freed * FERRY__BLOCK_SIZE;
+	return freed;
 }
 
 /* --- while the program runs ------------------------------------------------------------- */
@@ -146,24 +173,25 @@ enum ferry_demand_answer ferry__reloc_produce(void *arg,
 	return answer;
 }
 
-static void count_demand(struct ferry_heap *heap,
-			 const struct ferry_demand_stats *before)
+/* What the demand has done since it was asked last, faults in the pause's
+ * wake included. */
+static void count_demand(struct ferry_heap *heap)
 {
 	struct ferry_demand_stats now = FERRY_INIT(struct ferry_demand_stats);
+	struct ferry__counters *count = &heap->events.count;
+	struct ferry__reloc *reloc = &heap->reloc;
 
-	if (ferry_demand_stats(heap->reloc.demand, &now) < 0)
+	if (ferry_demand_stats(reloc->demand, &now) < 0)
 		return;
-	atomic_fetch_add_explicit(&heap->events.count.moved,
-				  (now.pages_moved - before->pages_moved) *
+	atomic_fetch_add_explicit(&count->moved,
+				  (now.pages_moved - reloc->pages_moved) *
 					  ferry__page_size,
 				  memory_order_relaxed);
-	atomic_fetch_add_explicit(&heap->events.count.faults,
-				  now.by_faults - before->by_faults,
+	atomic_fetch_add_explicit(&count->faults,
+				  now.by_faults - reloc->by_faults,
 				  memory_order_relaxed);
-	atomic_fetch_add_explicit(&heap->events.count.released,
-				  (now.dropped - before->dropped) *
-					  ferry__page_size,
-				  memory_order_relaxed);
+	reloc->pages_moved = now.pages_moved;
+	reloc->by_faults = now.by_faults;
 }
 
 /*
@@ -172,22 +200,17 @@ static void count_demand(struct ferry_heap *heap,
  */
 static void complete(struct ferry_heap *heap)
 {
-	struct ferry_demand_stats before =
-		FERRY_INIT(struct ferry_demand_stats);
-
-	(void)ferry_demand_stats(heap->reloc.demand, &before);
 	while (ferry_demand_run(heap->reloc.demand, NULL) < 0)
 		ferry__sys->sleep_ns(1000000);
-	count_demand(heap, &before);
 	ferry__weak_forward_rest(heap);
 	while (ferry_demand_end(heap->reloc.demand) < 0)
 		ferry__sys->sleep_ns(1000000);
+	count_demand(heap);
 }
 
 static size_t run_concurrent(struct ferry_heap *heap)
 {
-	struct ferry__reloc *reloc = &heap->reloc;
-	size_t freed = blocks_freed(reloc);
+	size_t freed = 0;
 	int r;
 
 	/* Free blocks would have to be taken across; they are given back. */
@@ -203,11 +226,11 @@ static size_t run_concurrent(struct ferry_heap *heap)
 	}
 	if (r == 0) {
 		complete(heap);
-		copied_add(heap);
+		freed = count_work(heap);
 	}
 	ferry__flip_end(heap, r < 0);
 	ferry__plan_end(heap, r < 0);
-	return r < 0 ? 0 : freed * FERRY__BLOCK_SIZE;
+	return freed;
 }
 
 size_t ferry__reloc_run(struct ferry_heap *heap, uint32_t most)

@@ -58,8 +58,9 @@ struct ferry__reloc {
 	_Atomic bool toggle; /* TOGGLE means what it says; world stopped */
 	_Atomic bool on;     /* from the flip to the end; world stopped, or
 				who runs the collection */
-	struct ferry__vector records; /* struct ferry__record */
-	struct ferry__vector targets; /* struct ferry__target */
+	struct ferry__vector records;	 /* struct ferry__record */
+	struct ferry__vector targets;	 /* struct ferry__target */
+	uint64_t pages_moved, by_faults; /* of @demand, counted so far */
 	/* What the pause looks at, by who runs the collection; K10. */
 	struct ferry__vector pinned;	/* uint32_t, blocks */
 	struct ferry__vector ambiguous; /* uint32_t, blocks */

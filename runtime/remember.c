@@ -94,17 +94,67 @@ static void scan_whole(struct ferry__marker *marker, size_t chunk)
 			 FERRY__CHUNK_SIZE);
 }
 
+/* --- what is tracked in a chunk ------------------------------------------------ */
+
+/* The chunk's first block, if it is of the small space. */
+static bool is_small(const struct ferry_heap *heap, size_t chunk,
+		     uint32_t *ret_first)
+{
+	uintptr_t addr = chunk_addr(heap, chunk);
+
+	*ret_first =
+		(uint32_t)(ferry__offset(heap, addr) >> FERRY__BLOCK_SHIFT);
+	return !ferry__is_large(heap, addr);
+}
+
+static void clean_set(struct ferry_heap *heap, uint32_t index, uint32_t n)
+{
+	uint32_t end = ferry__space_end(&heap->space);
+
+	/* Relaxed: a hint; see FERRY__BLOCK_CLEAN. */
+	for (; n && index < end; n--, index++)
+		atomic_fetch_or_explicit(&heap->blocks[index].flags,
+					 FERRY__BLOCK_CLEAN,
+					 memory_order_relaxed);
+}
+
+/*
+ * Is it worth knowing which of its pages were written? Not where nothing is
+ * marked: what was allocated since the last collection, and has not been
+ * reached yet. Its pages stay written until it is (M8).
+ */
+static bool is_tracked(const struct ferry_heap *heap, uint32_t index)
+{
+	const struct ferry__block *block = &heap->blocks[index];
+	/* Acquire: pairs with B8, for live. The rest relaxed: what is passed
+	 * over by mistake counts as written in the next round; in the pause all
+	 * of it is exact. */
+	enum ferry__block_state state =
+		atomic_load_explicit(&block->state, memory_order_acquire);
+
+	if (state <= FERRY__BLOCK_FREE || state == FERRY__BLOCK_OWNED ||
+	    atomic_load_explicit(&block->flags, memory_order_relaxed) &
+		    FERRY__BLOCK_LEAF)
+		return false;
+	return block->live ||
+	       atomic_load_explicit(&block->marked, memory_order_relaxed);
+}
+
 static void arm(struct ferry__marker *marker, size_t chunk)
 {
 	struct ferry_heap *heap = marker->heap;
 	struct ferry__remember *remember = &heap->remember;
+	uint32_t first;
 	int r = ferry_dirty_arm(remember->dirty,
 				(void *)chunk_addr(heap, chunk),
 				FERRY__CHUNK_SIZE, NULL);
 
 	/* On failure it is tried again, and scanned as a whole, every round. */
-	if (r == 0)
+	if (r == 0) {
 		remember->chunk[chunk] = CHUNK_USED | CHUNK_ARMED;
+		if (is_small(heap, chunk, &first))
+			clean_set(heap, first, FERRY__CHUNK_BLOCKS);
+	}
 	/* Marked before it was tracked, and perhaps traced before. */
 	scan_whole(marker, chunk);
 }
@@ -120,30 +170,115 @@ static void lost(struct ferry__marker *marker, size_t chunk)
 	scan_whole(marker, chunk);
 }
 
+/* Written pages: of blocks those that are tracked. */
+static void scan_written(struct ferry__marker *marker, uintptr_t addr,
+			 size_t len)
+{
+	struct ferry_heap *heap = marker->heap;
+	size_t n;
+
+	if (ferry__is_large(heap, addr)) {
+		ferry__mark_scan(marker, addr, len);
+		return;
+	}
+	for (; len; addr += n, len -= n) {
+		uint32_t index = (uint32_t)(ferry__offset(heap, addr) >>
+					    FERRY__BLOCK_SHIFT);
+
+		n = FERRY__BLOCK_SIZE - (addr & (FERRY__BLOCK_SIZE - 1));
+		if (n > len)
+			n = len;
+		if (is_tracked(heap, index))
+			ferry__mark_scan(marker, addr, n);
+	}
+}
+
+/* Returns false if the range's tracking failed. */
+static bool collect_range(struct ferry__marker *marker, uintptr_t addr,
+			  size_t len, size_t *pages)
+{
+	struct ferry_heap *heap = marker->heap;
+	char *at = (char *)addr, *end = at + len;
+	struct ferry_range run[RUNS];
+	void *next;
+	size_t n, i;
+
+	for (; at < end; at = next) {
+		if (ferry_dirty_collect(heap->remember.dirty, at,
+					(size_t)(end - at), run, RUNS, &n,
+					&next) < 0)
+			return false;
+		for (i = 0; i < n; i++) {
+			*pages += run[i].len / ferry__page_size;
+			scan_written(marker, (uintptr_t)run[i].addr,
+				     run[i].len);
+		}
+	}
+	return true;
+}
+
+/* A block that is not tracked, between two that are, costs less than the system
+ * call that would be saved without it; unless somebody writes to it. */
+static bool is_bridge(const struct ferry_heap *heap, uint32_t index,
+		      uint32_t end)
+{
+	return index + 1 < end && is_tracked(heap, index + 1) &&
+	       atomic_load_explicit(&heap->blocks[index].state,
+				    memory_order_relaxed) != FERRY__BLOCK_OWNED;
+}
+
+/* Runs of blocks that are tracked, from @first on. */
+static bool collect_blocks(struct ferry__marker *marker, size_t chunk,
+			   uint32_t first, size_t *pages)
+{
+	struct ferry_heap *heap = marker->heap;
+	uint32_t used = ferry__space_end(&heap->space), i = first, begin;
+	uint32_t end = first + FERRY__CHUNK_BLOCKS < used
+			       ? first + FERRY__CHUNK_BLOCKS
+			       : used;
+
+	while (i < end) {
+		for (; i < end && !is_tracked(heap, i); i++)
+			;
+		for (begin = i; i < end && (is_tracked(heap, i) ||
+					    is_bridge(heap, i, end));
+		     i++)
+			;
+		clean_set(heap, begin, i - begin);
+		if (!collect_range(
+			    marker,
+			    chunk_addr(heap, chunk) + ((size_t)(begin - first)
+						       << FERRY__BLOCK_SHIFT),
+			    (size_t)(i - begin) << FERRY__BLOCK_SHIFT, pages))
+			return false;
+	}
+	return true;
+}
+
+/* Those who cannot protect a part of the chunk by itself are asked for all. */
+static bool is_by_blocks(const struct ferry_heap *heap)
+{
+	return ferry_dirty_provider(heap->remember.dirty) ==
+	       FERRY_DIRTY_WP_ASYNC;
+}
+
 static void collect(struct ferry__marker *marker, size_t chunk)
 {
 	struct ferry_heap *heap = marker->heap;
-	char *at = (char *)chunk_addr(heap, chunk);
-	char *end = at + FERRY__CHUNK_SIZE;
-	struct ferry_range run[RUNS];
-	size_t n, i, pages = 0;
-	void *next;
+	size_t pages = 0;
+	uint32_t first;
+	bool known;
 
-	while (at < end) {
-		if (ferry_dirty_collect(heap->remember.dirty, at,
-					(size_t)(end - at), run, RUNS, &n,
-					&next) < 0) {
-			lost(marker, chunk);
-			return;
-		}
-		for (i = 0; i < n; i++) {
-			pages += run[i].len / ferry__page_size;
-			ferry__mark_scan(marker, (uintptr_t)run[i].addr,
-					 run[i].len);
-		}
-		at = next;
-	}
+	if (is_small(heap, chunk, &first) && is_by_blocks(heap))
+		known = collect_blocks(marker, chunk, first, &pages);
+	else
+		known = collect_range(marker, chunk_addr(heap, chunk),
+				      FERRY__CHUNK_SIZE, &pages);
+	if (!known)
+		lost(marker, chunk);
 	atomic_fetch_add_explicit(&heap->remember.pages, pages,
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&heap->events.count.dirty_pages, pages,
 				  memory_order_relaxed);
 }
 

@@ -658,7 +658,8 @@ struct piper {
 	_Atomic bool *quit;
 	const char *wrong;
 	int error;
-	size_t calls;
+	_Atomic size_t calls;
+	_Atomic bool over;
 };
 
 /*
@@ -744,10 +745,12 @@ static void *pipes(void *arg)
 
 	if (pipe(fd) < 0 || ferry_mutator_attach(piper->heap, NULL, &m) < 0) {
 		piper->wrong = "no pipe, or no mutator";
+		piper->over = true;
 		return NULL;
 	}
 	pipe_in(piper, m, fd);
 	ferry_mutator_detach(m);
+	piper->over = true;
 	close(fd[0]);
 	close(fd[1]);
 	return NULL;
@@ -760,13 +763,16 @@ START_TEST(system_calls_on_pinned_buffers_meet_no_fault)
 	for (w = 0; w < WAYS; w++) {
 		struct cells *c = make(&ways[w], 1);
 		_Atomic bool quit = false;
-		struct piper piper = { c->heap, &quit, NULL, 0, 0 };
+		struct piper piper = { .heap = c->heap, .quit = &quit };
 		pthread_t thread;
 
 		cells_list(c, 0, FERRY_KIND_TRACED, 20000, 2, 96);
 		ck_assert_int_eq(pthread_create(&thread, NULL, pipes, &piper),
 				 0);
-		for (i = 0; i < harness_scaled(40); i++) {
+		/* At least until the thread has come to make a call. */
+		for (i = 0;
+		     i < harness_scaled(40) || (!piper.calls && !piper.over);
+		     i++) {
 			cells_list(c, 0, FERRY_KIND_TRACED, 5000, 2, 96);
 			cells_collect(c, FERRY_COLLECT_COMPACT);
 		}

@@ -426,7 +426,7 @@ START_TEST(mutator_outside_its_block_is_found)
 	m->bump[0].cursor += FERRY__BLOCK_SIZE;
 	mutator->span[1] = was;
 	ck_assert_str_ne(verify(), "");
-	mutator->span[1] = (struct ferry__span){ 0, 0 };
+	mutator->span[1] = (struct ferry__span){ 0, 0, 0 };
 	mutator->span[0].block = heap->space.holes[0].head;
 	ck_assert_str_ne(verify(), "");
 	mutator->span[0] = was;

@@ -214,5 +214,7 @@ int ferry__fault_sigbus_start(void);
 /* fault_thread.c: starts @service->threads handlers; stops them. */
 int ferry__fault_threads_start(struct ferry_fault_service *service);
 void ferry__fault_threads_stop(struct ferry_fault_service *service);
+/* In a child of fork(2): what they had is freed. */
+void ferry__fault_threads_forget(struct ferry_fault_service *service);
 
 #endif

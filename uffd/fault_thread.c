@@ -306,3 +306,19 @@ void ferry__fault_threads_stop(struct ferry_fault_service *service)
 	join_workers(service, service->threads);
 	free_workers(service);
 }
+
+/*
+ * In a child of fork(2) the threads are not there. But the caller may stand on
+ * the stack of one, if a supplier forked: that one is left.
+ */
+void ferry__fault_threads_forget(struct ferry_fault_service *service)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	unsigned int i;
+
+	for (i = 0; i < service->threads; i++)
+		if (here - (uintptr_t)service->workers[i].stack >= STACK_SIZE)
+			ferry__sys->munmap(service->workers[i].stack,
+					   STACK_SIZE);
+	free_workers(service);
+}
