@@ -311,13 +311,6 @@ static bool next_hole(const uint8_t *meta, uint32_t g, size_t granules,
 	return false;
 }
 
-/* Relaxed: it changes to and fro with the world stopped. */
-static bool is_marking(const struct ferry_heap *heap)
-{
-	return atomic_load_explicit(&heap->cycle.phase, memory_order_relaxed) ==
-	       FERRY__PHASE_MARK;
-}
-
 /* The side table of what is about to be allocated: the sweep wrote it last,
  * long ago or on another processor. */
 static void meta_prefetch(const struct ferry_bump *b, uintptr_t addr,
@@ -367,7 +360,7 @@ static void bump_set(struct ferry_heap *heap, struct ferry_bump *b,
 	/* B9: the block is OWNED before its new objects are in the side table;
 	 * pairs with the fence in scan_settled(), mark.c. */
 	ferry__fence();
-	if (is_marking(heap))
+	if (ferry__cycle_is_marking(heap))
 		ferry__block_marked(heap, index);
 	allocated_add(heap, len);
 	ferry__stress_delay(heap, FERRY__POINT_REFILL);
@@ -434,7 +427,7 @@ static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
 	 * without the lock. Relaxed, as B8 says in which order. */
 	atomic_fetch_and_explicit(flags, (uint16_t)~FERRY__BLOCK_FRESH,
 				  memory_order_relaxed);
-	if (is_marking(heap))
+	if (ferry__cycle_is_marking(heap))
 		atomic_fetch_or_explicit(flags, FERRY__BLOCK_SCAN,
 					 memory_order_relaxed);
 	/* B8: release pairs with the acquire in worth_scanning(), mark.c: who
@@ -551,24 +544,43 @@ static void drop(struct ferry_heap *heap, uint8_t *meta, uintptr_t addr,
 			   (end - g) * (size_t)FERRY_GRANULE);
 }
 
-/* Takes what is not marked out of the side table, and counts what is. */
+/* B10. Relaxed: the block is the sweeper's. */
+static void young_set(struct ferry_heap *heap, uint32_t index, bool young)
+{
+	_Atomic uint16_t *flags = &heap->blocks[index].flags;
+
+	if (young)
+		atomic_fetch_or_explicit(flags, FERRY__BLOCK_YOUNG,
+					 memory_order_relaxed);
+	else if (flags_get(heap, index) & FERRY__BLOCK_YOUNG)
+		atomic_fetch_and_explicit(flags, (uint16_t)~FERRY__BLOCK_YOUNG,
+					  memory_order_relaxed);
+}
+
+/* Takes what is not kept out of the side table, and counts what is marked. */
 static void sweep_alive(struct ferry_heap *heap, uint32_t index)
 {
 	uint8_t *meta = ferry__block_meta(heap, index);
 	uintptr_t addr = ferry__block_addr(heap, index);
-	uint8_t keep = heap->cycle.colour;
 	uint32_t g = 0, end, live = 0, hole = 0, last = 0;
+	bool young = false;
 
 	for (;; g = end) {
+		uint8_t byte;
+
 		g = ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
 		if (g == FERRY__BLOCK_GRANULES)
 			break;
 		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES) + 1;
-		if ((ferry__meta_load(meta + g) & FERRY_META_COLOUR) != keep) {
+		byte = ferry__meta_load(meta + g);
+		if (!ferry__is_kept(heap, byte)) {
 			drop(heap, meta, addr, g, end);
 			continue;
 		}
-		live += end - g;
+		if (ferry__is_young(heap, byte))
+			young = true;
+		else
+			live += end - g;
 		if (g - last > hole)
 			hole = g - last;
 		last = end;
@@ -577,6 +589,7 @@ static void sweep_alive(struct ferry_heap *heap, uint32_t index)
 		hole = (uint32_t)FERRY__BLOCK_GRANULES - last;
 	heap->blocks[index].live = (uint16_t)live;
 	heap->blocks[index].hole = (uint16_t)hole;
+	young_set(heap, index, young);
 }
 
 static void sweep_block(struct ferry_heap *heap, uint32_t index)
@@ -590,6 +603,7 @@ static void sweep_block(struct ferry_heap *heap, uint32_t index)
 	memset(ferry__block_meta(heap, index), 0, FERRY__BLOCK_GRANULES);
 	heap->blocks[index].live = 0;
 	heap->blocks[index].hole = (uint16_t)FERRY__BLOCK_GRANULES;
+	young_set(heap, index, false);
 }
 
 void ferry__space_file(struct ferry_heap *heap, uint32_t index)
@@ -598,6 +612,13 @@ void ferry__space_file(struct ferry_heap *heap, uint32_t index)
 	struct ferry__block *block = &heap->blocks[index];
 	unsigned int leaf = flags_get(heap, index) & FERRY__BLOCK_LEAF;
 
+	if (flags_get(heap, index) & FERRY__BLOCK_YOUNG) {
+		/* B10: as if it had been retired just now. */
+		space->live += (size_t)block->live * FERRY_GRANULE;
+		state_set(heap, index, FERRY__BLOCK_RETIRED);
+		list_push(heap, &space->retired, index);
+		return;
+	}
 	if (!block->live) {
 		state_set(heap, index, FERRY__BLOCK_FREE);
 		taken_sub(heap, FERRY__BLOCK_SIZE);

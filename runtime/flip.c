@@ -484,7 +484,7 @@ int ferry__flip(struct ferry_heap *heap)
 	if (r < 0)
 		return r;
 	/* Relaxed: the world is stopped. From here on blocks with the flag
-	 * MOVES lie in the other half (B10). */
+	 * MOVES lie in the other half (B11). */
 	atomic_store_explicit(&reloc->toggle, true, memory_order_relaxed);
 	atomic_store_explicit(&reloc->on, true, memory_order_relaxed);
 	fix_in_pause(heap, false);
@@ -494,7 +494,7 @@ int ferry__flip(struct ferry_heap *heap)
 
 /* --- after it ------------------------------------------------------------------------- */
 
-/* B10: a block's half is the same before and after, whoever looks. */
+/* B11: a block's half is the same before and after, whoever looks. */
 static void block_settle(struct ferry_heap *heap, uint32_t index, bool undo)
 {
 	uint16_t flags = flags_of(heap, index);

@@ -74,11 +74,12 @@ void ferry__large_sweep_begin(struct ferry_heap *heap);
 bool ferry__large_is_fresh(const struct ferry_heap *heap, uintptr_t addr);
 
 /*
- * Frees every object whose colour is not @keep, but for those allocated since
- * ferry__large_sweep_begin(). Concurrent with allocation; one sweep at a
- * time, and it is over before marking begins again. Returns bytes freed.
+ * Frees every object whose colour is neither @keep nor @young, but for those
+ * allocated since ferry__large_sweep_begin(). Concurrent with allocation; one
+ * sweep at a time, and it is over before marking begins again. Returns bytes
+ * freed.
  */
-size_t ferry__large_sweep(struct ferry_heap *heap, uint8_t keep);
+size_t ferry__large_sweep(struct ferry_heap *heap, uint8_t keep, uint8_t young);
 
 /*
  * The next object that starts at or after page @page of the half: its address
