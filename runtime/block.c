@@ -114,7 +114,7 @@ int ferry__block_commit(struct ferry_heap *heap, uint32_t index)
 	if (r == 0)
 		r = ferry_arena_commit(heap->arena, offset + heap->half,
 				       FERRY__BLOCK_SIZE, false);
-	return r;
+	return r ? r : ferry__guard_lift_block(heap, index);
 }
 
 /* Each page is made present, and stays as it is. */

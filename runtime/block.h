@@ -41,9 +41,7 @@ enum ferry__block_state {
 #define FERRY__BLOCK_ASKED  0x40u  /* an identity hash was, while SPARSE; H3 */
 #define FERRY__BLOCK_CLEAN  0x80u  /* its pages may be protected: a hint; M8 */
 #define FERRY__BLOCK_MOVES  0x100u /* HALF means the other, once toggled; B11 */
-#define FERRY__BLOCK_YOUNG                                                     \
-	0x200u /* has what the last collection did not look
-				      at: the next sweeps it again; B10 */
+#define FERRY__BLOCK_YOUNG  0x200u /* the next sweep comes here too; B10 */
 
 struct ferry__block {
 	_Atomic uint16_t flags; /* FERRY__BLOCK_* */

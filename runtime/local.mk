@@ -17,6 +17,7 @@ noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES += %D%/fix.c
 %C%_libruntime_la_SOURCES += %D%/flip.c
 %C%_libruntime_la_SOURCES += %D%/plan.c
+%C%_libruntime_la_SOURCES += %D%/guard.c
 %C%_libruntime_la_SOURCES += %D%/reloc.c
 %C%_libruntime_la_SOURCES += %D%/reloc.h
 %C%_libruntime_la_SOURCES += %D%/remember.c

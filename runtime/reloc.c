@@ -104,6 +104,7 @@ static size_t run_stopped(struct ferry_heap *heap)
 	freed = count_work(heap);
 	ferry__flip_end(heap, false);
 	ferry__plan_end(heap, false);
+	ferry__guard_vacant(heap);
 	return freed;
 }
 
@@ -216,7 +217,9 @@ static size_t run_concurrent(struct ferry_heap *heap)
 	/* Free blocks would have to be taken across; they are given back. */
 	ferry__space_release(heap, 0);
 	ferry__remember_drop(heap);
-	r = ferry__flip_prepare(heap);
+	r = ferry__guard_lift(heap);
+	if (r == 0)
+		r = ferry__flip_prepare(heap);
 	if (r == 0) {
 		planned(heap);
 		ferry__stress_delay(heap, FERRY__POINT_FLIP);
@@ -230,6 +233,7 @@ static size_t run_concurrent(struct ferry_heap *heap)
 	}
 	ferry__flip_end(heap, r < 0);
 	ferry__plan_end(heap, r < 0);
+	ferry__guard_vacant(heap);
 	return freed;
 }
 

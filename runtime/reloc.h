@@ -134,6 +134,17 @@ void ferry__flip_stopped(struct ferry_heap *heap);
 /* Everything is at its place, or (@undo) the flip was not made. */
 void ferry__flip_end(struct ferry_heap *heap, bool undo);
 
+/* --- guard.c -------------------------------------------------------------- */
+
+/* In debug heaps: places without a block cannot be accessed from here on. */
+void ferry__guard_vacant(struct ferry_heap *heap);
+
+/* Before a flip all places can, and have equal rights. Returns 0, -ENOMEM. */
+int ferry__guard_lift(struct ferry_heap *heap);
+
+/* The place of a block that was taken. Returns 0, -ENOMEM. */
+int ferry__guard_lift_block(struct ferry_heap *heap, uint32_t index);
+
 /* --- plan.c --------------------------------------------------------------- */
 
 /*
