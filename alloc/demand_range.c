@@ -313,14 +313,13 @@ struct ferry__place ferry__demand_place(const struct ferry_demand *demand,
 
 static int expect(struct ferry_demand *demand, struct ferry__place at, size_t n)
 {
-	const uint64_t idle = FERRY__UNIT(FERRY_DEMAND_IDLE, 0, 0);
+	const uint64_t waiting = FERRY__UNIT(FERRY_DEMAND_WAITING, 0, 0);
 
 	ferry__demand_mark_used(&at, n);
 	/* D3: relaxed; counted before they can be dealt with. */
 	__atomic_fetch_add(&demand->remaining, n, __ATOMIC_RELAXED);
-	for (; n; n--, at.unit++)
-		if (!ferry__unit_take(&at, idle, FERRY_DEMAND_WAITING))
-			break;
+	for (; n && ferry__demand_claim_idle(demand, &at); n--, at.unit++)
+		ferry__unit_store(&at, waiting);
 	ferry__demand_settle(demand, n);
 	return n ? -EBUSY : 0;
 }

@@ -603,6 +603,49 @@ static void provided_units_are_zeroed_pages(enum ferry_fault_mode mode)
 }
 BOTH_MODES(provided_units_are_zeroed_pages)
 
+/* Touches a byte as a program does that then goes on: by a system call. */
+static bool can_be_written_out(const char *at)
+{
+	int fd[2];
+	ssize_t n;
+
+	ck_assert_int_eq(pipe(fd), 0);
+	n = write(fd[1], at, 1);
+	ck_assert(n == 1 || errno == EFAULT);
+	close(fd[0]);
+	close(fd[1]);
+	return n == 1;
+}
+
+static void refused_units_are_as_good_as_others(enum ferry_fault_mode mode)
+{
+	size_t page = page_size(), i;
+	struct bed bed;
+
+	bed_with_idle_units(&bed, mode);
+	for (i = 2; i < 10; i++)
+		ck_assert(!can_be_written_out(bed_unit(&bed, i) + i * page));
+	ck_assert_int_eq(ferry_demand_provide(bed.demand, bed_unit(&bed, 2),
+					      2 * bed.range->unit, NULL, NULL),
+			 0);
+	ck_assert(is_zero(bed_unit(&bed, 2), 2 * bed.range->unit));
+	ck_assert_int_eq(ferry_demand_expect(bed.demand, bed_unit(&bed, 4),
+					     bed.range->unit),
+			 0);
+	bed_assert_unit(&bed, 4);
+	ck_assert_int_eq(ferry_demand_recycle(bed.demand, bed_unit(&bed, 5),
+					      bed.range->unit),
+			 0);
+	ck_assert(!can_be_written_out(bed_unit(&bed, 5) + page));
+	bed.range->initial[4] = FERRY_DEMAND_WAITING;
+	ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
+	ck_assert(is_zero(bed_unit(&bed, 5), 7 * bed.range->unit));
+	bed_assert_right(&bed);
+	ferry_demand_destroy(bed.demand);
+	bed_fini(&bed);
+}
+BOTH_MODES(refused_units_are_as_good_as_others)
+
 static void provided_pages_move_across(enum ferry_fault_mode mode)
 {
 	struct bed bed;
@@ -791,6 +834,7 @@ static const struct test tests[] = {
 	TEST(a_step_installs_what_another_left_ready, "sigbus,move"),
 	TEST_BOTH(threads_that_touch_a_unit_at_once_ask_for_it_once),
 	TEST_BOTH(provided_units_are_zeroed_pages),
+	TEST_BOTH(refused_units_are_as_good_as_others),
 	TEST(provided_pages_move_across_in_sigbus_mode, "sigbus,move"),
 	TEST(provided_pages_move_across_in_thread_mode, "userfaultfd,move"),
 	TEST_BOTH(expected_units_are_produced),
