@@ -15,6 +15,7 @@ noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES += %D%/mark.h
 %C%_libruntime_la_SOURCES += %D%/mutator.c
 %C%_libruntime_la_SOURCES += %D%/fix.c
+%C%_libruntime_la_SOURCES += %D%/flip.c
 %C%_libruntime_la_SOURCES += %D%/plan.c
 %C%_libruntime_la_SOURCES += %D%/guard.c
 %C%_libruntime_la_SOURCES += %D%/reloc.c

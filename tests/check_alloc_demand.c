@@ -695,6 +695,52 @@ static void expected_units_are_produced(enum ferry_fault_mode mode)
 }
 BOTH_MODES(expected_units_are_produced)
 
+static void set(struct bed *bed, size_t unit, size_t n,
+		enum ferry_demand_state state)
+{
+	size_t i;
+
+	ck_assert_int_eq(ferry_demand_revise(bed->demand, bed_unit(bed, unit),
+					     n * bed->range->unit, state),
+			 0);
+	for (i = unit; i < unit + n; i++)
+		bed->range->initial[i] = (unsigned char)state;
+}
+
+static void states_are_revised_before_begin(enum ferry_fault_mode mode)
+{
+	struct bed bed;
+
+	bed_create(&bed, mode);
+	bed_add(&bed, 12, 16, FERRY_DEMAND_STAGED);
+	bed.range->initial[3] = bed.range->initial[4] = FERRY_DEMAND_IDLE;
+	bed_prepare(&bed);
+	set(&bed, 2, 2, FERRY_DEMAND_WAITING);
+	set(&bed, 7, 4, FERRY_DEMAND_DONE);
+	set(&bed, 8, 1, FERRY_DEMAND_IDLE);
+	set(&bed, 9, 1, FERRY_DEMAND_WAITING);
+	ck_assert_int_eq(ferry_demand_revise(bed.demand, bed_unit(&bed, 0),
+					     bed.range->unit,
+					     FERRY_DEMAND_READY),
+			 -EINVAL);
+	ck_assert_int_eq(ferry_demand_revise(bed.demand, bed_unit(&bed, 0) + 1,
+					     bed.range->unit,
+					     FERRY_DEMAND_DONE),
+			 -EINVAL);
+	bed_begin(&bed);
+	ck_assert_int_eq(ferry_demand_revise(bed.demand, bed_unit(&bed, 0),
+					     bed.range->unit,
+					     FERRY_DEMAND_DONE),
+			 -EALREADY);
+	ck_assert_uint_eq(bed_in_state(&bed, FERRY_DEMAND_WAITING), 8);
+	ck_assert_uint_eq(bed_in_state(&bed, FERRY_DEMAND_DONE), 2);
+	bed_assert_unit(&bed, 3);
+	bed_assert_unit(&bed, 9);
+	/* What remains is counted right: the end comes. */
+	bed_stop(&bed);
+}
+BOTH_MODES(states_are_revised_before_begin)
+
 /* --- system calls -------------------------------------------------------- */
 
 START_TEST(prefaulted_buffers_serve_system_calls)
@@ -792,6 +838,7 @@ static const struct test tests[] = {
 	TEST(provided_pages_move_across_in_sigbus_mode, "sigbus,move"),
 	TEST(provided_pages_move_across_in_thread_mode, "userfaultfd,move"),
 	TEST_BOTH(expected_units_are_produced),
+	TEST_BOTH(states_are_revised_before_begin),
 	TEST(prefaulted_buffers_serve_system_calls, "sigbus"),
 	TEST(prefault_fills_the_holes_of_units_that_are_done, "sigbus"),
 	TEST_BOTH(prefault_says_what_is_not_to_be_had),

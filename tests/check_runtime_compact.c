@@ -934,6 +934,7 @@ START_TEST(stale_references_are_fatal_afterwards_in_debug_heaps)
 			cells_list_check(c, 0, STALE);
 			cells_list_check(c, 1, 3 * STALE);
 			cells_close(c);
+			free(stale);
 		}
 }
 END_TEST
@@ -948,6 +949,7 @@ START_TEST(places_left_are_ordinary_memory_without_debug)
 
 		ck_assert_uint_gt(readable_places(), 0);
 		cells_close(c);
+		free(stale);
 	}
 }
 END_TEST
