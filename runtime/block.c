@@ -54,13 +54,13 @@ static enum ferry__block_state state_get(const struct ferry_heap *heap,
 				    memory_order_relaxed);
 }
 
-static uint8_t flags_get(const struct ferry_heap *heap, uint32_t index)
+static uint16_t flags_get(const struct ferry_heap *heap, uint32_t index)
 {
 	return atomic_load_explicit(&heap->blocks[index].flags,
 				    memory_order_relaxed);
 }
 
-static void flags_set(struct ferry_heap *heap, uint32_t index, uint8_t flags)
+static void flags_set(struct ferry_heap *heap, uint32_t index, uint16_t flags)
 {
 	atomic_store_explicit(&heap->blocks[index].flags, flags,
 			      memory_order_relaxed);
@@ -114,7 +114,7 @@ int ferry__block_commit(struct ferry_heap *heap, uint32_t index)
 	if (r == 0)
 		r = ferry_arena_commit(heap->arena, offset + heap->half,
 				       FERRY__BLOCK_SIZE, false);
-	return r;
+	return r ? r : ferry__guard_lift_block(heap, index);
 }
 
 /* Each page is made present, and stays as it is. */
@@ -181,11 +181,12 @@ static bool take_void(struct ferry_heap *heap, uint32_t *ret_index)
 }
 
 static void own(struct ferry_heap *heap, uint32_t index, unsigned int leaf,
-		uint8_t more)
+		uint16_t more)
 {
-	uint8_t flags = flags_get(heap, index) & FERRY__BLOCK_HALF;
+	uint16_t flags = flags_get(heap, index) & FERRY__BLOCK_HALF;
 
-	flags_set(heap, index, flags | more | (leaf ? FERRY__BLOCK_LEAF : 0));
+	flags |= more;
+	flags_set(heap, index, flags | (leaf ? FERRY__BLOCK_LEAF : 0));
 	heap->blocks[index].fwd = leaf ? FERRY__FWD_STAY : FERRY__FWD_TOGGLE;
 	heap->blocks[index].live = 0;
 	state_set(heap, index, FERRY__BLOCK_OWNED);
@@ -396,7 +397,7 @@ static void clean_clear(struct ferry_heap *heap, uint32_t index)
 {
 	/* Relaxed: a hint. */
 	atomic_fetch_and_explicit(&heap->blocks[index].flags,
-				  (uint8_t)~FERRY__BLOCK_CLEAN,
+				  (uint16_t)~FERRY__BLOCK_CLEAN,
 				  memory_order_relaxed);
 }
 
@@ -417,15 +418,18 @@ static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
 {
 	struct ferry__space *space = &heap->space;
 	uint32_t index = span->block - 1;
-	uint8_t flags;
+	_Atomic uint16_t *flags = &heap->blocks[index].flags;
 
 	if (!span->block)
 		return;
-	flags = flags_get(heap, index) & (uint8_t)~FERRY__BLOCK_FRESH;
-	if (ferry__cycle_is_marking(heap))
-		flags |= FERRY__BLOCK_SCAN;
 	pthread_mutex_lock(&space->lock);
-	flags_set(heap, index, flags);
+	/* Read, changed and written as one: a flip sets MOVES and takes it off
+	 * without the lock. Relaxed, as B8 says in which order. */
+	atomic_fetch_and_explicit(flags, (uint16_t)~FERRY__BLOCK_FRESH,
+				  memory_order_relaxed);
+	if (ferry__cycle_is_marking(heap))
+		atomic_fetch_or_explicit(flags, FERRY__BLOCK_SCAN,
+					 memory_order_relaxed);
 	/* B8: release pairs with the acquire in worth_scanning(), mark.c: who
 	 * sees it retired sees that it is to be scanned as a whole. */
 	atomic_store_explicit(&heap->blocks[index].state, FERRY__BLOCK_RETIRED,
@@ -540,6 +544,19 @@ static void drop(struct ferry_heap *heap, uint8_t *meta, uintptr_t addr,
 			   (end - g) * (size_t)FERRY_GRANULE);
 }
 
+/* B10. Relaxed: the block is the sweeper's. */
+static void young_set(struct ferry_heap *heap, uint32_t index, bool young)
+{
+	_Atomic uint16_t *flags = &heap->blocks[index].flags;
+
+	if (young)
+		atomic_fetch_or_explicit(flags, FERRY__BLOCK_YOUNG,
+					 memory_order_relaxed);
+	else if (flags_get(heap, index) & FERRY__BLOCK_YOUNG)
+		atomic_fetch_and_explicit(flags, (uint16_t)~FERRY__BLOCK_YOUNG,
+					  memory_order_relaxed);
+}
+
 /* Takes what is not kept out of the side table, and counts what is marked. */
 static void sweep_alive(struct ferry_heap *heap, uint32_t index)
 {
@@ -572,7 +589,7 @@ static void sweep_alive(struct ferry_heap *heap, uint32_t index)
 		hole = (uint32_t)FERRY__BLOCK_GRANULES - last;
 	heap->blocks[index].live = (uint16_t)live;
 	heap->blocks[index].hole = (uint16_t)hole;
-	heap->blocks[index].young = young;
+	young_set(heap, index, young);
 }
 
 static void sweep_block(struct ferry_heap *heap, uint32_t index)
@@ -586,7 +603,7 @@ static void sweep_block(struct ferry_heap *heap, uint32_t index)
 	memset(ferry__block_meta(heap, index), 0, FERRY__BLOCK_GRANULES);
 	heap->blocks[index].live = 0;
 	heap->blocks[index].hole = (uint16_t)FERRY__BLOCK_GRANULES;
-	heap->blocks[index].young = 0;
+	young_set(heap, index, false);
 }
 
 void ferry__space_file(struct ferry_heap *heap, uint32_t index)
@@ -595,7 +612,7 @@ void ferry__space_file(struct ferry_heap *heap, uint32_t index)
 	struct ferry__block *block = &heap->blocks[index];
 	unsigned int leaf = flags_get(heap, index) & FERRY__BLOCK_LEAF;
 
-	if (block->young) {
+	if (flags_get(heap, index) & FERRY__BLOCK_YOUNG) {
 		/* B10: as if it had been retired just now. */
 		space->live += (size_t)block->live * FERRY_GRANULE;
 		state_set(heap, index, FERRY__BLOCK_RETIRED);

@@ -223,13 +223,24 @@ static inline bool ferry__is_large(const struct ferry_heap *heap,
 	return addr - heap->base >= 2 * heap->half;
 }
 
+/* The half a block lies in. B11, relaxed: .toggle changes with the world
+ * stopped, or when no block has the flag MOVES. */
+static inline unsigned int ferry__block_half(const struct ferry_heap *heap,
+					     uint32_t index)
+{
+	uint16_t flags = atomic_load_explicit(&heap->blocks[index].flags,
+					      memory_order_relaxed);
+	bool other =
+		flags & FERRY__BLOCK_MOVES &&
+		atomic_load_explicit(&heap->reloc.toggle, memory_order_relaxed);
+
+	return (flags & FERRY__BLOCK_HALF ? 1u : 0u) ^ other;
+}
+
 static inline uintptr_t ferry__block_addr(const struct ferry_heap *heap,
 					  uint32_t index)
 {
-	uint8_t flags = atomic_load_explicit(&heap->blocks[index].flags,
-					     memory_order_relaxed);
-
-	return heap->base + (flags & FERRY__BLOCK_HALF ? heap->half : 0) +
+	return heap->base + (ferry__block_half(heap, index) ? heap->half : 0) +
 	       ((size_t)index << FERRY__BLOCK_SHIFT);
 }
 

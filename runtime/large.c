@@ -209,6 +209,10 @@ uintptr_t ferry__large_alloc(struct ferry_heap *heap, size_t size, size_t align,
 	atomic_fetch_add_explicit(&large->bytes, e.n * PAGE,
 				  memory_order_relaxed);
 	publish(heap, e, (uint8_t)(kind | colour));
+	/* K10: after it is published; pairs with large_prepare() in flip.c. */
+	if (kind < FERRY_KIND_LEAF)
+		atomic_fetch_add_explicit(&large->made, 1,
+					  memory_order_release);
 	return (uintptr_t)page_addr(heap, e.first, half);
 }
 

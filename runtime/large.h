@@ -44,9 +44,10 @@ struct ferry__large {
 	struct ferry__large_bins bins[2]; /* without memory; with some */
 	size_t pages;			  /* in a half */
 	_Atomic size_t used_end;	  /* page beyond the last extent; L2 */
-	uint64_t fresh;	      /* flag of what is allocated now; L4 */
-	_Atomic size_t bytes; /* in objects */
-	_Atomic size_t kept;  /* in free extents that still have memory */
+	uint64_t fresh;	       /* flag of what is allocated now; L4 */
+	_Atomic uint64_t made; /* objects that may have references, ever */
+	_Atomic size_t bytes;  /* in objects */
+	_Atomic size_t kept;   /* in free extents that still have memory */
 };
 
 /* Returns 0; -ENOMEM. */

@@ -615,8 +615,8 @@ static void scan_granules(struct ferry__marker *marker, uint32_t index,
 
 void ferry__mark_scan_block(struct ferry__marker *marker, uint32_t index)
 {
-	uint8_t flags = atomic_load_explicit(&marker->heap->blocks[index].flags,
-					     memory_order_relaxed);
+	uint16_t flags = atomic_load_explicit(
+		&marker->heap->blocks[index].flags, memory_order_relaxed);
 
 	if (!(flags & FERRY__BLOCK_LEAF))
 		scan_granules(marker, index,
@@ -632,7 +632,7 @@ static bool worth_scanning(const struct ferry_heap *heap, uint32_t index)
 	/* Acquire: pairs with B8. */
 	enum ferry__block_state state =
 		atomic_load_explicit(&block->state, memory_order_acquire);
-	uint8_t flags =
+	uint16_t flags =
 		atomic_load_explicit(&block->flags, memory_order_relaxed);
 
 	return state != FERRY__BLOCK_VOID && state != FERRY__BLOCK_FREE &&

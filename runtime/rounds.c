@@ -46,7 +46,7 @@ static void scan_retired(struct ferry_heap *heap, uint32_t head)
 	for (at = head; at != heap->cycle.scanned;
 	     at = heap->blocks[at - 1].next) {
 		atomic_fetch_and_explicit(&heap->blocks[at - 1].flags,
-					  (uint8_t)~FERRY__BLOCK_SCAN,
+					  (uint16_t)~FERRY__BLOCK_SCAN,
 					  memory_order_relaxed);
 		ferry__mark_scan_block(leader(heap), at - 1);
 	}

@@ -271,6 +271,10 @@ static int check_block(struct survey *s, uint32_t index)
 			     state);
 	if (s->times[index] != times_of(state))
 		return found(s, "a block is on no list", index, state);
+	if (atomic_load_explicit(&s->heap->blocks[index].flags,
+				 memory_order_relaxed) &
+	    FERRY__BLOCK_MOVES)
+		return found(s, "a block that is about to move", index, state);
 	if (state <= FERRY__BLOCK_FREE)
 		return check_empty(s, index);
 	if (!has_memory(s->heap, index))
