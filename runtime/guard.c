@@ -34,13 +34,11 @@ static void *place(const struct ferry_heap *heap, uint32_t index,
 static bool is_vacant(const struct ferry_heap *heap, uint32_t index,
 		      unsigned int half)
 {
-	const struct ferry__block *block = &heap->blocks[index];
-
 	/* Relaxed: space lock. */
-	return atomic_load_explicit(&block->state, memory_order_relaxed) ==
+	return atomic_load_explicit(&heap->blocks[index].state,
+				    memory_order_relaxed) ==
 		       FERRY__BLOCK_VOID ||
-	       !!(atomic_load_explicit(&block->flags, memory_order_relaxed) &
-		  FERRY__BLOCK_HALF) != half;
+	       ferry__block_half(heap, index) != half;
 }
 
 static void guard_half(struct ferry_heap *heap, uint32_t n, unsigned int half)

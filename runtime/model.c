@@ -30,6 +30,11 @@
 
 #define FLOOR ((size_t)256 << 10) /* least bytes between collections */
 
+/* P13: part of the room that is kept where none is enough, and how long it may
+ * take. */
+#define HASTE	 16u
+#define HASTE_NS 50e6
+
 #define SAFETY_FIRST 1.5
 #define SAFETY_LEAST 1.25
 #define SAFETY_MOST  4.0
@@ -152,6 +157,20 @@ static size_t occupied(const struct ferry__model *m)
 	return larger(m->live, less(m->used, m->holes));
 }
 
+/*
+ * P13: is an early start in vain? What is allocated while marking is to be
+ * traced in its turn: for @need bytes, allocated in the usual time, there are
+ * share * @need more until that is done, and so on.
+ */
+static bool is_hasty(const struct ferry__model *m, double need, double budget)
+{
+	double rate = fastest(m);
+	double share = m->speed > 0 ? rate / m->speed : 0;
+
+	return need >= budget / 4 && need >= (1 - share) * budget &&
+	       need <= rate * HASTE_NS;
+}
+
 /* P4: a collection for which @reserve is kept begins at start. */
 static void start_at(struct ferry__model *m, const struct ferry__rule *rule,
 		     size_t reserve)
@@ -160,6 +179,8 @@ static void start_at(struct ferry__model *m, const struct ferry__rule *rule,
 	size_t budget =
 		smaller(less(m->goal.target, occupied(m)), room(m, rule));
 
+	if (is_hasty(m, (double)reserve / m->safety, (double)budget))
+		reserve = budget / HASTE;
 	m->reserve = reserve;
 	m->start = m->during + larger(less(budget, reserve), floor);
 }
@@ -299,6 +320,25 @@ static void learn_discount(struct ferry__model *m,
 		smooth(m->discount, clamp(cost * share, 1.0 / 64, 4), 0.5);
 }
 
+/*
+ * What was learnt of minors fades, so that they get another chance; sooner if
+ * less is alive than would be if that many had survived as by the last minors.
+ */
+static void learn_fading(struct ferry__model *m,
+			 const struct ferry__cycle_report *r)
+{
+	double grown = r->allocated ? (double)less(r->live, m->live) /
+					      (double)r->allocated
+				    : 0;
+
+	m->survival *= 0.97;
+	m->minor_ns *= 0.97;
+	if (grown < m->survival) {
+		m->survival = smooth(m->survival, grown, 0.25);
+		m->minor_ns *= 0.95;
+	}
+}
+
 static void learn_full(struct ferry__model *m,
 		       const struct ferry__cycle_report *r)
 {
@@ -308,9 +348,7 @@ static void learn_full(struct ferry__model *m,
 		m->speed = smooth(m->speed,
 				  (double)m->live_full / (double)r->mark_ns,
 				  0.5);
-	/* What was learnt of minors fades, so that they get another chance. */
-	m->minor_ns *= 0.97;
-	m->survival *= 0.97;
+	learn_fading(m, r);
 	m->full_ns = r->mark_ns;
 	m->minors_ns = 0;
 	m->bytes = 0;
@@ -362,9 +400,10 @@ static bool is_last_chance(const struct ferry__model *m,
 			   double yield)
 {
 	size_t after = m->live + less(since, bytes_of(yield));
+	size_t reserve = reserve_for(m, false);
 
-	return rule->concurrent &&
-	       less(rule->limit, after) < 2 * reserve_for(m, false);
+	return rule->concurrent && less(rule->limit, after) < 2 * reserve &&
+	       less(rule->limit, m->live + since) >= reserve;
 }
 
 /*
