@@ -10,6 +10,7 @@
  */
 #include "runtime/heap-internal.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 
 #define OPEN (PROT_READ | PROT_WRITE)
@@ -88,8 +89,13 @@ int ferry__guard_lift(struct ferry_heap *heap)
 
 int ferry__guard_lift_block(struct ferry_heap *heap, uint32_t index)
 {
+	int r;
+
 	if (!is_guarded(heap))
 		return 0;
-	return ferry__sys->mprotect((void *)ferry__block_addr(heap, index),
-				    FERRY__BLOCK_SIZE, OPEN);
+	r = ferry__sys->mprotect((void *)ferry__block_addr(heap, index),
+				 FERRY__BLOCK_SIZE, OPEN);
+	/* To cut a place out takes mappings, of which guards may have used up
+	 * all; to lift them all gives some back. */
+	return r == -ENOMEM ? ferry__guard_lift(heap) : r;
 }
