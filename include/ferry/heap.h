@@ -109,7 +109,11 @@ struct ferry_heap_params {
 	bool no_compact;      /* only when asked for */
 	bool no_pressure;     /* do not watch memory pressure (PSI) */
 	bool debug;	      /* costly checks of the host's callbacks */
-	/* Memory. */
+	/*
+	 * Memory. In mode CONCURRENT, SYSTEM is NEVER for small objects: each
+	 * compaction needs memory with nothing in it, and with ALWAYS it has to
+	 * look, in its pause (up to 4 ms for each GiB).
+	 */
 	enum ferry_thp thp;
 	struct ferry_node_policy node;
 	const char *name; /* as in arena.h; copied */
