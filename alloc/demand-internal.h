@@ -84,6 +84,12 @@ static inline size_t ferry__runs_pages(const struct ferry__runs *runs)
  */
 #define FERRY__UNIT_GIVEN_UP FERRY__UNIT(FERRY_DEMAND_IDLE, 7, 0)
 
+/*
+ * In the word of an IDLE unit: a page of it was refused by poison, which is to
+ * be taken off before the unit is anything else, and at the end.
+ */
+#define FERRY__UNIT_POISONED ((uint64_t)1 << 12)
+
 /* Units for which one bit tells whether any was ever more than IDLE. */
 #define FERRY__UNITS_GROUP 512u
 
@@ -151,6 +157,7 @@ struct ferry_demand {
 	int phase;		 /* enum ferry__demand_phase; D5 */
 	bool copying;		 /* MOVE was refused; relaxed: a hint */
 	bool recycling; /* pages were recycled since begin; relaxed: a hint */
+	bool poisoned;	/* some unit was, since begin; relaxed, read after D1 */
 
 	ferry_demand_produce_fn produce;
 	void *arg;
@@ -222,6 +229,21 @@ static inline bool ferry__unit_take(const struct ferry__place *at,
 				FERRY__UNIT(state, FERRY__UNIT_ANSWER(word),
 					    FERRY__UNIT_SRC(word)));
 }
+
+/* Neither anything else nor given up. */
+static inline bool ferry__unit_is_idle(uint64_t word)
+{
+	return (word & ~FERRY__UNIT_POISONED) ==
+	       FERRY__UNIT(FERRY_DEMAND_IDLE, 0, 0);
+}
+
+/* Claims a unit that is IDLE; no page of it is poisoned any more. False: it is
+ * something else. */
+bool ferry__demand_claim_idle(struct ferry_demand *demand,
+			      const struct ferry__place *at);
+
+/* Takes the poison off all pages that were refused; detached. */
+void ferry__demand_cure(struct ferry_demand *demand);
 
 /* Ends a claim: tells the new state, and who waits for it. */
 void ferry__unit_store(const struct ferry__place *at, uint64_t word);

@@ -306,6 +306,7 @@ static bool end_at_rest(struct ferry_demand *demand)
 		return false;
 	}
 	detach(demand, demand->ranges_len);
+	ferry__demand_cure(demand);
 	ferry__demand_debug_check(demand);
 	ferry__staging_settle(demand);
 	ferry__demand_ranges_free(demand);
@@ -353,9 +354,9 @@ static bool give_up(const struct ferry__place *at)
 {
 	uint64_t word = ferry__unit_load(at);
 
-	return word == FERRY__UNIT_GIVEN_UP ||
-	       (word == FERRY__UNIT(FERRY_DEMAND_IDLE, 0, 0) &&
-		ferry__unit_swap(at, word, FERRY__UNIT_GIVEN_UP));
+	return (word & ~FERRY__UNIT_POISONED) == FERRY__UNIT_GIVEN_UP ||
+	       (ferry__unit_is_idle(word) &&
+		ferry__unit_swap(at, word, word | FERRY__UNIT_GIVEN_UP));
 }
 
 bool ferry__demand_give_up(struct ferry_demand *demand, uintptr_t addr,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Units that somebody wants now: faults.
+ * Units that somebody wants now: faults; and those that are not to be had.
  *
  * A thread that wants a unit produces and installs it itself, unless another
  * thread is at it already: then it waits, first spinning, as most units are
@@ -148,12 +148,80 @@ int ferry__demand_bring(struct ferry_demand *demand,
 	return r;
 }
 
+/* --- refusing ------------------------------------------------------------ */
+
+bool ferry__demand_claim_idle(struct ferry_demand *demand,
+			      const struct ferry__place *at)
+{
+	uint64_t word = ferry__unit_load(at);
+
+	if (!ferry__unit_is_idle(word) ||
+	    !ferry__unit_swap(at, word,
+			      FERRY__UNIT(FERRY_DEMAND_CLAIMED, 0, 0)))
+		return false;
+	if (word & FERRY__UNIT_POISONED)
+		ferry__fault_cure(demand->service, (void *)ferry__unit_addr(at),
+				  ferry__unit_bytes(at->range));
+	return true;
+}
+
+static void cure_range(struct ferry_demand *demand,
+		       struct ferry__demand_range *range)
+{
+	struct ferry__place at = { .range = range };
+
+	for (; at.unit < range->units; at.unit++)
+		if (ferry__unit_load(&at) & FERRY__UNIT_POISONED)
+			ferry__fault_cure(demand->service,
+					  (void *)ferry__unit_addr(&at),
+					  ferry__unit_bytes(range));
+}
+
+void ferry__demand_cure(struct ferry_demand *demand)
+{
+	size_t i;
+
+	/* Relaxed: handlers are out, by T1 of the fault service. */
+	if (!__atomic_load_n(&demand->poisoned, __ATOMIC_RELAXED))
+		return;
+	for (i = 0; i < demand->ranges_len; i++)
+		cure_range(demand, &demand->ranges[i]);
+	__atomic_store_n(&demand->poisoned, false, __ATOMIC_RELAXED);
+}
+
+/*
+ * A handler thread poisons the page itself, while it holds the unit: or the
+ * poison might come after the unit was provided by another thread, and hide
+ * what is moved there.
+ */
+static enum ferry_supply_kind refuse(struct ferry_demand *demand,
+				     const struct ferry__place *at, void *page)
+{
+	bool poisons = demand->mode == FERRY_DEMAND_THREAD &&
+		       ferry__fault_self.poisons;
+	uint64_t word = ferry__unit_load(at);
+
+	if (poisons) {
+		if (FERRY__UNIT_STATE(word) != FERRY_DEMAND_IDLE ||
+		    !ferry__unit_swap(at, word,
+				      FERRY__UNIT(FERRY_DEMAND_CLAIMED, 0, 0)))
+			return FERRY_SUPPLY_AGAIN;
+		ferry__fault_poison(demand->service, page);
+		__atomic_store_n(&demand->poisoned, true, __ATOMIC_RELAXED);
+		ferry__unit_store(at, word | FERRY__UNIT_POISONED);
+	}
+	ferry__demand_count(demand, refused, 1);
+	return poisons ? FERRY__SUPPLY_POISONED : FERRY_SUPPLY_NONE;
+}
+
+/* --- answers ------------------------------------------------------------- */
+
 /*
  * What is absent in a unit that is DONE was a hole at its source, or was
  * never there: zero. If it is there by now, a zero page gives way to it.
  */
 static enum ferry_supply_kind answer(struct ferry_demand *demand,
-				     const struct ferry__place *at)
+				     const struct ferry__place *at, void *page)
 {
 	int r;
 
@@ -164,8 +232,7 @@ static enum ferry_supply_kind answer(struct ferry_demand *demand,
 		return FERRY_SUPPLY_DONE;
 	if (r != -ENODATA)
 		return FERRY_SUPPLY_AGAIN;
-	ferry__demand_count(demand, refused, 1);
-	return FERRY_SUPPLY_NONE;
+	return refuse(demand, at, page);
 }
 
 void ferry__demand_supply(void *arg, const struct ferry_fault *fault,
@@ -182,5 +249,5 @@ void ferry__demand_supply(void *arg, const struct ferry_fault *fault,
 	supply->len = ferry__page_size;
 	/* A page that is there, and protected by the host: not ours to keep. */
 	supply->kind = fault->protect ? FERRY_SUPPLY_DONE
-				      : answer(range->demand, &at);
+				      : answer(range->demand, &at, fault->page);
 }

@@ -65,40 +65,77 @@ static bool nobody_sleeps(const struct ferry_demand *demand)
 
 /* --- copying ------------------------------------------------------------- */
 
-/* Is there just nothing at the source? Then reading it may raise a fault. */
-static bool is_hole(const struct ferry_demand *demand, uintptr_t addr)
+/*
+ * Is there anything at @addr, and for how many bytes of @len is it so? The
+ * page tables are asked, as to read a hole raises a fault which this thread
+ * may be the one to answer. Without pagemap all is taken to be there.
+ */
+static bool is_there(const struct ferry_demand *demand, uintptr_t addr,
+		     size_t len, size_t *ret_len)
 {
-	unsigned char there = 0;
-	uint64_t word = 0;
+	uint64_t words[FERRY__WORDS];
+	int i, n = ferry__pagemap_read(demand->uffd->pagemap, addr, pages(len),
+				       words);
+	bool there;
 
-	return !ferry__sys->mincore((void *)addr, ferry__page_size, &there) &&
-	       ferry__pagemap_read(demand->uffd->pagemap, addr, 1, &word) ==
-		       1 &&
-	       !ferry__pagemap_occupied(word);
+	*ret_len = len;
+	if (n <= 0)
+		return true;
+	there = ferry__pagemap_occupied(words[0]);
+	for (i = 1; i < n; i++)
+		if (ferry__pagemap_occupied(words[i]) != there)
+			break;
+	*ret_len = (size_t)i * ferry__page_size;
+	return there;
 }
 
-/* Copies from @from on to the end; what is there, and holes, are passed. */
-static int copy_from(const struct job *job, size_t from)
+/* Nothing, and nothing mapped? @len: at most FERRY__WORDS pages. */
+static bool is_mapped(uintptr_t addr, size_t len)
+{
+	unsigned char there[FERRY__WORDS];
+
+	return !ferry__sys->mincore((void *)addr, len, there);
+}
+
+/* Copies @len bytes from @from on, all of them there; what is at their place
+ * already is passed. */
+static int copy_run(const struct job *job, size_t from, size_t len)
 {
 	unsigned int flags = nobody_sleeps(job->demand) ? FERRY_OP_NO_WAKE : 0;
-	size_t done;
-	int r = 0;
+	size_t end = from + len, done;
+	int r;
 
-	while (from < job->len) {
-		r = ferry_uffd_copy(job->demand->uffd,
-				    (void *)(job->dst + from),
-				    (void *)(job->src + from), job->len - from,
-				    flags, &done);
+	while (from < end) {
+		r = ferry_uffd_copy(
+			job->demand->uffd, (void *)(job->dst + from),
+			(void *)(job->src + from), end - from, flags, &done);
 		from += done;
 		ferry__demand_count(job->demand, pages_copied, pages(done));
-		if (!r)
-			break;
-		if (r != -EEXIST &&
-		    (r != -EFAULT || !is_hole(job->demand, job->src + from)))
+		if (r && r != -EEXIST)
 			return r;
-		from += ferry__page_size;
+		if (r)
+			from += ferry__page_size;
 	}
 	return 0;
+}
+
+/*
+ * Copies from @from on to the end; holes are passed: they were holes, or a
+ * move has been there, whatever the kernel said of it.
+ */
+static int copy_from(const struct job *job, size_t from)
+{
+	size_t len;
+	int r = 0;
+
+	for (; from < job->len && !r; from += len) {
+		if (is_there(job->demand, job->src + from, job->len - from,
+			     &len))
+			r = copy_run(job, from, len);
+		else if (!is_mapped(job->src + from, len))
+			r = -EFAULT;
+	}
+	return r;
 }
 
 static int copy(const struct job *job)

@@ -144,7 +144,7 @@ static int offer(struct ferry__producer *p, const struct ferry__place *at,
 				    (uintptr_t)src);
 	int r;
 
-	if (!ferry__unit_take(at, idle, FERRY_DEMAND_CLAIMED))
+	if (!ferry__demand_claim_idle(p->demand, at))
 		return -EBUSY;
 	ferry__demand_mark_used(at, 1);
 	/* D3: relaxed; counted before it can be dealt with. */

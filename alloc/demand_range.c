@@ -312,14 +312,13 @@ struct ferry__place ferry__demand_place(const struct ferry_demand *demand,
 }
 
 /* Takes IDLE units from @at on; how many. */
-static size_t claim_idle(struct ferry__place at, size_t n)
+static size_t claim_idle(struct ferry_demand *demand, struct ferry__place at,
+			 size_t n)
 {
-	const uint64_t idle = FERRY__UNIT(FERRY_DEMAND_IDLE, 0, 0);
 	size_t i;
 
-	for (i = 0; i < n; i++, at.unit++)
-		if (!ferry__unit_take(&at, idle, FERRY_DEMAND_CLAIMED))
-			break;
+	for (i = 0; i < n && ferry__demand_claim_idle(demand, &at); i++)
+		at.unit++;
 	return i;
 }
 
@@ -332,7 +331,7 @@ static int expect(struct ferry_demand *demand, struct ferry__place at, size_t n)
 	ferry__demand_mark_used(&at, n);
 	/* D3: relaxed; counted before they can be dealt with. */
 	__atomic_fetch_add(&demand->remaining, n, __ATOMIC_RELAXED);
-	taken = claim_idle(at, n);
+	taken = claim_idle(demand, at, n);
 	if (taken)
 		r = ferry__demand_clear_units(&at, taken);
 	if (r)
@@ -363,4 +362,48 @@ int ferry_demand_expect(struct ferry_demand *demand, void *addr, size_t len)
 	}
 	ferry__guard_leave(&guard);
 	return r;
+}
+
+/* --- before it begins ---------------------------------------------------- */
+
+static int revise(struct ferry_demand *demand, struct ferry__place at, size_t n,
+		  unsigned int state)
+{
+	const uint64_t word = FERRY__UNIT(state, 0, 0);
+
+	if (state != FERRY_DEMAND_IDLE)
+		ferry__demand_mark_used(&at, n);
+	for (; n; n--, at.unit++) {
+		uint64_t was = ferry__unit_load(&at);
+
+		if (was == FERRY__UNIT_GIVEN_UP)
+			return -EBUSY;
+		/* Relaxed: no other call is under way, and begin publishes
+		 * (D5). */
+		__atomic_store_n(&at.range->words[at.unit], word,
+				 __ATOMIC_RELAXED);
+		demand->remaining += state == FERRY_DEMAND_WAITING;
+		demand->remaining -= FERRY__UNIT_STATE(was) ==
+				     FERRY_DEMAND_WAITING;
+	}
+	return 0;
+}
+
+int ferry_demand_revise(struct ferry_demand *demand, void *addr, size_t len,
+			enum ferry_demand_state state)
+{
+	struct ferry__place at;
+	size_t n;
+	int r;
+
+	if (!ferry__demand_ours(demand))
+		return -ECHILD;
+	if (demand->phase >= FERRY__DEMAND_RUNNING)
+		return -EALREADY;
+	if (demand->phase != FERRY__DEMAND_PREPARED)
+		return -ENOTCONN;
+	if (!may_begin_as((unsigned int)state))
+		return -EINVAL;
+	r = ferry__demand_units(demand, addr, len, &at, &n);
+	return r ? r : revise(demand, at, n, (unsigned int)state);
 }

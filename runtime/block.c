@@ -12,6 +12,12 @@
 /* A hole smaller than this is not worth a refill. */
 #define HOLE_MIN 4u
 
+/* Memory is cleared by so much at a time, so that it is in the first or second
+ * cache when objects are made there; more at once is slower, by a third. */
+#define CLEAR_STEP ((size_t)8192)
+
+#define CACHE_LINE 64u /* of most; for prefetches alone */
+
 /* --- lists; space lock ------------------------------------------------------ */
 
 static void list_push(struct ferry_heap *heap, struct ferry__block_list *list,
@@ -48,13 +54,13 @@ static enum ferry__block_state state_get(const struct ferry_heap *heap,
 				    memory_order_relaxed);
 }
 
-static uint8_t flags_get(const struct ferry_heap *heap, uint32_t index)
+static uint16_t flags_get(const struct ferry_heap *heap, uint32_t index)
 {
 	return atomic_load_explicit(&heap->blocks[index].flags,
 				    memory_order_relaxed);
 }
 
-static void flags_set(struct ferry_heap *heap, uint32_t index, uint8_t flags)
+static void flags_set(struct ferry_heap *heap, uint32_t index, uint16_t flags)
 {
 	atomic_store_explicit(&heap->blocks[index].flags, flags,
 			      memory_order_relaxed);
@@ -108,7 +114,7 @@ int ferry__block_commit(struct ferry_heap *heap, uint32_t index)
 	if (r == 0)
 		r = ferry_arena_commit(heap->arena, offset + heap->half,
 				       FERRY__BLOCK_SIZE, false);
-	return r;
+	return r ? r : ferry__guard_lift_block(heap, index);
 }
 
 /* Each page is made present, and stays as it is. */
@@ -175,11 +181,12 @@ static bool take_void(struct ferry_heap *heap, uint32_t *ret_index)
 }
 
 static void own(struct ferry_heap *heap, uint32_t index, unsigned int leaf,
-		uint8_t more)
+		uint16_t more)
 {
-	uint8_t flags = flags_get(heap, index) & FERRY__BLOCK_HALF;
+	uint16_t flags = flags_get(heap, index) & FERRY__BLOCK_HALF;
 
-	flags_set(heap, index, flags | more | (leaf ? FERRY__BLOCK_LEAF : 0));
+	flags |= more;
+	flags_set(heap, index, flags | (leaf ? FERRY__BLOCK_LEAF : 0));
 	heap->blocks[index].fwd = leaf ? FERRY__FWD_STAY : FERRY__FWD_TOGGLE;
 	heap->blocks[index].live = 0;
 	state_set(heap, index, FERRY__BLOCK_OWNED);
@@ -304,33 +311,57 @@ static bool next_hole(const uint8_t *meta, uint32_t g, size_t granules,
 	return false;
 }
 
-/* Relaxed: it changes to and fro with the world stopped. */
-static bool is_marking(const struct ferry_heap *heap)
+/* The side table of what is about to be allocated: the sweep wrote it last,
+ * long ago or on another processor. */
+static void meta_prefetch(const struct ferry_bump *b, uintptr_t addr,
+			  size_t len)
 {
-	return atomic_load_explicit(&heap->cycle.phase, memory_order_relaxed) ==
-	       FERRY__PHASE_MARK;
+	const uint8_t *meta = b->meta + addr / FERRY_GRANULE;
+	size_t i;
+
+	for (i = 0; i < len / FERRY_GRANULE; i += CACHE_LINE)
+		__builtin_prefetch(meta + i, 1);
 }
 
-/* Points @b at a hole; fresh memory of the kernel's is zero already. */
+/* Clears more of the hole, @bytes behind the cursor at least; all of it where
+ * the kernel has. False: there is less. */
+static bool bump_clear(struct ferry_heap *heap, struct ferry_bump *b,
+		       const struct ferry__span *span, size_t bytes)
+{
+	uintptr_t limit = b->limit;
+
+	if (span->end - b->cursor < bytes)
+		return false;
+	if (bytes < CLEAR_STEP)
+		bytes = CLEAR_STEP;
+	if (bytes > span->end - b->cursor)
+		bytes = span->end - b->cursor;
+	b->limit = b->cursor + bytes;
+	meta_prefetch(b, limit, b->limit - limit);
+	if (!(flags_get(heap, span->block - 1) & FERRY__BLOCK_FRESH))
+		memset((void *)limit, 0, b->limit - limit);
+	return true;
+}
+
+/* Points @b at a hole, of which @bytes are to be ready at least. */
 static void bump_set(struct ferry_heap *heap, struct ferry_bump *b,
 		     struct ferry__span *span, uint32_t index, uint32_t begin,
-		     uint32_t end)
+		     uint32_t end, size_t bytes)
 {
 	uintptr_t addr = ferry__block_addr(heap, index);
 	size_t len = (size_t)(end - begin) * FERRY_GRANULE;
 
-	b->cursor = addr + (size_t)begin * FERRY_GRANULE;
-	b->limit = b->cursor + len;
+	b->cursor = b->limit = addr + (size_t)begin * FERRY_GRANULE;
 	b->meta = ferry__block_meta(heap, index) - addr / FERRY_GRANULE;
-	if (!(flags_get(heap, index) & FERRY__BLOCK_FRESH))
-		memset((void *)b->cursor, 0, len);
+	span->block = index + 1;
+	span->next = end;
+	span->end = b->cursor + len;
+	bump_clear(heap, b, span, bytes);
 	/* B9: the block is OWNED before its new objects are in the side table;
 	 * pairs with the fence in scan_settled(), mark.c. */
 	ferry__fence();
-	if (is_marking(heap))
+	if (ferry__cycle_is_marking(heap))
 		ferry__block_marked(heap, index);
-	span->block = index + 1;
-	span->next = end;
 	allocated_add(heap, len);
 	ferry__stress_delay(heap, FERRY__POINT_REFILL);
 }
@@ -345,10 +376,13 @@ static bool span_next(struct ferry_heap *heap, struct ferry_bump *b,
 		return false;
 	if (granules < HOLE_MIN)
 		granules = HOLE_MIN;
-	if (!next_hole(ferry__block_meta(heap, index), span->next, granules,
+	begin = 0;
+	end = FERRY__BLOCK_GRANULES;
+	if ((span->next || heap->blocks[index].live) &&
+	    !next_hole(ferry__block_meta(heap, index), span->next, granules,
 		       &begin, &end))
 		return false;
-	bump_set(heap, b, span, index, begin, end);
+	bump_set(heap, b, span, index, begin, end, granules * FERRY_GRANULE);
 	return true;
 }
 
@@ -363,7 +397,7 @@ static void clean_clear(struct ferry_heap *heap, uint32_t index)
 {
 	/* Relaxed: a hint. */
 	atomic_fetch_and_explicit(&heap->blocks[index].flags,
-				  (uint8_t)~FERRY__BLOCK_CLEAN,
+				  (uint16_t)~FERRY__BLOCK_CLEAN,
 				  memory_order_relaxed);
 }
 
@@ -384,22 +418,25 @@ static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
 {
 	struct ferry__space *space = &heap->space;
 	uint32_t index = span->block - 1;
-	uint8_t flags;
+	_Atomic uint16_t *flags = &heap->blocks[index].flags;
 
 	if (!span->block)
 		return;
-	flags = flags_get(heap, index) & (uint8_t)~FERRY__BLOCK_FRESH;
-	if (is_marking(heap))
-		flags |= FERRY__BLOCK_SCAN;
 	pthread_mutex_lock(&space->lock);
-	flags_set(heap, index, flags);
+	/* Read, changed and written as one: a flip sets MOVES and takes it off
+	 * without the lock. Relaxed, as B8 says in which order. */
+	atomic_fetch_and_explicit(flags, (uint16_t)~FERRY__BLOCK_FRESH,
+				  memory_order_relaxed);
+	if (ferry__cycle_is_marking(heap))
+		atomic_fetch_or_explicit(flags, FERRY__BLOCK_SCAN,
+					 memory_order_relaxed);
 	/* B8: release pairs with the acquire in worth_scanning(), mark.c: who
 	 * sees it retired sees that it is to be scanned as a whole. */
 	atomic_store_explicit(&heap->blocks[index].state, FERRY__BLOCK_RETIRED,
 			      memory_order_release);
 	list_push(heap, &space->retired, index);
 	pthread_mutex_unlock(&space->lock);
-	*span = (struct ferry__span){ 0, 0 };
+	*span = (struct ferry__span){ 0, 0, 0 };
 	*b = (struct ferry_bump){ 0, 0, NULL };
 }
 
@@ -413,13 +450,15 @@ int ferry__space_refill(struct ferry_mutator *m, unsigned int leaf,
 	uint32_t index;
 	int r;
 
+	if (span->block && bump_clear(heap, b, span, granules * FERRY_GRANULE))
+		return 0;
 	while (!span_next(heap, b, span, granules)) {
 		span_retire(heap, b, span);
 		r = take(heap, leaf, granules, &index);
 		if (r < 0)
 			return r;
 		expect_now(heap, index);
-		*span = (struct ferry__span){ index + 1, 0 };
+		*span = (struct ferry__span){ index + 1, 0, 0 };
 	}
 	return 0;
 }
@@ -440,7 +479,8 @@ int ferry__space_refill_spare(struct ferry_mutator *m, unsigned int leaf)
 	if (r < 0)
 		return r;
 	expect_now(heap, index);
-	bump_set(heap, b, span, index, 0, FERRY__BLOCK_GRANULES);
+	bump_set(heap, b, span, index, 0, FERRY__BLOCK_GRANULES,
+		 FERRY__BLOCK_SIZE);
 	return 0;
 }
 
@@ -504,24 +544,43 @@ static void drop(struct ferry_heap *heap, uint8_t *meta, uintptr_t addr,
 			   (end - g) * (size_t)FERRY_GRANULE);
 }
 
-/* Takes what is not marked out of the side table, and counts what is. */
+/* B10. Relaxed: the block is the sweeper's. */
+static void young_set(struct ferry_heap *heap, uint32_t index, bool young)
+{
+	_Atomic uint16_t *flags = &heap->blocks[index].flags;
+
+	if (young)
+		atomic_fetch_or_explicit(flags, FERRY__BLOCK_YOUNG,
+					 memory_order_relaxed);
+	else if (flags_get(heap, index) & FERRY__BLOCK_YOUNG)
+		atomic_fetch_and_explicit(flags, (uint16_t)~FERRY__BLOCK_YOUNG,
+					  memory_order_relaxed);
+}
+
+/* Takes what is not kept out of the side table, and counts what is marked. */
 static void sweep_alive(struct ferry_heap *heap, uint32_t index)
 {
 	uint8_t *meta = ferry__block_meta(heap, index);
 	uintptr_t addr = ferry__block_addr(heap, index);
-	uint8_t keep = heap->cycle.colour;
 	uint32_t g = 0, end, live = 0, hole = 0, last = 0;
+	bool young = false;
 
 	for (;; g = end) {
+		uint8_t byte;
+
 		g = ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
 		if (g == FERRY__BLOCK_GRANULES)
 			break;
 		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES) + 1;
-		if ((ferry__meta_load(meta + g) & FERRY_META_COLOUR) != keep) {
+		byte = ferry__meta_load(meta + g);
+		if (!ferry__is_kept(heap, byte)) {
 			drop(heap, meta, addr, g, end);
 			continue;
 		}
-		live += end - g;
+		if (ferry__is_young(heap, byte))
+			young = true;
+		else
+			live += end - g;
 		if (g - last > hole)
 			hole = g - last;
 		last = end;
@@ -530,6 +589,7 @@ static void sweep_alive(struct ferry_heap *heap, uint32_t index)
 		hole = (uint32_t)FERRY__BLOCK_GRANULES - last;
 	heap->blocks[index].live = (uint16_t)live;
 	heap->blocks[index].hole = (uint16_t)hole;
+	young_set(heap, index, young);
 }
 
 static void sweep_block(struct ferry_heap *heap, uint32_t index)
@@ -543,6 +603,7 @@ static void sweep_block(struct ferry_heap *heap, uint32_t index)
 	memset(ferry__block_meta(heap, index), 0, FERRY__BLOCK_GRANULES);
 	heap->blocks[index].live = 0;
 	heap->blocks[index].hole = (uint16_t)FERRY__BLOCK_GRANULES;
+	young_set(heap, index, false);
 }
 
 void ferry__space_file(struct ferry_heap *heap, uint32_t index)
@@ -551,6 +612,13 @@ void ferry__space_file(struct ferry_heap *heap, uint32_t index)
 	struct ferry__block *block = &heap->blocks[index];
 	unsigned int leaf = flags_get(heap, index) & FERRY__BLOCK_LEAF;
 
+	if (flags_get(heap, index) & FERRY__BLOCK_YOUNG) {
+		/* B10: as if it had been retired just now. */
+		space->live += (size_t)block->live * FERRY_GRANULE;
+		state_set(heap, index, FERRY__BLOCK_RETIRED);
+		list_push(heap, &space->retired, index);
+		return;
+	}
 	if (!block->live) {
 		state_set(heap, index, FERRY__BLOCK_FREE);
 		taken_sub(heap, FERRY__BLOCK_SIZE);

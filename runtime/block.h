@@ -32,23 +32,24 @@ enum ferry__block_state {
 };
 
 /* Flags of a block. */
-#define FERRY__BLOCK_LEAF   0x01u /* objects without references */
-#define FERRY__BLOCK_HALF   0x02u /* it lies in half 1 */
-#define FERRY__BLOCK_PINNED 0x04u /* keeps its address in this compaction */
-#define FERRY__BLOCK_AMBIG  0x08u /* has objects of kind AMBIGUOUS */
-#define FERRY__BLOCK_SCAN   0x20u /* retired while marking, to be scanned */
-#define FERRY__BLOCK_FRESH  0x10u /* memory came zeroed from the kernel */
-#define FERRY__BLOCK_CLEAN  0x80u /* its pages may be protected: a hint; M8 */
-#define FERRY__BLOCK_ASKED  0x40u /* an identity hash was, while SPARSE; H3 */
+#define FERRY__BLOCK_LEAF   0x01u  /* objects without references */
+#define FERRY__BLOCK_HALF   0x02u  /* it lies in half 1 */
+#define FERRY__BLOCK_PINNED 0x04u  /* keeps its address in this compaction */
+#define FERRY__BLOCK_AMBIG  0x08u  /* has objects of kind AMBIGUOUS */
+#define FERRY__BLOCK_FRESH  0x10u  /* memory came zeroed from the kernel */
+#define FERRY__BLOCK_SCAN   0x20u  /* retired while marking, to be scanned */
+#define FERRY__BLOCK_ASKED  0x40u  /* an identity hash was, while SPARSE; H3 */
+#define FERRY__BLOCK_CLEAN  0x80u  /* its pages may be protected: a hint; M8 */
+#define FERRY__BLOCK_MOVES  0x100u /* HALF means the other, once toggled; B11 */
+#define FERRY__BLOCK_YOUNG  0x200u /* the next sweep comes here too; B10 */
 
 struct ferry__block {
+	_Atomic uint16_t flags; /* FERRY__BLOCK_* */
 	_Atomic uint8_t state;	/* enum ferry__block_state */
-	_Atomic uint8_t flags;	/* FERRY__BLOCK_* */
-	uint16_t live;		/* granules, by the last sweep */
-	uint16_t hole;		/* granules of the largest hole */
 	_Atomic uint8_t marked; /* something in it was, or will be: a hint to
 				   sweep that is never wrong when 0; B7 */
-	uint8_t unused;
+	uint16_t live; /* granules of marked objects, by the last sweep */
+	uint16_t hole; /* granules of the largest hole */
 	uint32_t next; /* on a list: index + 1; 0 ends it */
 	uint32_t fwd;  /* compaction: FERRY__FWD_*, or number of record */
 };
@@ -63,6 +64,8 @@ struct ferry__block_list {
 struct ferry__span {
 	uint32_t block; /* index + 1; 0: none */
 	uint32_t next;	/* granule at which the search for holes goes on */
+	uintptr_t end;	/* of the hole at hand; the bump's limit is how far
+			   it is cleared */
 };
 
 struct ferry__space {

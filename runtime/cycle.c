@@ -54,21 +54,17 @@ static uint64_t gc_cpu_ns(const struct ferry_heap *heap)
 
 /* --- colours ------------------------------------------------------------------- */
 
-uint8_t ferry__cycle_alloc_colour(const struct ferry_heap *heap)
-{
-	if (atomic_load_explicit(&heap->cycle.phase, memory_order_relaxed) ==
-	    FERRY__PHASE_MARK)
-		return heap->cycle.colour;
-	return FERRY__COLOUR_YOUNG;
-}
-
 /* World stopped. */
-static void alloc_colours_set(struct ferry_heap *heap)
+static void colours_change(struct ferry_heap *heap, bool full)
 {
+	struct ferry__cycle *cycle = &heap->cycle;
 	struct ferry__mutator *m;
 
+	if (full)
+		cycle->colour ^= FERRY__COLOUR_A | FERRY__COLOUR_B;
+	cycle->young ^= FERRY__COLOUR_YOUNG | FERRY__COLOUR_OTHER;
 	cds_list_for_each_entry (m, &heap->world.mutators, node)
-		m->pub.colour = ferry__cycle_alloc_colour(heap);
+		m->pub.colour = cycle->young;
 }
 
 void ferry__cycle_retire_all(struct ferry_heap *heap)
@@ -122,7 +118,7 @@ static void scan_retired(struct ferry_heap *heap, uint32_t head)
 	for (at = head; at != heap->cycle.scanned;
 	     at = heap->blocks[at - 1].next) {
 		atomic_fetch_and_explicit(&heap->blocks[at - 1].flags,
-					  (uint8_t)~FERRY__BLOCK_SCAN,
+					  (uint16_t)~FERRY__BLOCK_SCAN,
 					  memory_order_relaxed);
 		ferry__mark_scan_block(leader(heap), at - 1);
 	}
@@ -162,14 +158,13 @@ static size_t mark_round(struct ferry_heap *heap, bool arm)
 
 	ferry__remember_begin(heap, arm);
 	ferry__team_run(heap, ferry__remember_scan);
+	heap->remember.first = false;
 	scan_retired(heap, retired);
 	drain(heap);
 	if (ferry__weak_drained(leader(heap)))
 		drain(heap);
 	pages = atomic_load_explicit(&heap->remember.pages,
 				     memory_order_relaxed);
-	atomic_fetch_add_explicit(&heap->events.count.dirty_pages, pages,
-				  memory_order_relaxed);
 	atomic_fetch_add_explicit(&heap->events.count.rounds, 1,
 				  memory_order_relaxed);
 	ferry__event(heap, FERRY_EVENT_MARK_ROUND, pages);
@@ -219,18 +214,17 @@ static void owned_marked(struct ferry_heap *heap)
 	}
 }
 
-/* World stopped: the colour that is going to be the marked one. */
+/* World stopped. */
 static void mark_begin(struct ferry_heap *heap, bool full)
 {
-	if (full)
-		heap->cycle.colour ^= FERRY__COLOUR_A | FERRY__COLOUR_B;
+	colours_change(heap, full);
 	heap->cycle.full = full;
 	heap->cycle.scanned = heap->space.retired.head;
 	atomic_store_explicit(&heap->space.since, 0, memory_order_relaxed);
 	ferry__mark_begin(heap);
+	ferry__remember_turn(heap);
 	ferry__weak_mark_begin(heap);
 	ferry__cycle_phase_set(heap, FERRY__PHASE_MARK);
-	alloc_colours_set(heap);
 	owned_marked(heap);
 }
 
@@ -253,7 +247,6 @@ static void mark_finish(struct ferry_heap *heap)
 	ferry__sweep_begin(heap, heap->cycle.full);
 	ferry__large_sweep_begin(heap);
 	ferry__cycle_phase_set(heap, FERRY__PHASE_WEAK);
-	alloc_colours_set(heap);
 }
 
 /* --- after marking ------------------------------------------------------------------ */
@@ -282,7 +275,7 @@ static void sweep(struct ferry_heap *heap)
 	while (ferry__sweep_step(heap))
 		;
 	ferry__sweep_finish(heap);
-	ferry__large_sweep(heap, heap->cycle.colour);
+	ferry__large_sweep(heap, heap->cycle.colour, heap->cycle.young);
 	ferry__space_expect(heap);
 	ferry__space_sums(heap, &live, &in_holes);
 	ferry__event(heap, FERRY_EVENT_SWEPT, in_holes);
@@ -330,6 +323,8 @@ static void compact(struct ferry_heap *heap, enum ferry_collect what,
 	     !ferry__policy_wants_compaction(heap, report)))
 		return;
 	ferry__cycle_phase_set(heap, FERRY__PHASE_PLAN);
+	/* What moves leaves its bits behind; the next one is a full one. */
+	ferry__mark_drop(heap);
 	gained = ferry__reloc_run(heap, sparse_below(heap, what));
 	ferry__event(heap, FERRY_EVENT_COMPACT_END, gained);
 	atomic_fetch_add_explicit(&heap->events.count.compactions, 1,
@@ -380,12 +375,14 @@ static void run(struct ferry_heap *heap, enum ferry_collect what)
 	bool full = what != FERRY_COLLECT_MINOR || stopped ||
 		    !heap->remember.whole;
 
-	ferry__event(heap, FERRY_EVENT_CYCLE_BEGIN, what);
 	report.since_ns = begin - heap->cycle.last_end_ns;
 	report.allocated =
 		atomic_load_explicit(&heap->space.since, memory_order_relaxed);
 	if (full && what == FERRY_COLLECT_MINOR)
 		report.what = FERRY_COLLECT_FULL;
+	ferry__event(heap, FERRY_EVENT_CYCLE_BEGIN, report.what);
+	if (full)
+		ferry__mark_forget(heap);
 	if (stopped) {
 		ferry__world_stop(heap, FERRY_PAUSE_STOPPED);
 		mark_begin(heap, true);
@@ -701,6 +698,7 @@ int ferry__cycle_init(struct ferry_heap *heap)
 	pthread_cond_init(&cycle->request, NULL);
 	pthread_cond_init(&cycle->done, NULL);
 	cycle->colour = FERRY__COLOUR_A;
+	cycle->young = FERRY__COLOUR_YOUNG;
 	cycle->last_end_ns = ferry__sys->now_ns();
 	if (heap->mode != FERRY_GC_STOPPED)
 		r = ferry__cycle_start(heap);

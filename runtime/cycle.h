@@ -41,6 +41,8 @@ struct ferry__cycle {
 	_Atomic uint32_t phase; /* enum ferry__phase; written with the world
 				   stopped or by who runs the collection */
 	uint8_t colour;		/* of marked objects; world stopped */
+	uint8_t young;		/* of those allocated since the start of the
+				   last collection; world stopped */
 	bool full;		/* the one under way */
 	uint32_t scanned;	/* head of the retired list at the last scan */
 };
@@ -51,9 +53,6 @@ void ferry__cycle_fini(struct ferry_heap *heap);
 /* What could not be queued for want of memory is found again by its colour,
  * and traced. By who runs the collection, markers at rest. */
 void ferry__mark_overflowed(struct ferry_heap *heap);
-
-/* What new objects get for a colour. World lock, world not stopped. */
-uint8_t ferry__cycle_alloc_colour(const struct ferry_heap *heap);
 
 /* By who runs the collection. Retiring: world stopped. */
 void ferry__cycle_phase_set(struct ferry_heap *heap, enum ferry__phase phase);

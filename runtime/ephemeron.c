@@ -120,9 +120,14 @@ static bool unmarked(const struct ferry_heap *heap, void *slot)
 void ferry__weak_slot(struct ferry__marker *marker, void *slot)
 {
 	struct ferry__weak_local *local = local_of(marker);
+	uintptr_t addr = ferry__weak_load(marker->heap, slot);
 
-	if (!unmarked(marker->heap, slot))
+	if (!addr)
 		return;
+	if (ferry__is_marked(marker->heap, addr)) {
+		ferry__mark_note(marker, slot, addr);
+		return;
+	}
 	if (!local->slots || local->slots->n == SLOTS_IN_CHUNK)
 		local->slots = note_chunk_new(&marker->heap->weak);
 	if (local->slots)
@@ -394,10 +399,16 @@ void ferry__ephemeron(struct ferry__marker *marker, void *key, void *value)
 	struct ferry_heap *heap = marker->heap;
 	bool eternal;
 	uintptr_t addr = key_load(heap, key, &eternal);
+	uintptr_t kept = ferry__weak_load(heap, value);
 
 	step(heap);
+	/* Whichever of them is young: the next collection comes back. */
+	if (addr)
+		ferry__mark_note(marker, key, addr);
+	if (kept)
+		ferry__mark_note(marker, key, kept);
 	if (eternal || (addr && ferry__is_marked(heap, addr)))
-		mark(marker, ferry__weak_load(heap, value));
+		mark(marker, kept);
 	else if (addr)
 		ferry__ephemeron_wait(marker, addr, key, (uintptr_t)value);
 	else

@@ -18,6 +18,7 @@
 struct ferry__counters {
 	_Atomic uint64_t copied, moved, released, faults, dirty_pages, rounds;
 	_Atomic uint64_t minors, fulls, compactions, gc_cpu_ns;
+	_Atomic size_t pinned;	 /* not a sum: of the last compaction */
 	_Atomic uint64_t stalls; /* by ferry__event_stall() */
 };
 

@@ -161,13 +161,7 @@ static void copy_ranks(const struct ferry_heap *heap,
 		       uint32_t end, char *to)
 {
 	const char *from =
-		(const char *)heap->base +
-		((size_t)record->source << FERRY__BLOCK_SHIFT) +
-		(atomic_load_explicit(&heap->blocks[record->source].flags,
-				      memory_order_relaxed) &
-				 FERRY__BLOCK_HALF
-			 ? heap->half
-			 : 0);
+		(const char *)ferry__block_addr(heap, record->source);
 	uint32_t g = 0, rank = 0, len;
 
 	for (; rank < end && next_run(record, &g, &len); g += len) {

@@ -72,7 +72,13 @@
 /* In the side table of the large space: made while marking, not scanned. */
 #define FERRY__META_NEW 0x40u
 
-#define FERRY__COLOUR_YOUNG 0x00u /* allocated since, or never marked */
+/*
+ * Colours. Marked objects have one of A and B, which change places with every
+ * full collection; new ones one of the two for the young, which change places
+ * with every collection. M6 in DESIGN.md.
+ */
+#define FERRY__COLOUR_YOUNG 0x00u
+#define FERRY__COLOUR_OTHER 0x18u /* the other one for the young */
 #define FERRY__COLOUR_A	    0x08u
 #define FERRY__COLOUR_B	    0x10u
 
@@ -122,6 +128,13 @@ static inline void ferry__mode_set(struct ferry_heap *heap,
 				   enum ferry_gc_mode mode)
 {
 	__atomic_store_n(&heap->mode, mode, __ATOMIC_RELAXED);
+}
+
+/* Relaxed: it changes to and fro with the world stopped. */
+static inline bool ferry__cycle_is_marking(const struct ferry_heap *heap)
+{
+	return atomic_load_explicit(&heap->cycle.phase, memory_order_relaxed) ==
+	       FERRY__PHASE_MARK;
 }
 
 /* --- addresses and the side table ----------------------------------------- */
@@ -196,13 +209,24 @@ static inline bool ferry__is_large(const struct ferry_heap *heap,
 	return addr - heap->base >= 2 * heap->half;
 }
 
+/* The half a block lies in. B11, relaxed: .toggle changes with the world
+ * stopped, or when no block has the flag MOVES. */
+static inline unsigned int ferry__block_half(const struct ferry_heap *heap,
+					     uint32_t index)
+{
+	uint16_t flags = atomic_load_explicit(&heap->blocks[index].flags,
+					      memory_order_relaxed);
+	bool other =
+		flags & FERRY__BLOCK_MOVES &&
+		atomic_load_explicit(&heap->reloc.toggle, memory_order_relaxed);
+
+	return (flags & FERRY__BLOCK_HALF ? 1u : 0u) ^ other;
+}
+
 static inline uintptr_t ferry__block_addr(const struct ferry_heap *heap,
 					  uint32_t index)
 {
-	uint8_t flags = atomic_load_explicit(&heap->blocks[index].flags,
-					     memory_order_relaxed);
-
-	return heap->base + (flags & FERRY__BLOCK_HALF ? heap->half : 0) +
+	return heap->base + (ferry__block_half(heap, index) ? heap->half : 0) +
 	       ((size_t)index << FERRY__BLOCK_SHIFT);
 }
 
@@ -238,12 +262,25 @@ static inline uint8_t *ferry__meta(const struct ferry_heap *heap,
 	return heap->small_meta + offset / FERRY_GRANULE;
 }
 
-/* Has the object at @addr the current colour? Exact once marking is over. */
+/* Is what has this side-table byte kept by the collection under way, or by
+ * the last one: marked, or allocated since that began? */
+static inline bool ferry__is_kept(const struct ferry_heap *heap, uint8_t byte)
+{
+	uint8_t colour = byte & FERRY_META_COLOUR;
+
+	return colour == heap->cycle.colour || colour == heap->cycle.young;
+}
+
+static inline bool ferry__is_young(const struct ferry_heap *heap, uint8_t byte)
+{
+	return (byte & FERRY_META_COLOUR) == heap->cycle.young;
+}
+
+/* The same of the object at @addr. Exact once marking is over. */
 static inline bool ferry__is_marked(const struct ferry_heap *heap,
 				    uintptr_t addr)
 {
-	return (ferry__meta_load(ferry__meta(heap, addr)) &
-		FERRY_META_COLOUR) == heap->cycle.colour;
+	return ferry__is_kept(heap, ferry__meta_load(ferry__meta(heap, addr)));
 }
 
 /*

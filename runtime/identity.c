@@ -132,7 +132,7 @@ static void ask(struct ferry_heap *heap, uintptr_t addr)
 	atomic_store_explicit(&heap->weak.hashing, true, memory_order_relaxed);
 	bit_set(heap, addr);
 	if (atomic_load(&block->state) == FERRY__BLOCK_SPARSE)
-		atomic_fetch_or(&block->flags, FERRY__BLOCK_ASKED);
+		ferry__flip_asked(heap, block);
 }
 
 uint64_t ferry__hash_get(struct ferry_heap *heap, uintptr_t addr)

@@ -209,6 +209,10 @@ uintptr_t ferry__large_alloc(struct ferry_heap *heap, size_t size, size_t align,
 	atomic_fetch_add_explicit(&large->bytes, e.n * PAGE,
 				  memory_order_relaxed);
 	publish(heap, e, (uint8_t)(kind | colour));
+	/* K10: after it is published; pairs with large_prepare() in flip.c. */
+	if (kind < FERRY_KIND_LEAF)
+		atomic_fetch_add_explicit(&large->made, 1,
+					  memory_order_release);
 	return (uintptr_t)page_addr(heap, e.first, half);
 }
 
@@ -348,13 +352,14 @@ static size_t object_free(struct ferry_heap *heap, size_t first, uint64_t tag)
 
 /* What becomes of an object. Returns bytes freed. */
 static size_t object_sweep(struct ferry_heap *heap, size_t page, uint64_t tag,
-			   uint8_t keep)
+			   uint8_t keep, uint8_t young)
 {
-	uint8_t byte = ferry__meta_load(meta_of(heap, page));
+	uint8_t colour = ferry__meta_load(meta_of(heap, page)) &
+			 FERRY_META_COLOUR;
 
 	if (tag & heap->large.fresh)
 		return 0;
-	if ((byte & FERRY_META_COLOUR) != keep)
+	if (colour != keep && colour != young)
 		return object_free(heap, page, tag);
 	if (tag &
 	    FERRY__EXTENT_FRESH) /* is not so by the time the flag is used again */
@@ -363,7 +368,7 @@ static size_t object_sweep(struct ferry_heap *heap, size_t page, uint64_t tag,
 	return 0;
 }
 
-size_t ferry__large_sweep(struct ferry_heap *heap, uint8_t keep)
+size_t ferry__large_sweep(struct ferry_heap *heap, uint8_t keep, uint8_t young)
 {
 	size_t end = ferry__extent_end(&heap->large), page = 0, sum = 0;
 	uint64_t tag;
@@ -373,7 +378,7 @@ size_t ferry__large_sweep(struct ferry_heap *heap, uint8_t keep)
 		if (page >= end)
 			return sum;
 		tag = ferry__extent_tag(&heap->large, page);
-		sum += object_sweep(heap, page, tag, keep);
+		sum += object_sweep(heap, page, tag, keep, young);
 		ferry__stress_delay(heap, FERRY__POINT_SWEEP);
 		page += tag & FERRY__EXTENT_PAGES;
 	}

@@ -44,9 +44,10 @@ struct ferry__large {
 	struct ferry__large_bins bins[2]; /* without memory; with some */
 	size_t pages;			  /* in a half */
 	_Atomic size_t used_end;	  /* page beyond the last extent; L2 */
-	uint64_t fresh;	      /* flag of what is allocated now; L4 */
-	_Atomic size_t bytes; /* in objects */
-	_Atomic size_t kept;  /* in free extents that still have memory */
+	uint64_t fresh;	       /* flag of what is allocated now; L4 */
+	_Atomic uint64_t made; /* objects that may have references, ever */
+	_Atomic size_t bytes;  /* in objects */
+	_Atomic size_t kept;   /* in free extents that still have memory */
 };
 
 /* Returns 0; -ENOMEM. */
@@ -73,11 +74,12 @@ void ferry__large_sweep_begin(struct ferry_heap *heap);
 bool ferry__large_is_fresh(const struct ferry_heap *heap, uintptr_t addr);
 
 /*
- * Frees every object whose colour is not @keep, but for those allocated since
- * ferry__large_sweep_begin(). Concurrent with allocation; one sweep at a
- * time, and it is over before marking begins again. Returns bytes freed.
+ * Frees every object whose colour is neither @keep nor @young, but for those
+ * allocated since ferry__large_sweep_begin(). Concurrent with allocation; one
+ * sweep at a time, and it is over before marking begins again. Returns bytes
+ * freed.
  */
-size_t ferry__large_sweep(struct ferry_heap *heap, uint8_t keep);
+size_t ferry__large_sweep(struct ferry_heap *heap, uint8_t keep, uint8_t young);
 
 /*
  * The next object that starts at or after page @page of the half: its address

@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define NO_TSAN __attribute__((no_sanitize("thread")))
 
@@ -149,22 +150,49 @@ static void push(struct ferry__marker *marker, uintptr_t addr,
 
 /* --- objects ---------------------------------------------------------------------- */
 
+/*
+ * M7: what a marked object refers to without having to look at the side
+ * table. Plain stores of bytes: of two markers that meet in one a bit may be
+ * lost, which costs a look at the side table; none is ever set for an object
+ * that is not marked.
+ */
+static inline uint8_t *seen_at(const struct ferry_heap *heap, size_t offset)
+{
+	return heap->mark.seen +
+	       (offset & (heap->half - 1)) / FERRY_GRANULE / 8;
+}
+
+static inline uint8_t seen_bit(size_t offset)
+{
+	return (uint8_t)(1u << (offset / FERRY_GRANULE % 8));
+}
+
+static inline bool is_seen(const struct ferry_heap *heap, size_t offset)
+{
+	return ferry__meta_load(seen_at(heap, offset)) & seen_bit(offset);
+}
+
 /* @offset of @addr in the reservation, and its side-table byte. */
 static inline bool mark_at(struct ferry__marker *marker, uintptr_t addr,
-			   size_t offset, uint8_t *meta, uint8_t colour)
+			   size_t offset, uint8_t *meta)
 {
 	struct ferry_heap *heap = marker->heap;
 	uint8_t byte = ferry__meta_load(meta);
 	unsigned int kind = byte & FERRY_META_KIND;
 
-	/* Without a kind it is an object being made, which is black. */
-	if ((byte & FERRY_META_COLOUR) == colour || !kind)
+	/* Without a kind it is an object being made, which is kept. */
+	if (!kind || ferry__is_kept(heap, byte))
 		return false;
-	ferry__meta_store(
-		meta, (uint8_t)((byte & (uint8_t)~FERRY_META_COLOUR) | colour));
-	if (offset < 2 * heap->half)
+	ferry__meta_store(meta, (uint8_t)((byte & (uint8_t)~FERRY_META_COLOUR) |
+					  heap->cycle.colour));
+	if (offset < 2 * heap->half) {
+		uint8_t *seen = seen_at(heap, offset);
+
 		ferry__block_marked(heap, (offset & (heap->half - 1)) >>
 						  FERRY__BLOCK_SHIFT);
+		ferry__meta_store(seen,
+				  ferry__meta_load(seen) | seen_bit(offset));
+	}
 	if (kind < FERRY_KIND_LEAF)
 		push(marker, addr, kind);
 	if (__builtin_expect(atomic_load_explicit(&heap->weak.watching,
@@ -178,8 +206,33 @@ bool ferry__mark_object(struct ferry__marker *marker, uintptr_t addr)
 {
 	struct ferry_heap *heap = marker->heap;
 
-	return mark_at(marker, addr, addr - heap->base, ferry__meta(heap, addr),
-		       heap->cycle.colour);
+	return mark_at(marker, addr, addr - heap->base,
+		       ferry__meta(heap, addr));
+}
+
+/* M9: @slot refers to the object with this side-table byte. If that is young
+ * the next collection comes back to the slot. */
+static inline void note_young(struct ferry__marker *marker, const void *slot,
+			      uint8_t byte)
+{
+	struct ferry_heap *heap = marker->heap;
+
+	if (ferry__is_young(heap, byte) || !(byte & FERRY_META_KIND))
+		ferry__remember_note(heap, (uintptr_t)slot);
+}
+
+void ferry__mark_note(struct ferry__marker *marker, const void *slot,
+		      uintptr_t addr)
+{
+	note_young(marker, slot,
+		   ferry__meta_load(ferry__meta(marker->heap, addr)));
+}
+
+static void mark_from(struct ferry__marker *marker, const void *slot,
+		      uintptr_t addr)
+{
+	if (!ferry__mark_object(marker, addr))
+		ferry__mark_note(marker, slot, addr);
 }
 
 void ferry__mark_word(struct ferry__marker *marker, uintptr_t word)
@@ -268,29 +321,44 @@ void ferry__slot_store(const struct ferry_heap *heap, void *slot,
 		__atomic_store_n((uintptr_t *)slot, addr, __ATOMIC_RELAXED);
 }
 
-/* What is gathered is looked at: first all side-table bytes, then each. */
+/*
+ * What is gathered is looked at: first which of it was seen before, of which
+ * there is a bit each; then the side-table bytes of the rest.
+ */
 NO_TSAN static void flush_plain(struct ferry_visitor *v)
 {
 	struct ferry__marker *marker = ferry__marker_of(v);
 	const struct ferry_heap *heap = marker->heap;
-	uint8_t *meta[FERRY__MARK_SLOTS];
 	uintptr_t target[FERRY__MARK_SLOTS];
-	uint8_t colour = heap->cycle.colour;
-	uint32_t i, n = 0;
+	void *slot[FERRY__MARK_SLOTS];
+	uint32_t i, n = 0, left = 0;
 
 	for (i = 0; i < v->n; i++) {
 		uintptr_t word = load_plain(v->slots[i]);
 
 		if (!ferry__in_heap(heap, word))
 			continue;
-		meta[n] = ferry__meta(heap, word);
-		__builtin_prefetch(meta[n], 1);
+		__builtin_prefetch(seen_at(heap, word - heap->base), 1);
+		slot[n] = v->slots[i];
 		target[n++] = word;
 	}
 	v->n = 0;
-	for (i = 0; i < n; i++)
-		mark_at(marker, target[i], target[i] - heap->base, meta[i],
-			colour);
+	for (i = 0; i < n; i++) {
+		uintptr_t word = target[i];
+
+		if (!ferry__is_large(heap, word) &&
+		    is_seen(heap, word - heap->base))
+			continue;
+		__builtin_prefetch(ferry__meta(heap, word), 1);
+		slot[left] = slot[i];
+		target[left++] = word;
+	}
+	for (i = 0; i < left; i++) {
+		uint8_t *meta = ferry__meta(heap, target[i]);
+
+		if (!mark_at(marker, target[i], target[i] - heap->base, meta))
+			note_young(marker, slot[i], ferry__meta_load(meta));
+	}
 }
 
 static void flush_encoded(struct ferry_visitor *v)
@@ -306,7 +374,7 @@ static void flush_encoded(struct ferry_visitor *v)
 		if (addr && heap->params.interior_slots)
 			addr = ferry__object_find(heap, addr);
 		if (addr)
-			ferry__mark_object(marker, addr);
+			mark_from(marker, v->slots[i], addr);
 	}
 }
 
@@ -322,15 +390,40 @@ static void visit_ephemeron(struct ferry_visitor *v, void *key, void *value)
 
 /* --- tracing ------------------------------------------------------------------------ */
 
-static inline void visit_map(struct ferry_visitor *v, uintptr_t *word,
-			     uint64_t map)
+/*
+ * Slots of an object that was traced before refer to what is marked, most of
+ * them: the bits are looked at right here, where one miss does not hold up
+ * the next, and only the rest is gathered. Plain slots.
+ */
+NO_TSAN static inline void visit_again(struct ferry_visitor *v, uintptr_t *slot)
 {
-	for (; map; map &= map - 1)
-		ferry_visit(v, word + __builtin_ctzll(map));
+	const struct ferry_heap *heap = ferry__marker_of(v)->heap;
+	size_t offset = load_plain(slot) - heap->base;
+
+	if (offset >= 4 * heap->half)
+		return;
+	if (offset >= 2 * heap->half || !is_seen(heap, offset))
+		ferry_visit(v, slot);
 }
 
-static void visit_elements(struct ferry_visitor *v, const struct ferry_type *t,
-			   char *object)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+ALWAYS_INLINE void visit_map(struct ferry_visitor *v, uintptr_t *word,
+			     uint64_t map, bool again)
+{
+	for (; map; map &= map - 1) {
+		uintptr_t *slot = word + __builtin_ctzll(map);
+
+		if (again)
+			visit_again(v, slot);
+		else
+			ferry_visit(v, slot);
+	}
+}
+
+ALWAYS_INLINE void visit_elements(struct ferry_visitor *v,
+				  const struct ferry_type *t, char *object,
+				  bool again)
 {
 	size_t n = *(const size_t *)(object + t->count_offset);
 	char *element = object + t->size;
@@ -338,10 +431,11 @@ static void visit_elements(struct ferry_visitor *v, const struct ferry_type *t,
 	if (!t->element_refs)
 		return;
 	for (; n; n--, element += t->element_size)
-		visit_map(v, (uintptr_t *)element, t->element_refs);
+		visit_map(v, (uintptr_t *)element, t->element_refs, again);
 }
 
-static void trace_typed(struct ferry_visitor *v, void *object)
+ALWAYS_INLINE void visit_typed(struct ferry_visitor *v, void *object,
+			       bool again)
 {
 	const struct ferry_type *t = *(const struct ferry_type **)object;
 	uintptr_t *word = object;
@@ -349,11 +443,21 @@ static void trace_typed(struct ferry_visitor *v, void *object)
 
 	if (!t)
 		return; /* not written yet */
-	visit_map(v, word, t->refs);
+	visit_map(v, word, t->refs, again);
 	for (i = 64; t->more_refs && i < t->size / sizeof(*word); i += 64)
-		visit_map(v, word + i, t->more_refs[i / 64 - 1]);
+		visit_map(v, word + i, t->more_refs[i / 64 - 1], again);
 	if (t->element_size)
-		visit_elements(v, t, object);
+		visit_elements(v, t, object, again);
+}
+
+static void trace_typed(struct ferry_visitor *v, void *object)
+{
+	visit_typed(v, object, false);
+}
+
+static void trace_typed_again(struct ferry_visitor *v, void *object)
+{
+	visit_typed(v, object, true);
 }
 
 NO_TSAN void ferry__trace(const struct ferry_heap *heap,
@@ -372,8 +476,11 @@ NO_TSAN static void trace_ambiguous(struct ferry__marker *marker,
 	size_t n = ferry__object_bytes(marker->heap, addr) / sizeof(uintptr_t);
 	const uintptr_t *word = (const uintptr_t *)addr;
 
-	for (; n; n--, word++)
-		ferry__mark_word(marker, load_plain(word));
+	for (; n; n--, word++) {
+		addr = ferry__object_find(marker->heap, load_plain(word));
+		if (addr)
+			mark_from(marker, word, addr);
+	}
 }
 
 static void trace_kind(struct ferry__marker *marker, uintptr_t addr,
@@ -485,26 +592,31 @@ static void scan_granules(struct ferry__marker *marker, uint32_t index,
 {
 	struct ferry_heap *heap = marker->heap;
 	uintptr_t block = ferry__block_addr(heap, index);
-	uint8_t colour = heap->cycle.colour;
+	bool plain = marker->visitor.flush == flush_plain &&
+		     !heap->params.debug;
 
 	for (;; g++) {
+		uintptr_t addr;
 		uint8_t byte;
 
 		g = ferry__meta_next(meta, g, end);
 		if (g >= end)
 			return;
 		byte = ferry__meta_load(meta + g);
-		if (byte & FERRY_META_KIND &&
-		    (byte & FERRY_META_COLOUR) == colour)
-			trace_kind(marker, block + (size_t)g * FERRY_GRANULE,
-				   byte & FERRY_META_KIND);
+		if (!(byte & FERRY_META_KIND) || !ferry__is_kept(heap, byte))
+			continue;
+		addr = block + (size_t)g * FERRY_GRANULE;
+		if (plain && (byte & FERRY_META_KIND) == FERRY_KIND_TYPED)
+			trace_typed_again(&marker->visitor, (void *)addr);
+		else
+			trace_kind(marker, addr, byte & FERRY_META_KIND);
 	}
 }
 
 void ferry__mark_scan_block(struct ferry__marker *marker, uint32_t index)
 {
-	uint8_t flags = atomic_load_explicit(&marker->heap->blocks[index].flags,
-					     memory_order_relaxed);
+	uint16_t flags = atomic_load_explicit(
+		&marker->heap->blocks[index].flags, memory_order_relaxed);
 
 	if (!(flags & FERRY__BLOCK_LEAF))
 		scan_granules(marker, index,
@@ -520,7 +632,7 @@ static bool worth_scanning(const struct ferry_heap *heap, uint32_t index)
 	/* Acquire: pairs with B8. */
 	enum ferry__block_state state =
 		atomic_load_explicit(&block->state, memory_order_acquire);
-	uint8_t flags =
+	uint16_t flags =
 		atomic_load_explicit(&block->flags, memory_order_relaxed);
 
 	return state != FERRY__BLOCK_VOID && state != FERRY__BLOCK_FREE &&
@@ -594,8 +706,7 @@ static void scan_large(struct ferry__marker *marker, uintptr_t addr, size_t len)
 			continue;
 		}
 		byte = ferry__meta_load(ferry__meta(heap, object));
-		if ((byte & FERRY_META_COLOUR) == heap->cycle.colour &&
-		    !(byte & FERRY__META_NEW))
+		if (ferry__is_kept(heap, byte) && !(byte & FERRY__META_NEW))
 			trace_marked(marker, object);
 		addr = object + ferry__large_bytes(heap, object);
 	}
@@ -736,12 +847,34 @@ void ferry__team_stop(struct ferry_heap *heap)
 
 /* --- beginning and end ------------------------------------------------------------------------ */
 
+static size_t seen_bytes(const struct ferry_heap *heap)
+{
+	return heap->half / FERRY_GRANULE / 8;
+}
+
+/* M7: before the colours change, so that the pause does not. */
+void ferry__mark_forget(struct ferry_heap *heap)
+{
+	if (!heap->mark.seen_clean)
+		memset(heap->mark.seen, 0,
+		       (size_t)ferry__space_end(&heap->space) *
+			       FERRY__BLOCK_GRANULES / 8);
+}
+
+void ferry__mark_drop(struct ferry_heap *heap)
+{
+	heap->mark.seen_clean = ferry__sys->madvise(heap->mark.seen,
+						    seen_bytes(heap),
+						    MADV_DONTNEED) == 0;
+}
+
 void ferry__mark_begin(struct ferry_heap *heap)
 {
 	unsigned int i;
 
 	for (i = 0; i < heap->params.threads; i++)
 		heap->mark.member[i].objects = 0;
+	heap->mark.seen_clean = false;
 }
 
 void ferry__mark_end(struct ferry_heap *heap)
@@ -780,9 +913,14 @@ int ferry__mark_init(struct ferry_heap *heap)
 	size_t i;
 	int r;
 
-	r = ferry__meta_alloc(n * sizeof(*mark->member), &mem);
+	r = ferry__meta_alloc(seen_bytes(heap), &mem);
 	if (r < 0)
 		return r;
+	mark->seen = mem;
+	(void)ferry__sys->madvise(mem, seen_bytes(heap), MADV_HUGEPAGE);
+	r = ferry__meta_alloc(n * sizeof(*mark->member), &mem);
+	if (r < 0)
+		goto err_seen;
 	mark->member = mem;
 	r = ferry__meta_alloc(n * sizeof(*mark->thread), &mem);
 	if (r < 0)
@@ -806,6 +944,8 @@ err_slabs:
 	r = -ENOMEM;
 err_member:
 	ferry__meta_free(mark->member, n * sizeof(*mark->member));
+err_seen:
+	ferry__meta_free(mark->seen, seen_bytes(heap));
 	return r;
 }
 
@@ -821,4 +961,5 @@ void ferry__mark_fini(struct ferry_heap *heap)
 	pthread_mutex_destroy(&mark->lock);
 	ferry__meta_free(mark->thread, n * sizeof(*mark->thread));
 	ferry__meta_free(mark->member, n * sizeof(*mark->member));
+	ferry__meta_free(mark->seen, seen_bytes(heap));
 }

@@ -52,6 +52,9 @@ struct ferry__mark {
 	struct ferry__mark_slab *slabs;
 	unsigned int idle;     /* markers without work */
 	unsigned int markers;  /* that drain together now */
+	uint8_t *seen;	       /* M7: a bit a granule of a half: marked, no
+				  need to look further */
+	bool seen_clean;       /* there is no bit set */
 	_Atomic bool hungry;   /* somebody waits for work: hand over */
 	_Atomic bool overflow; /* no memory for a chunk: something marked was
 				  not queued */
@@ -84,6 +87,13 @@ void ferry__team_stop(struct ferry_heap *heap);
 /* Runs @fn in every member, the caller as number 0; returns when all have. */
 void ferry__team_run(struct ferry_heap *heap, ferry__team_fn fn);
 
+/*
+ * Before a full collection, nobody marking: nothing was seen. drop: the same,
+ * and gives the memory back.
+ */
+void ferry__mark_forget(struct ferry_heap *heap);
+void ferry__mark_drop(struct ferry_heap *heap);
+
 /* Marking begins (world stopped), and is over (memory of stacks is let go). */
 void ferry__mark_begin(struct ferry_heap *heap);
 void ferry__mark_end(struct ferry_heap *heap);
@@ -93,6 +103,11 @@ void ferry__mark_end(struct ferry_heap *heap);
  * tracing if it may have references. Returns true if it was not marked.
  */
 bool ferry__mark_object(struct ferry__marker *marker, uintptr_t addr);
+
+/* The slot, of an object or a root, refers to @addr: if that is young the next
+ * collection looks at the slot again (M9). */
+void ferry__mark_note(struct ferry__marker *marker, const void *slot,
+		      uintptr_t addr);
 
 /* Marks what an ambiguous word hits, if anything. */
 void ferry__mark_word(struct ferry__marker *marker, uintptr_t word);

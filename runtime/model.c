@@ -268,16 +268,12 @@ static void learn_times(struct ferry__model *m,
 	m->last_wall_ns = r->wall_ns;
 }
 
-/*
- * The young are what was allocated since the end of the last collection: what
- * was allocated during one is marked, dead or alive, until the next full one.
- * @before: allocated during the last.
- */
+/* The young are what was allocated since the last collection began. */
 static void learn_minor(struct ferry__model *m,
-			const struct ferry__cycle_report *r, size_t before)
+			const struct ferry__cycle_report *r)
 {
-	double survived = (double)less(r->live, m->live + r->allocated_during);
-	double young = (double)less(r->allocated, before);
+	double survived = (double)less(r->live, m->live);
+	double young = (double)r->allocated;
 
 	m->minor_ns = cautious(m->minor_ns, (double)r->mark_ns);
 	if (young > 0)
@@ -303,25 +299,11 @@ static void learn_discount(struct ferry__model *m,
 		smooth(m->discount, clamp(cost * share, 1.0 / 64, 4), 0.5);
 }
 
-/*
- * What was allocated during a collection counts as live in it. By what minors
- * tell of the young, most of that is dead; the rest is at least
- * half of what the last full one found, or an eighth of what this one did.
- */
-static size_t live_before(const struct ferry__model *m,
-			  const struct ferry__cycle_report *r)
-{
-	double dead = (double)r->allocated_during * (1 - m->survival);
-	size_t least = larger(r->live / 8, m->live_full / 2);
-
-	return larger(less(r->live, bytes_of(dead)), smaller(r->live, least));
-}
-
 static void learn_full(struct ferry__model *m,
 		       const struct ferry__cycle_report *r)
 {
 	learn_discount(m, r);
-	m->live_full = live_before(m, r);
+	m->live_full = r->live;
 	if (r->mark_ns && m->live_full)
 		m->speed = smooth(m->speed,
 				  (double)m->live_full / (double)r->mark_ns,
@@ -354,8 +336,6 @@ static void learn_compaction(struct ferry__model *m,
 void ferry__model_update(struct ferry__model *m, const struct ferry__rule *rule,
 			 const struct ferry__cycle_report *r, bool stalled)
 {
-	size_t before = m->during;
-
 	m->during = r->allocated_during;
 	m->rate_now = 0;
 	if (rule->concurrent && m->last)
@@ -363,7 +343,7 @@ void ferry__model_update(struct ferry__model *m, const struct ferry__rule *rule,
 	learn_times(m, r);
 	m->bytes += r->allocated;
 	if (r->what == FERRY_COLLECT_MINOR)
-		learn_minor(m, r, before);
+		learn_minor(m, r);
 	else
 		learn_full(m, r);
 	learn_compaction(m, r);

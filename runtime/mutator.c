@@ -149,7 +149,7 @@ static void world_add(struct ferry__mutator *m)
 
 	pthread_mutex_lock(&world->lock);
 	ferry__world_join(m);
-	m->pub.colour = ferry__cycle_alloc_colour(heap);
+	m->pub.colour = heap->cycle.young;
 	world->len++;
 	cds_list_add_tail(&m->node, &world->mutators);
 	pthread_mutex_unlock(&world->lock);
@@ -305,7 +305,7 @@ static uintptr_t large_take(struct ferry_mutator *m, size_t size, size_t align,
 			    enum ferry_kind kind)
 {
 	struct ferry_heap *heap = ferry__mutator(m)->heap;
-	bool news = m->colour && kind < FERRY_KIND_LEAF;
+	bool news = ferry__cycle_is_marking(heap) && kind < FERRY_KIND_LEAF;
 	uintptr_t addr =
 		ferry__large_alloc(heap, size, align, kind,
 				   m->colour | (news ? FERRY__META_NEW : 0));

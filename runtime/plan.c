@@ -15,7 +15,7 @@
 
 /* --- vectors ------------------------------------------------------------------- */
 
-static void *vector_add(struct ferry__vector *vec, size_t size)
+void *ferry__vector_add(struct ferry__vector *vec, size_t size)
 {
 	size_t room = vec->room ? 2 * vec->room : 64;
 	void *mem;
@@ -33,7 +33,7 @@ static void *vector_add(struct ferry__vector *vec, size_t size)
 	return (char *)vec->v + size * vec->len++;
 }
 
-static void vector_clear(struct ferry__vector *vec, size_t size)
+void ferry__vector_clear(struct ferry__vector *vec, size_t size)
 {
 	if (vec->room)
 		ferry__meta_free(vec->v, vec->room * size);
@@ -62,7 +62,7 @@ static bool is_sparse(const struct ferry_heap *heap, uint32_t index,
 {
 	const struct ferry__block *block = &heap->blocks[index];
 	enum ferry__block_state state = state_of(heap, index);
-	uint8_t flags =
+	uint16_t flags =
 		atomic_load_explicit(&block->flags, memory_order_relaxed);
 
 	return (state == FERRY__BLOCK_HOLES || state == FERRY__BLOCK_FULL) &&
@@ -109,7 +109,7 @@ static bool record_bits(struct ferry_heap *heap, struct ferry__record *record)
 static void choose(struct ferry_heap *heap, uint32_t index)
 {
 	struct ferry__record *record =
-		vector_add(&heap->reloc.records, sizeof(*record));
+		ferry__vector_add(&heap->reloc.records, sizeof(*record));
 	enum ferry__block_state state = state_of(heap, index);
 
 	if (!record)
@@ -170,7 +170,8 @@ static struct ferry__target *target_add(struct ferry_heap *heap,
 	/* Committed, so that its memory goes back when it is void again. */
 	target = ferry__block_commit(heap, block) < 0
 			 ? NULL
-			 : vector_add(&heap->reloc.targets, sizeof(*target));
+			 : ferry__vector_add(&heap->reloc.targets,
+					     sizeof(*target));
 	if (!target) {
 		atomic_fetch_sub_explicit(&heap->space.taken, FERRY__BLOCK_SIZE,
 					  memory_order_relaxed);
@@ -401,6 +402,6 @@ void ferry__plan_end(struct ferry_heap *heap, bool undo)
 		end_target(heap, ferry__target(reloc, i)->block, undo);
 	for (i = 0; i < reloc->records.len; i++)
 		end_source(heap, ferry__record(reloc, i), undo);
-	vector_clear(&reloc->targets, sizeof(struct ferry__target));
-	vector_clear(&reloc->records, sizeof(struct ferry__record));
+	ferry__vector_clear(&reloc->targets, sizeof(struct ferry__target));
+	ferry__vector_clear(&reloc->records, sizeof(struct ferry__record));
 }

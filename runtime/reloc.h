@@ -58,11 +58,18 @@ struct ferry__reloc {
 	_Atomic bool toggle; /* TOGGLE means what it says; world stopped */
 	_Atomic bool on;     /* from the flip to the end; world stopped, or
 				who runs the collection */
-	struct ferry__vector records; /* struct ferry__record */
-	struct ferry__vector targets; /* struct ferry__target */
-	struct ferry__vector pinned;  /* uint32_t, blocks */
-	unsigned char *states;	      /* of units, for both halves */
-	size_t states_len;
+	struct ferry__vector records;	 /* struct ferry__record */
+	struct ferry__vector targets;	 /* struct ferry__target */
+	uint64_t pages_moved, by_faults; /* of @demand, counted so far */
+	/* What the pause looks at, by who runs the collection; K10. */
+	struct ferry__vector pinned;	/* uint32_t, blocks */
+	struct ferry__vector ambiguous; /* uint32_t, blocks */
+	struct ferry__vector large;	/* uintptr_t: may have references */
+	uint64_t large_made;		/* large.made when it was listed */
+	bool blind;	    /* something is not on its list: all is looked at */
+	_Atomic bool asked; /* some block has the flag ASKED; H3 */
+	uint32_t seen;	    /* head of the retired list when prepared */
+	uint32_t units;	    /* blocks of a half that are prepared */
 };
 
 static inline struct ferry__record *ferry__record(const struct ferry__reloc *r,
@@ -76,6 +83,10 @@ static inline struct ferry__target *ferry__target(const struct ferry__reloc *r,
 {
 	return (struct ferry__target *)r->targets.v + i;
 }
+
+/* One more element, zeroed, or NULL: no memory. */
+void *ferry__vector_add(struct ferry__vector *vec, size_t size);
+void ferry__vector_clear(struct ferry__vector *vec, size_t size);
 
 int ferry__reloc_init(struct ferry_heap *heap);
 void ferry__reloc_fini(struct ferry_heap *heap);
@@ -97,6 +108,42 @@ int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len);
 /* What the last compaction could not unregister is tried again: before
  * tracking wants the ranges. CONCURRENT, none is on. */
 void ferry__reloc_tidy(struct ferry_heap *heap);
+
+/* Makes a unit of the demand: a block, taken across or filled. */
+enum ferry_demand_answer ferry__reloc_produce(void *arg,
+					      struct ferry_demand_unit *unit);
+
+/* --- flip.c --------------------------------------------------------------- */
+
+/*
+ * Before the pause: all that takes time by the size of the heap. By who runs
+ * the collection. Returns 0, -ENOMEM.
+ */
+int ferry__flip_prepare(struct ferry_heap *heap);
+
+/* Leaves word that @block was asked for a hash too late (H3). A mutator. */
+void ferry__flip_asked(struct ferry_heap *heap, struct ferry__block *block);
+
+/* The pause, world stopped: on 0 the new addresses are those of all. On
+ * failure nothing has changed. */
+int ferry__flip(struct ferry_heap *heap);
+
+/* The same in mode STOPPED: references are put right where they are. */
+void ferry__flip_stopped(struct ferry_heap *heap);
+
+/* Everything is at its place, or (@undo) the flip was not made. */
+void ferry__flip_end(struct ferry_heap *heap, bool undo);
+
+/* --- guard.c -------------------------------------------------------------- */
+
+/* In debug heaps: places without a block cannot be accessed from here on. */
+void ferry__guard_vacant(struct ferry_heap *heap);
+
+/* Before a flip all places can, and have equal rights. Returns 0, -ENOMEM. */
+int ferry__guard_lift(struct ferry_heap *heap);
+
+/* The place of a block that was taken. Returns 0, -ENOMEM. */
+int ferry__guard_lift_block(struct ferry_heap *heap, uint32_t index);
 
 /* --- plan.c --------------------------------------------------------------- */
 

@@ -278,6 +278,61 @@ static void collect(struct ferry__marker *marker, size_t chunk)
 		lost(marker, chunk);
 	atomic_fetch_add_explicit(&heap->remember.pages, pages,
 				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&heap->events.count.dirty_pages, pages,
+				  memory_order_relaxed);
+}
+
+/* --- notes --------------------------------------------------------------------- */
+
+/* Bytes that share a bit, however large the pages are. */
+#define NOTE_SIZE   ((size_t)4096)
+#define CHUNK_WORDS (FERRY__CHUNK_SIZE / NOTE_SIZE / 64)
+
+void ferry__remember_note(struct ferry_heap *heap, uintptr_t slot)
+{
+	struct ferry__remember *remember = &heap->remember;
+	_Atomic uint64_t *noted = remember->noted[remember->filling];
+	size_t at = (slot - heap->base) / NOTE_SIZE;
+	uint64_t bit = (uint64_t)1 << at % 64;
+
+	if (!noted || !ferry__in_heap(heap, slot))
+		return;
+	/* Relaxed: read in the next collection. */
+	if (!(atomic_load_explicit(&noted[at / 64], memory_order_relaxed) &
+	      bit))
+		atomic_fetch_or_explicit(&noted[at / 64], bit,
+					 memory_order_relaxed);
+}
+
+void ferry__remember_turn(struct ferry_heap *heap)
+{
+	heap->remember.filling ^= 1;
+	heap->remember.first = true;
+}
+
+/* What was noted in a chunk, which is traced unless everything is. */
+static void take_notes(struct ferry__marker *marker, size_t chunk)
+{
+	struct ferry_heap *heap = marker->heap;
+	struct ferry__remember *remember = &heap->remember;
+	_Atomic uint64_t *noted = remember->noted[!remember->filling];
+	size_t word = chunk * CHUNK_WORDS, end = word + CHUNK_WORDS;
+
+	for (; noted && word < end; word++) {
+		uint64_t bits = atomic_load_explicit(&noted[word],
+						     memory_order_relaxed);
+
+		if (!bits)
+			continue;
+		atomic_store_explicit(&noted[word], 0, memory_order_relaxed);
+		for (; bits && !heap->cycle.full; bits &= bits - 1)
+			ferry__mark_scan(
+				marker,
+				heap->base + (word * 64 +
+					      (size_t)__builtin_ctzll(bits)) *
+						     NOTE_SIZE,
+				NOTE_SIZE);
+	}
 }
 
 void ferry__remember_scan(struct ferry__marker *marker)
@@ -290,6 +345,8 @@ void ferry__remember_scan(struct ferry__marker *marker)
 
 		if (chunk >= remember->chunks)
 			return;
+		if (remember->first)
+			take_notes(marker, chunk);
 		if (remember->chunk[chunk] & CHUNK_ARM)
 			arm(marker, chunk);
 		else if (remember->chunk[chunk] & CHUNK_ARMED)
@@ -320,6 +377,35 @@ void ferry__remember_drop(struct ferry_heap *heap)
 	}
 }
 
+static size_t noted_bytes(const struct ferry_heap *heap)
+{
+	return 4 * heap->half / NOTE_SIZE / 8;
+}
+
+static int notes_init(struct ferry_heap *heap)
+{
+	struct ferry__remember *remember = &heap->remember;
+	void *mem;
+	int r;
+
+	if (heap->params.no_minor)
+		return 0;
+	r = ferry__meta_alloc(2 * noted_bytes(heap), &mem);
+	if (r < 0)
+		return r;
+	remember->noted[0] = mem;
+	remember->noted[1] = remember->noted[0] +
+			     noted_bytes(heap) / sizeof(**remember->noted);
+	return 0;
+}
+
+static void notes_fini(struct ferry_heap *heap)
+{
+	if (heap->remember.noted[0])
+		ferry__meta_free(heap->remember.noted[0],
+				 2 * noted_bytes(heap));
+}
+
 int ferry__remember_init(struct ferry_heap *heap)
 {
 	struct ferry__remember *remember = &heap->remember;
@@ -332,13 +418,19 @@ int ferry__remember_init(struct ferry_heap *heap)
 	r = ferry__meta_alloc(remember->chunks, &mem);
 	if (r < 0)
 		return r;
-	r = ferry_dirty_open(NULL, &heap->why, &remember->dirty);
-	if (r < 0) {
-		ferry__meta_free(mem, remember->chunks);
-		return r;
-	}
 	remember->chunk = mem;
+	r = notes_init(heap);
+	if (r < 0)
+		goto err_chunks;
+	r = ferry_dirty_open(NULL, &heap->why, &remember->dirty);
+	if (r < 0)
+		goto err_notes;
 	return 0;
+err_notes:
+	notes_fini(heap);
+err_chunks:
+	ferry__meta_free(mem, remember->chunks);
+	return r;
 }
 
 void ferry__remember_fini(struct ferry_heap *heap)
@@ -348,5 +440,6 @@ void ferry__remember_fini(struct ferry_heap *heap)
 	if (!remember->dirty)
 		return;
 	ferry_dirty_close(remember->dirty);
+	notes_fini(heap);
 	ferry__meta_free(remember->chunk, remember->chunks);
 }

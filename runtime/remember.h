@@ -25,6 +25,14 @@ struct ferry__remember {
 	_Atomic size_t at;    /* next chunk of the round under way */
 	_Atomic size_t pages; /* dirty ones found in it */
 	bool whole; /* all written since the last collection is known */
+	/*
+	 * M9: pages where a marked object refers to a young one, a bit each:
+	 * [filling] is written while marking, the other is what the last
+	 * collection wrote. NULL: there are no minor collections.
+	 */
+	_Atomic uint64_t *noted[2];
+	unsigned int filling; /* world stopped */
+	bool first;	      /* round of this collection: takes the notes */
 };
 
 int ferry__remember_init(struct ferry_heap *heap);
@@ -42,6 +50,14 @@ void ferry__remember_begin(struct ferry_heap *heap, bool arm);
  * and has the marked objects on dirty pages traced. Any member of the team.
  */
 void ferry__remember_scan(struct ferry__marker *marker);
+
+/* The slot refers to a young object: its page is looked at by the next
+ * collection, if it lies in the heap. Markers. */
+void ferry__remember_note(struct ferry_heap *heap, uintptr_t slot);
+
+/* World stopped, a collection begins: the next round, its first, takes what
+ * the last collection noted. */
+void ferry__remember_turn(struct ferry_heap *heap);
 
 /* The range, inside one chunk, is about to be written: see
  * ferry_dirty_expect(). Any thread. */

@@ -83,6 +83,7 @@ static void read_counters(struct ferry_heap *heap, struct ferry_heap_stats *s)
 {
 	struct ferry__counters *count = &heap->events.count;
 
+	s->pinned = load(count->pinned);
 	s->minors = load(count->minors);
 	s->fulls = load(count->fulls);
 	s->compactions = load(count->compactions);

@@ -230,21 +230,14 @@ static void trace_words(struct tracer *t, uintptr_t addr)
 		reach_word(t, *word++);
 }
 
-/* V3: the colour of the marked, or of what came since. */
-static bool colour_holds(const struct ferry_heap *heap, uint8_t byte)
-{
-	uint8_t colour = byte & FERRY_META_COLOUR;
-
-	return colour == heap->cycle.colour || colour == FERRY__COLOUR_YOUNG;
-}
-
 static void trace(struct tracer *t, uintptr_t addr)
 {
 	uint8_t byte = ferry__meta_load(ferry__meta(t->heap, addr));
 	enum ferry_kind kind = byte & FERRY_META_KIND;
 
 	t->object = addr;
-	if (!colour_holds(t->heap, byte))
+	/* V3: the colour of the marked, or of what came since that began. */
+	if (!ferry__is_kept(t->heap, byte))
 		found(t, "a reachable object was not marked", NULL, byte);
 	else if (!size_holds(t->heap, addr))
 		found(t, WRONG_SIZE, NULL, ferry__object_bytes(t->heap, addr));

@@ -149,16 +149,15 @@ static const char *wrong_start(const struct ferry_heap *heap, uint32_t index,
 {
 	enum ferry__block_state state = state_of(heap, index);
 	unsigned int kind = byte & FERRY_META_KIND;
-	uint8_t colour = byte & FERRY_META_COLOUR;
 
 	if (!kind || kind >= FERRY_KINDS)
 		return "an object of no kind";
 	if ((kind >= FERRY_KIND_LEAF) != leaf_of(heap, index))
 		return "an object in a block of the other kind";
-	if (colour == FERRY_META_COLOUR)
-		return "an object of no colour";
+	if (!ferry__is_kept(heap, byte))
+		return "an object that was to be swept";
 	if ((state == FERRY__BLOCK_HOLES || state == FERRY__BLOCK_FULL) &&
-	    colour != heap->cycle.colour)
+	    ferry__is_young(heap, byte))
 		return "an object that is not marked in a swept block";
 	return NULL;
 }
@@ -272,6 +271,10 @@ static int check_block(struct survey *s, uint32_t index)
 			     state);
 	if (s->times[index] != times_of(state))
 		return found(s, "a block is on no list", index, state);
+	if (atomic_load_explicit(&s->heap->blocks[index].flags,
+				 memory_order_relaxed) &
+	    FERRY__BLOCK_MOVES)
+		return found(s, "a block that is about to move", index, state);
 	if (state <= FERRY__BLOCK_FREE)
 		return check_empty(s, index);
 	if (!has_memory(s->heap, index))

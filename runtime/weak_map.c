@@ -552,20 +552,48 @@ bool ferry__maps_scan(struct ferry__marker *marker)
 
 /* --- clearing ------------------------------------------------------------------------ */
 
+/* Has it what the next collection may find dead, though it is kept by this
+ * one? */
+static bool is_young_word(const struct ferry_heap *heap, uintptr_t word)
+{
+	if (!ferry__in_heap(heap, word))
+		return false;
+	if (heap->params.interior_slots)
+		word = ferry__object_find(heap, word);
+	return word &&
+	       ferry__is_young(heap, ferry__meta_load(ferry__meta(heap, word)));
+}
+
+static bool is_young_entry(const struct ferry_weak_map *map,
+			   const struct entry *e)
+{
+	return is_young_word(map->heap, e->key) ||
+	       (!map->raw && is_young_word(map->heap, e->value));
+}
+
 static void purge_chunk(struct ferry_weak_map *map, size_t c, void *arg)
 {
 	struct ferry_heap *heap = map->heap;
 	struct entry *e = &map->table.slot[c * CHUNK];
 	const struct chunk_head *head = &map->table.head[c];
 	size_t n = chunk_slots(&map->table);
+	bool young = false;
 
 	(void)arg;
 	if (!heap->cycle.full && head->scanned &&
 	    head->scanned != heap->weak.number)
 		return;
-	for (; n; n--, e++)
-		if (in_use(e) && !ferry__weak_alive(heap, e->key))
+	for (; n; n--, e++) {
+		if (!in_use(e))
+			continue;
+		if (!ferry__weak_alive(heap, e->key))
 			take_out(map, e);
+		else
+			young = young || is_young_entry(map, e);
+	}
+	/* M9: a minor collection looks at what was touched only. */
+	if (young)
+		touch(map, c);
 }
 
 static void purge(struct ferry_weak_map *map, void *arg)

@@ -603,6 +603,49 @@ static void provided_units_are_zeroed_pages(enum ferry_fault_mode mode)
 }
 BOTH_MODES(provided_units_are_zeroed_pages)
 
+/* Touches a byte as a program does that then goes on: by a system call. */
+static bool can_be_written_out(const char *at)
+{
+	int fd[2];
+	ssize_t n;
+
+	ck_assert_int_eq(pipe(fd), 0);
+	n = write(fd[1], at, 1);
+	ck_assert(n == 1 || errno == EFAULT);
+	close(fd[0]);
+	close(fd[1]);
+	return n == 1;
+}
+
+static void refused_units_are_as_good_as_others(enum ferry_fault_mode mode)
+{
+	size_t page = page_size(), i;
+	struct bed bed;
+
+	bed_with_idle_units(&bed, mode);
+	for (i = 2; i < 10; i++)
+		ck_assert(!can_be_written_out(bed_unit(&bed, i) + i * page));
+	ck_assert_int_eq(ferry_demand_provide(bed.demand, bed_unit(&bed, 2),
+					      2 * bed.range->unit, NULL, NULL),
+			 0);
+	ck_assert(is_zero(bed_unit(&bed, 2), 2 * bed.range->unit));
+	ck_assert_int_eq(ferry_demand_expect(bed.demand, bed_unit(&bed, 4),
+					     bed.range->unit),
+			 0);
+	bed_assert_unit(&bed, 4);
+	ck_assert_int_eq(ferry_demand_recycle(bed.demand, bed_unit(&bed, 5),
+					      bed.range->unit),
+			 0);
+	ck_assert(!can_be_written_out(bed_unit(&bed, 5) + page));
+	bed.range->initial[4] = FERRY_DEMAND_WAITING;
+	ck_assert_int_eq(ferry_demand_end(bed.demand), 0);
+	ck_assert(is_zero(bed_unit(&bed, 5), 7 * bed.range->unit));
+	bed_assert_right(&bed);
+	ferry_demand_destroy(bed.demand);
+	bed_fini(&bed);
+}
+BOTH_MODES(refused_units_are_as_good_as_others)
+
 static void provided_pages_move_across(enum ferry_fault_mode mode)
 {
 	struct bed bed;
@@ -651,6 +694,52 @@ static void expected_units_are_produced(enum ferry_fault_mode mode)
 	bed_stop(&bed);
 }
 BOTH_MODES(expected_units_are_produced)
+
+static void set(struct bed *bed, size_t unit, size_t n,
+		enum ferry_demand_state state)
+{
+	size_t i;
+
+	ck_assert_int_eq(ferry_demand_revise(bed->demand, bed_unit(bed, unit),
+					     n * bed->range->unit, state),
+			 0);
+	for (i = unit; i < unit + n; i++)
+		bed->range->initial[i] = (unsigned char)state;
+}
+
+static void states_are_revised_before_begin(enum ferry_fault_mode mode)
+{
+	struct bed bed;
+
+	bed_create(&bed, mode);
+	bed_add(&bed, 12, 16, FERRY_DEMAND_STAGED);
+	bed.range->initial[3] = bed.range->initial[4] = FERRY_DEMAND_IDLE;
+	bed_prepare(&bed);
+	set(&bed, 2, 2, FERRY_DEMAND_WAITING);
+	set(&bed, 7, 4, FERRY_DEMAND_DONE);
+	set(&bed, 8, 1, FERRY_DEMAND_IDLE);
+	set(&bed, 9, 1, FERRY_DEMAND_WAITING);
+	ck_assert_int_eq(ferry_demand_revise(bed.demand, bed_unit(&bed, 0),
+					     bed.range->unit,
+					     FERRY_DEMAND_READY),
+			 -EINVAL);
+	ck_assert_int_eq(ferry_demand_revise(bed.demand, bed_unit(&bed, 0) + 1,
+					     bed.range->unit,
+					     FERRY_DEMAND_DONE),
+			 -EINVAL);
+	bed_begin(&bed);
+	ck_assert_int_eq(ferry_demand_revise(bed.demand, bed_unit(&bed, 0),
+					     bed.range->unit,
+					     FERRY_DEMAND_DONE),
+			 -EALREADY);
+	ck_assert_uint_eq(bed_in_state(&bed, FERRY_DEMAND_WAITING), 8);
+	ck_assert_uint_eq(bed_in_state(&bed, FERRY_DEMAND_DONE), 2);
+	bed_assert_unit(&bed, 3);
+	bed_assert_unit(&bed, 9);
+	/* What remains is counted right: the end comes. */
+	bed_stop(&bed);
+}
+BOTH_MODES(states_are_revised_before_begin)
 
 /* --- system calls -------------------------------------------------------- */
 
@@ -745,9 +834,11 @@ static const struct test tests[] = {
 	TEST(a_step_installs_what_another_left_ready, "sigbus,move"),
 	TEST_BOTH(threads_that_touch_a_unit_at_once_ask_for_it_once),
 	TEST_BOTH(provided_units_are_zeroed_pages),
+	TEST_BOTH(refused_units_are_as_good_as_others),
 	TEST(provided_pages_move_across_in_sigbus_mode, "sigbus,move"),
 	TEST(provided_pages_move_across_in_thread_mode, "userfaultfd,move"),
 	TEST_BOTH(expected_units_are_produced),
+	TEST_BOTH(states_are_revised_before_begin),
 	TEST(prefaulted_buffers_serve_system_calls, "sigbus"),
 	TEST(prefault_fills_the_holes_of_units_that_are_done, "sigbus"),
 	TEST_BOTH(prefault_says_what_is_not_to_be_had),

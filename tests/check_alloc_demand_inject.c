@@ -30,6 +30,9 @@ static const struct strike {
 	{ ENOMEM, 1, 0 },
 	{ ENOMEM, 12, 0 },
 	{ EEXIST, 1, 1 }, /* Linux 6.18 to 7.1 */
+	{ EBUSY, 1, 1 },  /* no kernel that is known; nor these */
+	{ EINVAL, 1, 1 },
+	{ ENOMEM, 1, 1 },
 	{ EINVAL, INJECT_ALWAYS, 0 },
 	{ EFAULT, INJECT_ALWAYS, 0 },
 	{ EINTR, 3, 0 },

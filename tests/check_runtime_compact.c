@@ -686,7 +686,8 @@ struct piper {
 	_Atomic bool *quit;
 	const char *wrong;
 	int error;
-	size_t calls;
+	_Atomic size_t calls;
+	_Atomic bool over;
 };
 
 /*
@@ -772,10 +773,12 @@ static void *pipes(void *arg)
 
 	if (pipe(fd) < 0 || ferry_mutator_attach(piper->heap, NULL, &m) < 0) {
 		piper->wrong = "no pipe, or no mutator";
+		piper->over = true;
 		return NULL;
 	}
 	pipe_in(piper, m, fd);
 	ferry_mutator_detach(m);
+	piper->over = true;
 	close(fd[0]);
 	close(fd[1]);
 	return NULL;
@@ -788,13 +791,16 @@ START_TEST(system_calls_on_pinned_buffers_meet_no_fault)
 	for (w = 0; w < WAYS; w++) {
 		struct cells *c = make(&ways[w], 1);
 		_Atomic bool quit = false;
-		struct piper piper = { c->heap, &quit, NULL, 0, 0 };
+		struct piper piper = { .heap = c->heap, .quit = &quit };
 		pthread_t thread;
 
 		cells_list(c, 0, FERRY_KIND_TRACED, 20000, 2, 96);
 		ck_assert_int_eq(pthread_create(&thread, NULL, pipes, &piper),
 				 0);
-		for (i = 0; i < harness_scaled(40); i++) {
+		/* At least until the thread has come to make a call. */
+		for (i = 0;
+		     i < harness_scaled(40) || (!piper.calls && !piper.over);
+		     i++) {
 			cells_list(c, 0, FERRY_KIND_TRACED, 5000, 2, 96);
 			cells_collect(c, FERRY_COLLECT_COMPACT);
 		}
@@ -825,6 +831,12 @@ END_TEST
 
 #define STALE 20000u
 static uintptr_t *stale;
+
+static bool died_of_memory(int status)
+{
+	return WIFSIGNALED(status) &&
+	       (WTERMSIG(status) == SIGBUS || WTERMSIG(status) == SIGSEGV);
+}
 
 /* While pages are put in place: where some were, there is nothing now. What
  * is still there may be read. */
@@ -878,10 +890,89 @@ START_TEST(stale_references_are_fatal_while_pages_are_produced)
 		if (!pid)
 			compact_and_touch(modes[i]);
 		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-		ck_assert_msg(WIFSIGNALED(status) &&
-				      (WTERMSIG(status) == SIGBUS ||
-				       WTERMSIG(status) == SIGSEGV),
-			      "mode %zu: status %#x", i, (unsigned int)status);
+		ck_assert_msg(died_of_memory(status), "mode %zu: status %#x", i,
+			      (unsigned int)status);
+	}
+}
+END_TEST
+
+/* The places of a dense list, and of a sparse one, before a compaction: all
+ * have moved, or in mode STOPPED the sparse ones. */
+static struct cells *leave_places(const struct way *way, const char *options)
+{
+	struct ferry_heap_params p = params_of(way);
+	struct cells *c;
+
+	p.options = options;
+	c = cells_open(&p, 2);
+	cells_list(c, 0, FERRY_KIND_TRACED, STALE, 2, 0);
+	cells_list(c, 1, FERRY_KIND_TRACED, STALE, 2, 300);
+	cells_collect(c, FERRY_COLLECT_FULL);
+	stale = addresses(c->root[cells_concurrent(c) ? 0 : 1], STALE);
+	cells_collect(c, FERRY_COLLECT_COMPACT);
+	return c;
+}
+
+/* How many of the places left can be read, each tried by a child. */
+static size_t readable_places(void)
+{
+	volatile uint64_t *sink = stale;
+	struct rlimit no_core = { 0, 0 };
+	size_t i, n = 0;
+	int status;
+	pid_t pid;
+
+	for (i = 0; i < STALE; i += STALE / 20) {
+		pid = fork();
+		ck_assert_int_ge(pid, 0);
+		if (!pid) {
+			setrlimit(RLIMIT_CORE, &no_core);
+			*sink = *(const volatile uint64_t *)stale[i];
+			_exit(0);
+		}
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		if (!status)
+			n++;
+		else
+			ck_assert(died_of_memory(status));
+	}
+	return n;
+}
+
+START_TEST(stale_references_are_fatal_afterwards_in_debug_heaps)
+{
+	static const char *const options[] = { "debug:yes", "poison:yes" };
+	size_t w, k;
+
+	for (w = 0; w < WAYS; w++)
+		for (k = 0; k < 2; k++) {
+			struct cells *c = leave_places(&ways[w], options[k]);
+
+			ck_assert_msg(!readable_places(), "way %zu, %s", w,
+				      options[k]);
+			/* Places are taken again, and left again. */
+			cells_list(c, 1, FERRY_KIND_TRACED, 3 * STALE, 2, 300);
+			cells_collect(c, FERRY_COLLECT_MINOR);
+			cells_collect(c, FERRY_COLLECT_COMPACT);
+			cells_list(c, 0, FERRY_KIND_TRACED, STALE, 2, 0);
+			cells_collect(c, FERRY_COLLECT_COMPACT);
+			cells_list_check(c, 0, STALE);
+			cells_list_check(c, 1, 3 * STALE);
+			cells_close(c);
+		}
+}
+END_TEST
+
+/* A debugging aid only: it costs mappings. */
+START_TEST(places_left_are_ordinary_memory_without_debug)
+{
+	size_t w;
+
+	for (w = 0; w < WAYS; w++) {
+		struct cells *c = leave_places(&ways[w], NULL);
+
+		ck_assert_uint_gt(readable_places(), 0);
+		cells_close(c);
 	}
 }
 END_TEST
@@ -907,6 +998,8 @@ static const struct test tests[] = {
 	TEST(threads_with_ambiguous_stacks_run_beside_compactions, NULL),
 	TEST(system_calls_on_pinned_buffers_meet_no_fault, NULL),
 	TEST(prefault_refuses_what_is_not_the_heaps, NULL),
+	TEST(stale_references_are_fatal_afterwards_in_debug_heaps, NULL),
+	TEST(places_left_are_ordinary_memory_without_debug, NULL),
 	TEST(stale_references_are_fatal_while_pages_are_produced, "move"),
 };
 

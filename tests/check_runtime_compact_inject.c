@@ -250,6 +250,20 @@ START_TEST(short_moves_are_gone_on_with)
 }
 END_TEST
 
+/* As no kernel does that is known: nobody may wait for himself. */
+START_TEST(moves_that_did_more_than_they_say_are_gone_on_with)
+{
+	static const struct strike strikes[] = {
+		{ MOVE, EINVAL, 1, 1 }, { MOVE, EBUSY, 1, 1 },
+		{ MOVE, ENOMEM, 1, 1 }, { MOVE, EFAULT, 1, 3 },
+		{ MOVE, EPERM, 1, 2 },	{ MOVE, ENOENT, 2, 1 },
+		{ MOVE, EINTR, 1, 1 },
+	};
+
+	sweep_all(strikes, ARRAY_SIZE(strikes), true);
+}
+END_TEST
+
 START_TEST(kernel_that_never_moves_copies)
 {
 	static const struct strike strikes[] = {
@@ -465,6 +479,7 @@ static const struct test tests[] = {
 	TEST(moves_that_are_to_be_tried_again_are, NULL),
 	TEST(moves_without_memory_are_waited_out, NULL),
 	TEST(short_moves_are_gone_on_with, NULL),
+	TEST(moves_that_did_more_than_they_say_are_gone_on_with, NULL),
 	TEST(kernel_that_never_moves_copies, NULL),
 	TEST(flip_without_registration_is_given_up, "move,sigbus"),
 	TEST(any_registration_may_fail, NULL),

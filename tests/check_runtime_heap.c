@@ -166,7 +166,7 @@ static size_t refuse_each_mmap(void)
 
 START_TEST(refused_heap_leaves_nothing)
 {
-	size_t fds, pages, refused;
+	size_t fds, pages, refused, i;
 
 	ck_assert_int_eq(ferry_heap_destroy(create(FERRY_GC_AUTO)), 0);
 	/* The C library keeps stacks of threads that have ended. */
@@ -174,9 +174,12 @@ START_TEST(refused_heap_leaves_nothing)
 	ck_assert_uint_ge(refused, 5);
 	fds = descriptors();
 	pages = mapped();
-	ck_assert_uint_eq(refuse_each_mmap(), refused);
+	for (i = 0; i < 40; i++)
+		ck_assert_uint_eq(refuse_each_mmap(), refused);
 	ck_assert_uint_eq(descriptors(), fds);
-	ck_assert_uint_le(mapped(), pages + 16);
+	/* Tables of arenas are freed by the batch: so many pages may wait. A
+	 * page lost with every refusal would be more than a thousand. */
+	ck_assert_uint_le(mapped(), pages + 2 * 32 + 16);
 }
 END_TEST
 

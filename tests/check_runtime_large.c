@@ -77,7 +77,7 @@ static void unmark(struct ferry_heap *heap, uintptr_t addr)
 static size_t sweep(struct ferry_heap *heap)
 {
 	ferry__large_sweep_begin(heap);
-	return ferry__large_sweep(heap, FERRY__COLOUR_A);
+	return ferry__large_sweep(heap, FERRY__COLOUR_A, FERRY__COLOUR_OTHER);
 }
 
 static size_t kept(const struct ferry_heap *heap)
@@ -285,6 +285,8 @@ START_TEST(sweep_frees_what_has_another_colour)
 {
 	struct ferry_heap *heap = heap_new(HALF);
 	uintptr_t young = make(heap, 3 * PAGE), kept_one = make(heap, 3 * PAGE);
+	uintptr_t younger = ferry__large_alloc(
+		heap, 3 * PAGE, PAGE, FERRY_KIND_LEAF, FERRY__COLOUR_OTHER);
 	uintptr_t old = ferry__large_alloc(heap, 3 * PAGE, PAGE,
 					   FERRY_KIND_LEAF, FERRY__COLOUR_B);
 
@@ -293,6 +295,7 @@ START_TEST(sweep_frees_what_has_another_colour)
 	ck_assert_uint_eq(ferry__large_find(heap, young), 0);
 	ck_assert_uint_eq(ferry__large_find(heap, old), 0);
 	ck_assert_uint_eq(ferry__large_find(heap, kept_one), kept_one);
+	ck_assert_uint_eq(ferry__large_find(heap, younger), younger);
 	heap_free(heap);
 }
 END_TEST
@@ -306,7 +309,8 @@ START_TEST(what_came_after_marking_is_not_swept)
 	for (round = 0; round < 5; round++) {
 		ferry__large_sweep_begin(heap);
 		after = make(heap, 3 * PAGE);
-		ck_assert_uint_eq(ferry__large_sweep(heap, FERRY__COLOUR_A),
+		ck_assert_uint_eq(ferry__large_sweep(heap, FERRY__COLOUR_A,
+						     FERRY__COLOUR_OTHER),
 				  3 * PAGE);
 		ck_assert_uint_eq(ferry__large_find(heap, before), 0);
 		ck_assert_uint_eq(ferry__large_find(heap, after), after);
@@ -331,7 +335,8 @@ START_TEST(survivors_can_die_in_any_later_sweep)
 		}
 		ferry__large_sweep_begin(heap);
 		/* The colours have changed places: it is not marked. */
-		ck_assert_uint_eq(ferry__large_sweep(heap, FERRY__COLOUR_B),
+		ck_assert_uint_eq(ferry__large_sweep(heap, FERRY__COLOUR_B,
+						     FERRY__COLOUR_OTHER),
 				  5 * PAGE);
 	}
 	heap_free(heap);
@@ -696,7 +701,7 @@ static void *sweeper_main(void *arg)
 		ferry__large_sweep_begin(heap);
 		expect_sound(heap);
 		pthread_rwlock_unlock(&crowd->world);
-		ferry__large_sweep(heap, keep);
+		ferry__large_sweep(heap, keep, FERRY__COLOUR_OTHER);
 		ferry__large_release(heap, MIB);
 		keep ^= FERRY_META_COLOUR;
 	}

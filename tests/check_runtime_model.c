@@ -63,22 +63,19 @@ static void run_through(struct program *p, enum ferry_collect what, uint64_t ns)
 {
 	struct ferry__cycle_report r = { .what = what, .since_ns = ns };
 	bool minor = what == FERRY_COLLECT_MINOR;
-	size_t young = p->since - p->during;
+	size_t young = p->since;
 
 	r.allocated = p->since;
-	/* What was allocated during the last one is marked until a full. */
-	p->old = minor ? p->old + p->during +
-				 (size_t)((double)young * p->survival)
-		       : 0;
+	p->old = minor ? p->old + (size_t)((double)young * p->survival) : 0;
 	r.mark_ns = minor ? (uint64_t)(p->dirty_ns +
 				       (double)young * p->survival / p->speed)
 			  : (uint64_t)((double)p->live / p->speed);
 	r.wall_ns = r.mark_ns + r.mark_ns / 4;
 	p->since = rule.concurrent ? (size_t)(p->rate * (double)r.wall_ns) : 0;
 	r.allocated_during = p->during = p->since;
-	/* What is allocated meanwhile is taken for live. */
-	r.live = p->live + p->old + p->since;
-	r.used = r.live;
+	/* What is allocated meanwhile is the next one's. */
+	r.live = p->live + p->old;
+	r.used = r.live + p->since;
 	report = r;
 	ferry__model_update(&model, &rule, &r, false);
 }
@@ -266,7 +263,7 @@ START_TEST(concurrent_collections_end_before_the_target)
 	run_many(&p, 4); /* until it knows the program */
 	for (i = 0; i < 100; i++) {
 		size_t target = model.goal.target;
-		size_t live = report.live - report.allocated_during;
+		size_t live = report.live;
 
 		run(&p);
 		/* All that was allocated since the last one's end; the first

@@ -300,9 +300,17 @@ static struct object *swept_object(void)
 	return NULL;
 }
 
+/* Fills the heap; the colour of what is made from here on. */
+static uint8_t filled_young(void)
+{
+	fill();
+	return heap->cycle.young;
+}
+
 START_TEST(damage_to_the_side_table_is_found)
 {
-	static const struct {
+	const uint8_t young = filled_young();
+	const struct {
 		const char *what;
 		uint8_t clear, set;
 		int at; /* granules from the start */
@@ -311,16 +319,16 @@ START_TEST(damage_to_the_side_table_is_found)
 		{ "an object of no kind", 0, FERRY_META_KIND, 0 },
 		{ "an object in a block of the other kind", FERRY_META_KIND,
 		  FERRY_KIND_RAW, 0 },
-		{ "an object of no colour", 0, FERRY_META_COLOUR, 0 },
+		{ "an object that was to be swept", FERRY_META_COLOUR,
+		  young ^ FERRY_META_COLOUR, 0 },
 		{ "an object that is not marked in a swept block",
-		  FERRY_META_COLOUR, 0, 0 },
+		  FERRY_META_COLOUR, young, 0 },
 		{ "an object without an end", 0, FERRY_KIND_TRACED, 1 },
 	};
 	uint8_t *meta, byte;
 	struct object *o;
 	size_t i;
 
-	fill();
 	o = swept_object();
 	for (i = 0; i < ARRAY_SIZE(damage); i++) {
 		meta = meta_of(o) + damage[i].at;
@@ -426,7 +434,7 @@ START_TEST(mutator_outside_its_block_is_found)
 	m->bump[0].cursor += FERRY__BLOCK_SIZE;
 	mutator->span[1] = was;
 	ck_assert_str_ne(verify(), "");
-	mutator->span[1] = (struct ferry__span){ 0, 0 };
+	mutator->span[1] = (struct ferry__span){ 0, 0, 0 };
 	mutator->span[0].block = heap->space.holes[0].head;
 	ck_assert_str_ne(verify(), "");
 	mutator->span[0] = was;

@@ -64,7 +64,9 @@ CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_heap
 CHECK_RUNTIME += %D%/check_runtime_alloc
 CHECK_RUNTIME += %D%/check_runtime_mark
+CHECK_RUNTIME += %D%/check_runtime_flip
 CHECK_RUNTIME += %D%/check_runtime_rounds
+CHECK_RUNTIME += %D%/check_runtime_stats
 CHECK_RUNTIME += %D%/check_runtime_compact
 CHECK_RUNTIME += %D%/check_runtime_compact_inject
 CHECK_RUNTIME += %D%/check_runtime_world
@@ -199,9 +201,15 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_runtime_mark_SOURCES = %D%/check_runtime_mark.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_mark_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_flip_SOURCES = %D%/check_runtime_flip.c \
+	%D%/cells.c %D%/cells.h
+%C%_check_runtime_flip_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_rounds_SOURCES = %D%/check_runtime_rounds.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_rounds_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_stats_SOURCES = %D%/check_runtime_stats.c \
+	%D%/cells.c %D%/cells.h
+%C%_check_runtime_stats_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_compact_SOURCES = %D%/check_runtime_compact.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_compact_LDADD = $(RUNTIME_TEST_LIBS)

@@ -129,7 +129,8 @@ static void range_free(struct ferry__dirty_range *range)
 	ferry__dirty_free(range, range->mapped);
 }
 
-/* Ends the tracking of all ranges, and of nothing in a child of fork. */
+/* In a child of fork the kernel has ended what was registered; protection by
+ * mprotect is the child's own, and goes here. */
 static void disarm_all(struct ferry_dirty *dirty)
 {
 	size_t i;
@@ -145,7 +146,7 @@ static void disarm_all(struct ferry_dirty *dirty)
 
 void ferry_dirty_close(struct ferry_dirty *dirty)
 {
-	if (!dirty || is_foreign(dirty))
+	if (!dirty)
 		return;
 	disarm_all(dirty);
 	dirty->ops->close(dirty);

@@ -300,7 +300,11 @@ err_uffd:
 
 static void close_wp_sync(struct ferry_dirty *dirty)
 {
-	stop_handler(dirty);
+	/* In a child of fork the thread is not there. */
+	if (dirty->pid == ferry__sys->getpid())
+		stop_handler(dirty);
+	else
+		ferry__sys->close(dirty->stop);
 	ferry__sys->close(dirty->pagemap);
 	ferry_uffd_close(dirty->uffd);
 }

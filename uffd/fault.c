@@ -304,6 +304,8 @@ void ferry_fault_service_destroy(struct ferry_fault_service *service)
 		destroy_ours(service);
 	} else {
 		ferry__fault_forget(service);
+		if (service->mode == FERRY_FAULT_THREAD)
+			ferry__fault_threads_forget(service);
 		ferry_uffd_close(service->uffd);
 	}
 	ferry__fault_free(service, sizeof(*service));

@@ -174,6 +174,7 @@ void ferry__fault_end_kept(struct ferry_fault_service *service);
 /* What a thread remembers from one fault to the next. */
 struct ferry__fault_self {
 	unsigned int supplying;	 /* depth of suppliers under way */
+	bool poisons;		 /* a handler thread: it refuses by poison */
 	uintptr_t paced_page;	 /* page whose repeated faults are paced ... */
 	unsigned int paced;	 /* ... and how often it came */
 	uintptr_t stale_page;	 /* last page sent back as stale ... */
@@ -191,7 +192,22 @@ struct ferry__fault_case {
 	bool protect;
 	/* Set when all waiters for the page are known to have been woken. */
 	bool woken;
+	/* Set when the supplier has refused the page by itself. */
+	bool refused;
 };
+
+/*
+ * A supplier's answer, of our own only, in a thread that poisons: NONE, and
+ * ferry__fault_poison() has been called.
+ */
+#define FERRY__SUPPLY_POISONED ((enum ferry_supply_kind)0x40)
+
+/* In thread mode: what touches the page gets a signal. Signal-safe. */
+void ferry__fault_poison(struct ferry_fault_service *service, void *page);
+
+/* Memory without pages but poisoned ones is plain again. Signal-safe. */
+void ferry__fault_cure(struct ferry_fault_service *service, void *addr,
+		       size_t len);
 
 /*
  * Asks the supplier and does what it says. Returns
@@ -214,5 +230,7 @@ int ferry__fault_sigbus_start(void);
 /* fault_thread.c: starts @service->threads handlers; stops them. */
 int ferry__fault_threads_start(struct ferry_fault_service *service);
 void ferry__fault_threads_stop(struct ferry_fault_service *service);
+/* In a child of fork(2): what they had is freed. */
+void ferry__fault_threads_forget(struct ferry_fault_service *service);
 
 #endif

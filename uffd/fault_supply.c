@@ -309,7 +309,7 @@ static int ask_and_do(struct ferry__fault_case *c)
 	struct ferry_supply supply;
 
 	ask(c, &supply);
-	switch (supply.kind) {
+	switch ((int)supply.kind) {
 	case FERRY_SUPPLY_MOVE:
 	case FERRY_SUPPLY_COPY:
 	case FERRY_SUPPLY_ZERO:
@@ -319,6 +319,9 @@ static int ask_and_do(struct ferry__fault_case *c)
 	case FERRY_SUPPLY_AGAIN:
 		ferry__fault_count(c->range->service, again, 1);
 		return -EAGAIN;
+	case FERRY__SUPPLY_POISONED:
+		c->refused = true;
+		return -ENODATA;
 	case FERRY_SUPPLY_NONE:
 		return -ENODATA;
 	default:

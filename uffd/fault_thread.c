@@ -53,14 +53,31 @@ struct ferry__fault_worker {
  */
 static void refuse(const struct ferry__fault_case *c)
 {
-	struct ferry_uffd *uffd = c->range->service->uffd;
 	void *page = (void *)(c->range->addr + c->page);
-	int r = -EOPNOTSUPP;
 
-	if (!c->protect)
-		r = ferry_uffd_poison(uffd, page, ferry__page_size, 0, NULL);
+	if (c->protect)
+		ferry__sys->mprotect(page, ferry__page_size, PROT_NONE);
+	else
+		ferry__fault_poison(c->range->service, page);
+}
+
+void ferry__fault_poison(struct ferry_fault_service *service, void *page)
+{
+	int r = ferry_uffd_poison(service->uffd, page, ferry__page_size, 0,
+				  NULL);
+
 	if (r && r != -EEXIST)
 		ferry__sys->mprotect(page, ferry__page_size, PROT_NONE);
+}
+
+/* Where the kernel cannot poison, rights were taken: registered memory is the
+ * host's to read and write. */
+void ferry__fault_cure(struct ferry_fault_service *service, void *addr,
+		       size_t len)
+{
+	ferry__sys->madvise(addr, len, MADV_DONTNEED);
+	if (!(ferry_uffd_features(service->uffd) & FERRY_FEATURE_POISON))
+		ferry__sys->mprotect(addr, len, PROT_READ | PROT_WRITE);
 }
 
 /* --- one message --------------------------------------------------------- */
@@ -84,7 +101,7 @@ static bool serve(const struct ferry__fault_visit *visit, uintptr_t page,
 
 	if (r == -ESTALE)
 		ferry__fault_add(&ferry__fault_stale, 1);
-	if (r && r != -EAGAIN && r != -ESTALE)
+	if (r && r != -EAGAIN && r != -ESTALE && !c.refused)
 		refuse(&c);
 	if (!c.woken && r != -EAGAIN)
 		wake(c.range->service, page);
@@ -181,6 +198,7 @@ static void *run(void *arg)
 	};
 
 	pthread_setname_np(pthread_self(), "ferry-fault");
+	ferry__fault_self.poisons = true;
 	while (!(fds[1].revents & POLLIN)) {
 		ferry__sys->poll(fds, 2, -1);
 		read_messages(service, fds[0].fd);
@@ -304,5 +322,21 @@ err_free:
 void ferry__fault_threads_stop(struct ferry_fault_service *service)
 {
 	join_workers(service, service->threads);
+	free_workers(service);
+}
+
+/*
+ * In a child of fork(2) the threads are not there. But the caller may stand on
+ * the stack of one, if a supplier forked: that one is left.
+ */
+void ferry__fault_threads_forget(struct ferry_fault_service *service)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	unsigned int i;
+
+	for (i = 0; i < service->threads; i++)
+		if (here - (uintptr_t)service->workers[i].stack >= STACK_SIZE)
+			ferry__sys->munmap(service->workers[i].stack,
+					   STACK_SIZE);
 	free_workers(service);
 }

@@ -202,8 +202,26 @@ static int at_busy_exclusive(struct ferry__mover *m)
 	return 0;
 }
 
+/*
+ * A page that is to be copied, or made exclusive, is read: if it is gone, that
+ * would raise a fault which this very thread may be the one to answer.
+ */
+static bool is_gone(const struct ferry__mover *m)
+{
+	enum ferry_busy busy = m->params->busy;
+	uint64_t word;
+
+	return (busy == FERRY_BUSY_COPY || busy == FERRY_BUSY_EXCLUSIVE) &&
+	       ferry__pagemap_read(m->uffd->pagemap, m->src + m->pos, 1,
+				   &word) == 1 &&
+	       !ferry__pagemap_occupied(word);
+}
+
 static int at_busy(struct ferry__mover *m)
 {
+	/* Moved before the kernel said so: it says EEXIST when asked again. */
+	if (is_gone(m))
+		return still_busy(m);
 	switch (m->params->busy) {
 	case FERRY_BUSY_RETRY:
 		return still_busy(m);

@@ -227,6 +227,20 @@ FERRY_EXPORT int ferry_demand_expect(struct ferry_demand *demand, void *addr,
 				     size_t len);
 
 /*
+ * Gives the units of [@addr, @addr + @len) another state to begin with: IDLE,
+ * WAITING or DONE. For what a host finds out between prepare and begin, such
+ * as objects that must keep their place: so it can prepare while its threads
+ * run, and amend that in the pause, which is then short whatever the size of
+ * the ranges.
+ *
+ * Returns 0; -EINVAL not whole units of one range, or another state; -EBUSY a
+ * unit was recycled (those before it are changed); -EALREADY begun; -ENOTCONN
+ * not prepared; -ECHILD. One thread, beside no other call.
+ */
+FERRY_EXPORT int ferry_demand_revise(struct ferry_demand *demand, void *addr,
+				     size_t len, enum ferry_demand_state state);
+
+/*
  * The change-over: on return the ranges are served. WAITING units are
  * produced when touched: pages that they have already, as huge pages may
  * bring more than was touched, are dropped. IDLE ones keep theirs, as they may

@@ -78,8 +78,8 @@ FERRY_EXPORT int ferry_dirty_open(const struct ferry_dirty_params *params,
 
 /*
  * Disarms all ranges and frees the tracker. NULL is allowed. Nothing else may
- * be under way with it. In a child of fork(2) it does nothing: the parent's
- * tracker goes on.
+ * be under way with it. In a child of fork(2) it frees what is the child's,
+ * and the parent's tracker goes on.
  */
 FERRY_EXPORT void ferry_dirty_close(struct ferry_dirty *dirty);
 

@@ -12,7 +12,8 @@ extern "C" {
 #endif
 
 enum ferry_event_kind {
-	FERRY_EVENT_CYCLE_BEGIN = 1, /* value: enum ferry_collect */
+	FERRY_EVENT_CYCLE_BEGIN = 1, /* value: enum ferry_collect, as it is
+					run, which may be more than asked */
 	FERRY_EVENT_CYCLE_END,	     /* value: bytes live */
 	FERRY_EVENT_PAUSE_BEGIN,     /* value: enum ferry_pause; asked for */
 	FERRY_EVENT_PAUSE_STOPPED,   /* the last mutator has stopped */
@@ -120,7 +121,8 @@ struct ferry_heap_stats {
 	size_t limit;  /* max_bytes */
 	size_t committed; /* of memory the heap has not given back */
 	size_t large;	  /* of used, in large objects */
-	size_t pinned;	  /* in blocks that keep their address */
+	size_t pinned;	  /* in blocks of small objects that pins and ambiguous
+			     words kept in place in the last compaction */
 	/* Since the beginning. */
 	uint64_t minors, fulls, compactions;
 	uint64_t allocated;   /* bytes, as blocks and holes were taken */

@@ -108,7 +108,9 @@ struct ferry_heap_params {
 	bool no_minor;	      /* full collections only */
 	bool no_compact;      /* only when asked for */
 	bool no_pressure;     /* do not watch memory pressure (PSI) */
-	bool debug;	      /* costly checks of the host's callbacks */
+	bool debug;	      /* costly checks of the host's callbacks; a
+				 stale pointer to what was moved is fatal until
+				 the place is used again, or the next flip */
 	/*
 	 * Memory. In mode CONCURRENT, SYSTEM is NEVER for small objects: each
 	 * compaction needs memory with nothing in it, and with ALWAYS it has to

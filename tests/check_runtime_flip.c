@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a program does between the preparation of a flip and its pause: blocks
+ * and large objects taken there were not prepared.
+ */
+#include <sched.h>
+#include <stdatomic.h>
+
+#include "runtime/heap-internal.h"
+#include "tests/cells.h"
+#include "tests/harness.h"
+
+#define CELLS 3000u
+
+/* What was reached last. */
+enum step {
+	BEGUN,
+	PREPARED, /* by the collector, which waits */
+	MADE,	  /* by the program */
+	MOVED,	  /* the compaction is over */
+};
+
+static _Atomic int step;
+
+static void event(void *arg, const struct ferry_event *e)
+{
+	(void)arg;
+	if (e->kind == FERRY_EVENT_COMPACT_PLAN && step == BEGUN) {
+		step = PREPARED;
+		while (step != MADE)
+			sched_yield();
+	}
+	if (e->kind == FERRY_EVENT_COMPACT_END && step == MADE)
+		step = MOVED;
+}
+
+static struct cells *open(enum ferry_fault_mode fault_mode)
+{
+	struct ferry_heap_params p = cells_params(FERRY_GC_CONCURRENT);
+	struct ferry_listener *listener;
+	struct cells *c;
+
+	step = BEGUN;
+	p.fault_mode = fault_mode;
+	p.no_compact = true;
+	c = cells_open(&p, 8);
+	ck_assert_int_eq(ferry_listener_add(c->heap, event, NULL, &listener),
+			 0);
+	cells_list(c, 0, FERRY_KIND_TRACED, CELLS, 2, 96);
+	return c;
+}
+
+static void await(struct cells *c, enum step s)
+{
+	while (step != (int)s)
+		ferry_safepoint(c->m);
+}
+
+/* A compaction with @make in its gap; then all is right. */
+static void compact_around(struct cells *c, void (*make)(struct cells *c))
+{
+	ck_assert_int_eq(ferry_heap_request(c->heap, FERRY_COLLECT_COMPACT), 0);
+	await(c, PREPARED);
+	make(c);
+	step = MADE;
+	await(c, MOVED);
+	cells_list_check(c, 0, CELLS);
+	cells_verify(c);
+}
+
+/* --- small objects ---------------------------------------------------------- */
+
+static void make_few(struct cells *c)
+{
+	cells_list(c, 1, FERRY_KIND_TYPED, CELLS, 2, 96);
+	cells_list(c, 2, FERRY_KIND_LEAF, 1, 0, 96);
+	c->root[1]->slot[1] = c->root[0];
+}
+
+static void make_many(struct cells *c)
+{
+	size_t taken = ferry__space_end(&c->heap->space);
+
+	make_few(c);
+	/* More than was laid by. */
+	while (ferry__space_end(&c->heap->space) < 2 * taken + 400)
+		cells_list(c, 3, FERRY_KIND_TRACED, 1000, 2, 4096);
+}
+
+static void blocks_taken(enum ferry_fault_mode mode,
+			 void (*make)(struct cells *c))
+{
+	struct cells *c = open(mode);
+	struct cell *leaf;
+
+	compact_around(c, make);
+	cells_list_check(c, 1, CELLS);
+	ck_assert_ptr_eq(c->root[1]->slot[1], c->root[0]);
+	leaf = c->root[2];
+	ck_assert_uint_eq(leaf->id, 0);
+	if (c->root[3])
+		cells_list_check(c, 3, 1000);
+	cells_close(c);
+}
+
+START_TEST(blocks_taken_after_the_preparation_move)
+{
+	blocks_taken(FERRY_FAULT_THREAD, make_few);
+	blocks_taken(FERRY_FAULT_SIGBUS, make_few);
+}
+END_TEST
+
+START_TEST(more_blocks_than_were_laid_by_move)
+{
+	blocks_taken(FERRY_FAULT_THREAD, make_many);
+	blocks_taken(FERRY_FAULT_SIGBUS, make_many);
+}
+END_TEST
+
+/* --- what keeps its address --------------------------------------------------- */
+
+static struct cell *held;
+
+static void make_ambiguous(struct cells *c)
+{
+	held = c->root[0]->slot[0]->slot[0];
+	c->root[1] = cell_new(c->m, FERRY_KIND_AMBIGUOUS, 1, 7);
+	c->root[1]->slot[0] = held;
+}
+
+START_TEST(ambiguous_objects_made_after_the_preparation_pin)
+{
+	struct cells *c = open(FERRY_FAULT_THREAD);
+
+	compact_around(c, make_ambiguous);
+	ck_assert_ptr_eq(c->root[1]->slot[0], held);
+	ck_assert_ptr_eq(c->root[0]->slot[0]->slot[0], held);
+	cells_close(c);
+}
+END_TEST
+
+static void make_pin(struct cells *c)
+{
+	held = c->root[0]->slot[0]->slot[0];
+	ck_assert_int_eq(ferry_pin(c->m, held), 0);
+}
+
+START_TEST(objects_pinned_after_the_preparation_stay)
+{
+	struct cells *c = open(FERRY_FAULT_SIGBUS);
+
+	compact_around(c, make_pin);
+	ck_assert_ptr_eq(c->root[0]->slot[0]->slot[0], held);
+	ferry_unpin(c->m, held);
+	cells_close(c);
+}
+END_TEST
+
+static void ask_hash(struct cells *c)
+{
+	struct cell *cell;
+
+	for (cell = c->root[0]; cell; cell = cell->slot[0])
+		ferry_identity_hash(c->m, cell);
+}
+
+START_TEST(hashes_asked_for_after_the_preparation_last)
+{
+	struct cells *c = open(FERRY_FAULT_THREAD);
+	uint64_t hash;
+
+	compact_around(c, ask_hash);
+	hash = ferry_identity_hash(c->m, c->root[0]);
+	cells_collect(c, FERRY_COLLECT_COMPACT);
+	ck_assert_uint_eq(ferry_identity_hash(c->m, c->root[0]), hash);
+	cells_close(c);
+}
+END_TEST
+
+/* --- large objects --------------------------------------------------------------- */
+
+static void make_large(struct cells *c)
+{
+	struct cell *cell =
+		cell_try(c->m, FERRY_KIND_TRACED, CELL_SLOTS_MAX, 20000, 9);
+
+	c->root[1] = cell;
+	cell->slot[0] = c->root[0];
+	cell->slot[CELL_SLOTS_MAX - 1] = c->root[0]->slot[0];
+}
+
+START_TEST(large_objects_made_after_the_preparation_are_put_right)
+{
+	struct cells *c = open(FERRY_FAULT_THREAD);
+	unsigned int i;
+
+	make_large(c);
+	c->root[2] = c->root[1];
+	compact_around(c, make_large);
+	for (i = 1; i < 3; i++) {
+		const struct cell *cell = c->root[i];
+
+		ck_assert_ptr_eq(cell->slot[0], c->root[0]);
+		ck_assert_ptr_eq(cell->slot[CELL_SLOTS_MAX - 1],
+				 c->root[0]->slot[0]);
+	}
+	cells_close(c);
+}
+END_TEST
+
+static const struct test tests[] = {
+	TEST(blocks_taken_after_the_preparation_move, "move"),
+	TEST(more_blocks_than_were_laid_by_move, "move"),
+	TEST(ambiguous_objects_made_after_the_preparation_pin, "move"),
+	TEST(objects_pinned_after_the_preparation_stay, "move"),
+	TEST(hashes_asked_for_after_the_preparation_last, "move"),
+	TEST(large_objects_made_after_the_preparation_are_put_right, "move"),
+};
+
+int main(int argc, char **argv)
+{
+	return HARNESS_MAIN(argc, argv, tests);
+}
