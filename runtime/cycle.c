@@ -416,7 +416,10 @@ static enum ferry_collect take_want(struct ferry__cycle *cycle)
 	unsigned int want = cycle->want;
 
 	cycle->want = 0;
-	atomic_store_explicit(&cycle->asked, false, memory_order_relaxed);
+	atomic_store_explicit(&cycle->under_way, true, memory_order_relaxed);
+	/* Release pairs with the acquire in ferry__cycle_poll(): who sees that
+	 * nothing is wanted any more sees that it is under way. */
+	atomic_store_explicit(&cycle->asked, false, memory_order_release);
 	if (want & 1u << FERRY_COLLECT_COMPACT)
 		return FERRY_COLLECT_COMPACT;
 	if (want & 1u << FERRY_COLLECT_FULL)
@@ -436,6 +439,8 @@ static void run_wanted(struct ferry_heap *heap)
 	run(heap, what);
 	pthread_mutex_lock(&cycle->lock);
 	cycle->active = false;
+	/* Relaxed: seen late, the next one is asked for at the next hole. */
+	atomic_store_explicit(&cycle->under_way, false, memory_order_relaxed);
 	cycle->finished++;
 	pthread_cond_broadcast(&cycle->done);
 }
@@ -511,7 +516,8 @@ static void collect(struct ferry_heap *heap, struct ferry_mutator *m,
 	ferry__mutator_enter(m);
 }
 
-/* For memory to be reclaimed by the collection under way, if there is one. */
+/* For memory to be reclaimed by the collection under way, or the one that is
+ * about to begin, if there is one. */
 static bool await_reclaim(struct ferry_heap *heap, struct ferry_mutator *m)
 {
 	struct ferry__cycle *cycle = &heap->cycle;
@@ -521,6 +527,11 @@ static bool await_reclaim(struct ferry_heap *heap, struct ferry_mutator *m)
 	pthread_mutex_lock(&cycle->lock);
 	number = atomic_load_explicit(&cycle->number, memory_order_relaxed);
 	active = cycle->active && cycle->marked < number;
+	if (!cycle->active && cycle->want) {
+		/* The thread did not get round to it yet. */
+		number++;
+		active = true;
+	}
 	pthread_mutex_unlock(&cycle->lock);
 	if (!active)
 		return false;
@@ -582,8 +593,9 @@ void ferry__cycle_poll(struct ferry_heap *heap, struct ferry_mutator *m)
 {
 	size_t since =
 		atomic_load_explicit(&heap->space.since, memory_order_relaxed);
+	/* Acquire: pairs with take_want(). */
 	bool asked =
-		atomic_load_explicit(&heap->cycle.asked, memory_order_relaxed);
+		atomic_load_explicit(&heap->cycle.asked, memory_order_acquire);
 
 	/* Relaxed: a trigger seen late is met at the next hole. */
 	if (!asked && since < atomic_load_explicit(&heap->policy.trigger,
@@ -593,9 +605,8 @@ void ferry__cycle_poll(struct ferry_heap *heap, struct ferry_mutator *m)
 	if (ferry__mode(heap) == FERRY_GC_STOPPED)
 		collect(heap, m, FERRY_COLLECT_FULL);
 	else if (!asked &&
-		 atomic_load_explicit(&heap->cycle.phase,
-				      memory_order_relaxed) ==
-			 FERRY__PHASE_IDLE &&
+		 !atomic_load_explicit(&heap->cycle.under_way,
+				       memory_order_relaxed) &&
 		 ferry__policy_due(heap))
 		ferry__cycle_request(heap, ferry__policy_next(heap));
 }

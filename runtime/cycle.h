@@ -38,6 +38,7 @@ struct ferry__cycle {
 	uint64_t last_end_ns;
 
 	_Atomic bool asked;	/* want is not 0, for a quick look */
+	_Atomic bool under_way; /* the same of one that was asked for */
 	_Atomic uint32_t phase; /* enum ferry__phase; written with the world
 				   stopped or by who runs the collection */
 	uint8_t colour;		/* of marked objects; world stopped */

@@ -181,29 +181,41 @@ static void copy_ranks(const struct ferry_heap *heap,
 	}
 }
 
-/* Objects that carry their hash from here on get it. */
-static void store_hashes(struct ferry_heap *heap,
-			 const struct ferry__record *record,
-			 const struct ferry__target *target, char *memory)
+/*
+ * The side table of a new block is that of the old ones, object by object;
+ * and objects that carry their hash from here on get it.
+ */
+static void copy_meta(struct ferry_heap *heap,
+		      const struct ferry__record *record,
+		      const struct ferry__target *target, char *memory)
 {
 	const uint8_t *meta = ferry__block_meta(heap, record->source);
+	uint8_t *to_meta = ferry__block_meta(heap, target->block);
 	uintptr_t from = ferry__block_addr(heap, record->source);
 	uintptr_t block = ferry__block_addr(heap, target->block);
-	uint32_t g, end;
+	uint32_t g, end, next, n, at;
 
-	for (g = 0;; g = end + 1) {
+	for (g = 0;; g = next) {
 		uintptr_t old, to;
+		uint8_t byte;
 
 		g = ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
 		if (g == FERRY__BLOCK_GRANULES)
 			return;
-		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES);
+		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES) + 1;
+		next = ferry__meta_next(meta, end, FERRY__BLOCK_GRANULES);
 		old = from + (size_t)g * FERRY_GRANULE;
 		to = ferry__forward(heap, old);
 		if (to - block >= FERRY__BLOCK_SIZE)
 			continue;
+		n = end - g + ferry__record_grows(record, end, next);
+		at = (uint32_t)((to - block) / FERRY_GRANULE);
+		byte = ferry__meta_load(meta + g) & (uint8_t)~FERRY_META_END;
+		ferry__meta_store(to_meta + at + n - 1, FERRY_META_END);
+		ferry__meta_store(to_meta + at,
+				  byte | (n == 1 ? FERRY_META_END : 0));
 		ferry__hash_store(heap, old, to, memory + (to - block),
-				  (size_t)(end + 1 - g) * FERRY_GRANULE);
+				  (size_t)(end - g) * FERRY_GRANULE);
 	}
 }
 
@@ -222,7 +234,7 @@ static void fill_from(struct ferry_heap *heap, struct ferry__target *target,
 	} else {
 		copy_ranks(heap, record, record->split, record->live, memory);
 	}
-	store_hashes(heap, record, target, memory);
+	copy_meta(heap, record, target, memory);
 }
 
 void ferry__fix_fill(struct ferry_heap *heap, struct ferry__target *target,

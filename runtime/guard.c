@@ -10,6 +10,7 @@
  */
 #include "runtime/heap-internal.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 
 #define OPEN (PROT_READ | PROT_WRITE)
@@ -34,13 +35,11 @@ static void *place(const struct ferry_heap *heap, uint32_t index,
 static bool is_vacant(const struct ferry_heap *heap, uint32_t index,
 		      unsigned int half)
 {
-	const struct ferry__block *block = &heap->blocks[index];
-
 	/* Relaxed: space lock. */
-	return atomic_load_explicit(&block->state, memory_order_relaxed) ==
+	return atomic_load_explicit(&heap->blocks[index].state,
+				    memory_order_relaxed) ==
 		       FERRY__BLOCK_VOID ||
-	       !!(atomic_load_explicit(&block->flags, memory_order_relaxed) &
-		  FERRY__BLOCK_HALF) != half;
+	       ferry__block_half(heap, index) != half;
 }
 
 static void guard_half(struct ferry_heap *heap, uint32_t n, unsigned int half)
@@ -90,8 +89,13 @@ int ferry__guard_lift(struct ferry_heap *heap)
 
 int ferry__guard_lift_block(struct ferry_heap *heap, uint32_t index)
 {
+	int r;
+
 	if (!is_guarded(heap))
 		return 0;
-	return ferry__sys->mprotect((void *)ferry__block_addr(heap, index),
-				    FERRY__BLOCK_SIZE, OPEN);
+	r = ferry__sys->mprotect((void *)ferry__block_addr(heap, index),
+				 FERRY__BLOCK_SIZE, OPEN);
+	/* To cut a place out takes mappings, of which guards may have used up
+	 * all; to lift them all gives some back. */
+	return r == -ENOMEM ? ferry__guard_lift(heap) : r;
 }

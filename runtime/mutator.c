@@ -416,6 +416,7 @@ void *ferry_alloc_aligned(struct ferry_mutator *m, size_t size, size_t align,
 
 size_t ferry_object_size(const struct ferry_heap *heap, const void *object)
 {
+	ferry__reloc_bring(heap, (uintptr_t)object);
 	return ferry__object_bytes(heap, (uintptr_t)object);
 }
 
@@ -429,5 +430,6 @@ enum ferry_kind ferry_object_kind(const struct ferry_heap *heap,
 	if (ferry__is_large(heap, word) &&
 	    ferry__offset(heap, word) & ((1u << FERRY__LARGE_SHIFT) - 1))
 		return 0;
+	ferry__reloc_bring(heap, word);
 	return ferry__meta_load(ferry__meta(heap, word)) & FERRY_META_KIND;
 }

@@ -15,21 +15,28 @@
 
 /* --- vectors ------------------------------------------------------------------- */
 
-void *ferry__vector_add(struct ferry__vector *vec, size_t size)
+bool ferry__vector_reserve(struct ferry__vector *vec, size_t room, size_t size)
 {
-	size_t room = vec->room ? 2 * vec->room : 64;
 	void *mem;
 
-	if (vec->len == vec->room) {
-		if (ferry__meta_alloc(room * size, &mem) < 0)
-			return NULL;
-		if (vec->room) {
-			memcpy(mem, vec->v, vec->len * size);
-			ferry__meta_free(vec->v, vec->room * size);
-		}
-		vec->v = mem;
-		vec->room = room;
+	if (room <= vec->room)
+		return true;
+	if (ferry__meta_alloc(room * size, &mem) < 0)
+		return false;
+	if (vec->room) {
+		memcpy(mem, vec->v, vec->len * size);
+		ferry__meta_free(vec->v, vec->room * size);
 	}
+	vec->v = mem;
+	vec->room = room;
+	return true;
+}
+
+void *ferry__vector_add(struct ferry__vector *vec, size_t size)
+{
+	if (vec->len == vec->room &&
+	    !ferry__vector_reserve(vec, vec->room ? 2 * vec->room : 64, size))
+		return NULL;
 	return (char *)vec->v + size * vec->len++;
 }
 
@@ -57,8 +64,15 @@ static void state_set(struct ferry_heap *heap, uint32_t index,
 			      memory_order_relaxed);
 }
 
+static unsigned int leaf_of(const struct ferry_heap *heap, uint32_t index)
+{
+	return atomic_load_explicit(&heap->blocks[index].flags,
+				    memory_order_relaxed) &
+	       FERRY__BLOCK_LEAF;
+}
+
 static bool is_sparse(const struct ferry_heap *heap, uint32_t index,
-		      unsigned int leaf, uint32_t most)
+		      uint32_t most)
 {
 	const struct ferry__block *block = &heap->blocks[index];
 	enum ferry__block_state state = state_of(heap, index);
@@ -66,15 +80,7 @@ static bool is_sparse(const struct ferry_heap *heap, uint32_t index,
 		atomic_load_explicit(&block->flags, memory_order_relaxed);
 
 	return (state == FERRY__BLOCK_HOLES || state == FERRY__BLOCK_FULL) &&
-	       (flags & FERRY__BLOCK_LEAF) == leaf &&
 	       !(flags & FERRY__BLOCK_AMBIG) && block->live < most;
-}
-
-/* Does the object that ends before @end grow, by its record? */
-static bool grows(const struct ferry__record *record, uint32_t end,
-		  uint32_t next)
-{
-	return end < next && record->bits[end / 64] >> (end % 64) & 1;
 }
 
 /* The bits of a block's objects; false if an object would have to grow and
@@ -106,25 +112,6 @@ static bool record_bits(struct ferry_heap *heap, struct ferry__record *record)
 	return live < FERRY__BLOCK_GRANULES;
 }
 
-static void choose(struct ferry_heap *heap, uint32_t index)
-{
-	struct ferry__record *record =
-		ferry__vector_add(&heap->reloc.records, sizeof(*record));
-	enum ferry__block_state state = state_of(heap, index);
-
-	if (!record)
-		return;
-	record->source = index;
-	/* H3, seq_cst: pairs with ask() in identity.c. Who asks for a hash that
-	 * is not in the record sees the state, and leaves word of it. */
-	atomic_store(&heap->blocks[index].state, FERRY__BLOCK_SPARSE);
-	if (record_bits(heap, record))
-		return;
-	memset(record, 0, sizeof(*record));
-	heap->reloc.records.len--;
-	state_set(heap, index, state);
-}
-
 /* Takes chosen blocks off the lists of what has holes. Space lock. */
 static void unlist(struct ferry_heap *heap, struct ferry__block_list *list)
 {
@@ -141,20 +128,79 @@ static void unlist(struct ferry_heap *heap, struct ferry__block_list *list)
 	}
 }
 
-static void choose_all(struct ferry_heap *heap, uint32_t most)
+/*
+ * Freezes what is sparse; returns how many. The lock is held for no more than
+ * that, as mutators want it for every block.
+ */
+static size_t freeze(struct ferry_heap *heap, uint32_t most)
 {
 	struct ferry__space *space = &heap->space;
-	unsigned int leaf;
+	size_t n = 0;
 	uint32_t i;
 
 	pthread_mutex_lock(&space->lock);
-	for (leaf = 0; leaf < 2; leaf++)
-		for (i = 0; i < ferry__space_end(space); i++)
-			if (is_sparse(heap, i, leaf, most))
-				choose(heap, i);
+	for (i = 0; i < ferry__space_end(space); i++) {
+		if (!is_sparse(heap, i, most))
+			continue;
+		/* H3, seq_cst: pairs with ask() in identity.c. Who asks for a
+		 * hash that is not in the record sees the state, and leaves
+		 * word of it. */
+		atomic_store(&heap->blocks[i].state, FERRY__BLOCK_SPARSE);
+		n++;
+	}
 	unlist(heap, &space->holes[0]);
 	unlist(heap, &space->holes[1]);
 	pthread_mutex_unlock(&space->lock);
+	return n;
+}
+
+/* It is as it was before freeze(). */
+static void thaw(struct ferry_heap *heap, uint32_t index)
+{
+	struct ferry__space *space = &heap->space;
+	struct ferry__block *block = &heap->blocks[index];
+	struct ferry__block_list *list = &space->holes[leaf_of(heap, index)];
+
+	pthread_mutex_lock(&space->lock);
+	if (block->hole < FERRY__HOLE_WORTH) {
+		state_set(heap, index, FERRY__BLOCK_FULL);
+	} else {
+		state_set(heap, index, FERRY__BLOCK_HOLES);
+		block->next = list->head;
+		list->head = index + 1;
+		list->len++;
+	}
+	pthread_mutex_unlock(&space->lock);
+}
+
+static void choose(struct ferry_heap *heap, uint32_t index)
+{
+	struct ferry__record *record =
+		ferry__vector_add(&heap->reloc.records, sizeof(*record));
+
+	if (record) {
+		record->source = index;
+		if (record_bits(heap, record))
+			return;
+		memset(record, 0, sizeof(*record));
+		heap->reloc.records.len--;
+	}
+	thaw(heap, index);
+}
+
+static void choose_all(struct ferry_heap *heap, uint32_t most)
+{
+	size_t n = freeze(heap, most);
+	unsigned int leaf;
+	uint32_t i;
+
+	ferry__vector_reserve(&heap->reloc.records, n,
+			      sizeof(struct ferry__record));
+	for (leaf = 0; leaf < 2; leaf++)
+		for (i = 0; n && i < ferry__space_end(&heap->space); i++)
+			if (state_of(heap, i) == FERRY__BLOCK_SPARSE &&
+			    leaf_of(heap, i) == leaf)
+				choose(heap, i);
 }
 
 /* --- laying out --------------------------------------------------------------------- */
@@ -200,7 +246,7 @@ static uint32_t fitting(const struct ferry_heap *heap,
 		next = ferry__meta_next(meta, end, FERRY__BLOCK_GRANULES);
 		/* A granule for its hash counts with it. */
 		n = end - g;
-		if (grows(record, end, next))
+		if (ferry__record_grows(record, end, next))
 			n++;
 		if (rank + n > room)
 			break;
@@ -208,13 +254,6 @@ static uint32_t fitting(const struct ferry_heap *heap,
 		g = next;
 	}
 	return rank;
-}
-
-static unsigned int leaf_of(const struct ferry_heap *heap, uint32_t index)
-{
-	return atomic_load_explicit(&heap->blocks[index].flags,
-				    memory_order_relaxed) &
-	       FERRY__BLOCK_LEAF;
 }
 
 /* Lays out one record from granule *@at of the last target on. */
@@ -248,33 +287,6 @@ static bool lay_out(struct ferry_heap *heap, uint32_t number, uint32_t *at)
 	return true;
 }
 
-/* The side table of the new blocks is that of the old, object by object. */
-static void copy_meta(struct ferry_heap *heap,
-		      const struct ferry__record *record)
-{
-	const uint8_t *meta = ferry__block_meta(heap, record->source);
-	uintptr_t addr = ferry__block_addr(heap, record->source);
-	uint32_t g, end, next, n;
-
-	for (g = 0;; g = next) {
-		uint8_t *to, byte;
-
-		g = ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
-		if (g == FERRY__BLOCK_GRANULES)
-			return;
-		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES) + 1;
-		next = ferry__meta_next(meta, end, FERRY__BLOCK_GRANULES);
-		to = ferry__meta(
-			heap,
-			ferry__forward(heap, addr + (size_t)g * FERRY_GRANULE));
-		byte = ferry__meta_load(meta + g) & (uint8_t)~FERRY_META_END;
-		n = end - g + grows(record, end, next);
-		ferry__meta_store(to + n - 1, FERRY_META_END);
-		ferry__meta_store(
-			to, (uint8_t)(byte | (n == 1 ? FERRY_META_END : 0)));
-	}
-}
-
 bool ferry__plan_make(struct ferry_heap *heap, uint32_t most)
 {
 	struct ferry__reloc *reloc = &heap->reloc;
@@ -286,12 +298,9 @@ bool ferry__plan_make(struct ferry_heap *heap, uint32_t most)
 			goto err_undo;
 	if (reloc->targets.len >= reloc->records.len && !heap->stress.move_all)
 		goto err_undo;
-	for (i = 0; i < reloc->records.len; i++) {
-		struct ferry__record *record = ferry__record(reloc, i);
-
-		heap->blocks[record->source].fwd = FERRY__FWD_FIRST + i;
-		copy_meta(heap, record);
-	}
+	for (i = 0; i < reloc->records.len; i++)
+		heap->blocks[ferry__record(reloc, i)->source].fwd =
+			FERRY__FWD_FIRST + i;
 	return true;
 err_undo:
 	ferry__plan_end(heap, true);
@@ -302,24 +311,6 @@ err_undo:
 
 void ferry__plan_cancel(struct ferry_heap *heap, struct ferry__record *record)
 {
-	const uint8_t *meta = ferry__block_meta(heap, record->source);
-	uintptr_t addr = ferry__block_addr(heap, record->source);
-	uint32_t g, end;
-
-	for (g = 0;; g = end + 1) {
-		uint8_t *to;
-
-		g = ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
-		if (g == FERRY__BLOCK_GRANULES)
-			break;
-		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES);
-		to = ferry__meta(
-			heap,
-			ferry__forward(heap, addr + (size_t)g * FERRY_GRANULE));
-		ferry__meta_store(
-			to + ferry__meta_end(to, 0, FERRY__BLOCK_GRANULES), 0);
-		ferry__meta_store(to, 0);
-	}
 	record->stays = true;
 	heap->blocks[record->source].fwd = FERRY__FWD_STAY;
 }
@@ -387,7 +378,7 @@ static void end_target(struct ferry_heap *heap, uint32_t index, bool undo)
 		file(heap, index);
 		return;
 	}
-	memset(ferry__block_meta(heap, index), 0, FERRY__BLOCK_GRANULES);
+	/* Its side table was not written yet: K12. */
 	atomic_fetch_sub_explicit(&heap->space.taken, FERRY__BLOCK_SIZE,
 				  memory_order_relaxed);
 	ferry__space_void(heap, index, true);

@@ -20,6 +20,9 @@
 
 #include "alloc/demand-internal.h"
 
+/* Bytes of objects are touched here that other threads may be writing. */
+#define NO_TSAN __attribute__((no_sanitize("thread")))
+
 static enum ferry__block_state state_of(const struct ferry_heap *heap,
 					uint32_t index)
 {
@@ -308,6 +311,20 @@ int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len)
 			return r;
 		ferry__sys->sched_yield();
 	}
+}
+
+NO_TSAN void ferry__reloc_bring(const struct ferry_heap *heap, uintptr_t word)
+{
+	uint32_t index =
+		(uint32_t)(ferry__offset(heap, word) >> FERRY__BLOCK_SHIFT);
+
+	if (!ferry__reloc_is_on(heap) || !ferry__in_heap(heap, word) ||
+	    ferry__is_large(heap, word))
+		return;
+	/* In the other half it would be refused. */
+	if (state_of(heap, index) == FERRY__BLOCK_TARGET &&
+	    word - ferry__block_addr(heap, index) < FERRY__BLOCK_SIZE)
+		(void)*(volatile const uint8_t *)word;
 }
 
 void ferry__reloc_tidy(struct ferry_heap *heap)

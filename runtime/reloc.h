@@ -78,11 +78,22 @@ static inline struct ferry__record *ferry__record(const struct ferry__reloc *r,
 	return (struct ferry__record *)r->records.v + i;
 }
 
+/* Does the object that ends before granule @end grow? @next: where the one
+ * behind it starts. */
+static inline bool ferry__record_grows(const struct ferry__record *record,
+				       uint32_t end, uint32_t next)
+{
+	return end < next && record->bits[end / 64] >> (end % 64) & 1;
+}
+
 static inline struct ferry__target *ferry__target(const struct ferry__reloc *r,
 						  size_t i)
 {
 	return (struct ferry__target *)r->targets.v + i;
 }
+
+/* Room for @room elements in all; false: no memory. */
+bool ferry__vector_reserve(struct ferry__vector *vec, size_t room, size_t size);
 
 /* One more element, zeroed, or NULL: no memory. */
 void *ferry__vector_add(struct ferry__vector *vec, size_t size);
@@ -108,6 +119,12 @@ int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len);
 /* What the last compaction could not unregister is tried again: before
  * tracking wants the ranges. CONCURRENT, none is on. */
 void ferry__reloc_tidy(struct ferry_heap *heap);
+
+/*
+ * K12: before the side table is asked about a place, which may be in a block
+ * that is to be made: makes it. A mutator.
+ */
+void ferry__reloc_bring(const struct ferry_heap *heap, uintptr_t word);
 
 /* Makes a unit of the demand: a block, taken across or filled. */
 enum ferry_demand_answer ferry__reloc_produce(void *arg,
@@ -181,7 +198,7 @@ void ferry__fix_block(struct ferry__fixer *fixer, uint32_t index, void *memory);
 void ferry__fix_object(struct ferry__fixer *fixer, void *object,
 		       enum ferry_kind kind);
 
-/* Copies what goes to a target to @memory, its block's size. */
+/* Copies what goes to a target, and its side table (K12), to @memory, its block's size. */
 void ferry__fix_fill(struct ferry_heap *heap, struct ferry__target *target,
 		     void *memory);
 

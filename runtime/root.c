@@ -443,6 +443,7 @@ int ferry_pin(struct ferry_mutator *m, void *object)
 	uintptr_t addr = (uintptr_t)object;
 	int r;
 
+	ferry__reloc_bring(heap, addr);
 	if (!addr || ferry__object_find(heap, addr) != addr)
 		return -EINVAL;
 	pthread_mutex_lock(&heap->roots.pins_lock);

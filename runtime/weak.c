@@ -50,8 +50,10 @@ bool ferry__weak_alive(const struct ferry_heap *heap, uintptr_t addr)
 
 bool ferry__weak_is_object(const struct ferry_heap *heap, uintptr_t addr)
 {
-	return addr && ferry__in_heap(heap, addr) &&
-	       ferry__object_find(heap, addr) == addr;
+	if (!addr || !ferry__in_heap(heap, addr))
+		return false;
+	ferry__reloc_bring(heap, addr);
+	return ferry__object_find(heap, addr) == addr;
 }
 
 uintptr_t ferry__weak_forward(const struct ferry_heap *heap, uintptr_t addr)

@@ -35,6 +35,9 @@ struct bed {
 
 #define CELLS 3000u
 
+/* Of the heaps to come. */
+static const char *heap_options;
+
 static void on_event(void *arg, const struct ferry_event *event)
 {
 	struct bed *bed = arg;
@@ -65,6 +68,7 @@ static void bed_open(struct bed *bed, enum ferry_fault_mode fault_mode)
 	inject_start();
 	p.fault_mode = fault_mode;
 	p.no_compact = true;
+	p.options = heap_options;
 	bed->c = cells_open(&p, 3);
 	ck_assert_int_eq(
 		ferry_listener_add(bed->c->heap, on_event, bed, &listener), 0);
@@ -400,6 +404,17 @@ START_TEST(rights_that_cannot_be_changed_do_no_harm)
 }
 END_TEST
 
+START_TEST(guards_that_cannot_be_set_or_lifted_do_no_harm)
+{
+	static const struct strike strikes[] = {
+		{ INJECT_MPROTECT, 0, ENOMEM, 1, 0 },
+	};
+
+	heap_options = "debug:yes";
+	sweep_all(strikes, ARRAY_SIZE(strikes), true);
+}
+END_TEST
+
 START_TEST(other_answers_to_a_fault_may_fail)
 {
 	static const struct strike strikes[] = {
@@ -487,6 +502,7 @@ static const struct test tests[] = {
 	TEST(plan_without_memory_is_smaller_or_none, NULL),
 	TEST(memory_that_is_not_taken_back_does_no_harm, NULL),
 	TEST(rights_that_cannot_be_changed_do_no_harm, NULL),
+	TEST(guards_that_cannot_be_set_or_lifted_do_no_harm, NULL),
 	TEST(other_answers_to_a_fault_may_fail, NULL),
 	TEST(writes_that_cannot_be_told_are_all_taken_for_written, NULL),
 };

@@ -17,6 +17,8 @@ enum step {
 	BEGUN,
 	PREPARED, /* by the collector, which waits */
 	MADE,	  /* by the program */
+	FLIPPED,  /* by the collector, which waits: nothing is made yet */
+	ASKED,	  /* by the program */
 	MOVED,	  /* the compaction is over */
 };
 
@@ -30,7 +32,12 @@ static void event(void *arg, const struct ferry_event *e)
 		while (step != MADE)
 			sched_yield();
 	}
-	if (e->kind == FERRY_EVENT_COMPACT_END && step == MADE)
+	if (e->kind == FERRY_EVENT_PAUSE_END && step == MADE) {
+		step = FLIPPED;
+		while (step != ASKED)
+			sched_yield();
+	}
+	if (e->kind == FERRY_EVENT_COMPACT_END && step == ASKED)
 		step = MOVED;
 }
 
@@ -56,13 +63,19 @@ static void await(struct cells *c, enum step s)
 		ferry_safepoint(c->m);
 }
 
-/* A compaction with @make in its gap; then all is right. */
-static void compact_around(struct cells *c, void (*make)(struct cells *c))
+/* A compaction with @make in its gap, and @ask before anything is made; then
+ * all is right. */
+static void compact_around(struct cells *c, void (*make)(struct cells *c),
+			   void (*ask)(struct cells *c))
 {
 	ck_assert_int_eq(ferry_heap_request(c->heap, FERRY_COLLECT_COMPACT), 0);
 	await(c, PREPARED);
 	make(c);
 	step = MADE;
+	await(c, FLIPPED);
+	if (ask)
+		ask(c);
+	step = ASKED;
 	await(c, MOVED);
 	cells_list_check(c, 0, CELLS);
 	cells_verify(c);
@@ -93,7 +106,7 @@ static void blocks_taken(enum ferry_fault_mode mode,
 	struct cells *c = open(mode);
 	struct cell *leaf;
 
-	compact_around(c, make);
+	compact_around(c, make, NULL);
 	cells_list_check(c, 1, CELLS);
 	ck_assert_ptr_eq(c->root[1]->slot[1], c->root[0]);
 	leaf = c->root[2];
@@ -132,7 +145,7 @@ START_TEST(ambiguous_objects_made_after_the_preparation_pin)
 {
 	struct cells *c = open(FERRY_FAULT_THREAD);
 
-	compact_around(c, make_ambiguous);
+	compact_around(c, make_ambiguous, NULL);
 	ck_assert_ptr_eq(c->root[1]->slot[0], held);
 	ck_assert_ptr_eq(c->root[0]->slot[0]->slot[0], held);
 	cells_close(c);
@@ -149,7 +162,7 @@ START_TEST(objects_pinned_after_the_preparation_stay)
 {
 	struct cells *c = open(FERRY_FAULT_SIGBUS);
 
-	compact_around(c, make_pin);
+	compact_around(c, make_pin, NULL);
 	ck_assert_ptr_eq(c->root[0]->slot[0]->slot[0], held);
 	ferry_unpin(c->m, held);
 	cells_close(c);
@@ -169,10 +182,47 @@ START_TEST(hashes_asked_for_after_the_preparation_last)
 	struct cells *c = open(FERRY_FAULT_THREAD);
 	uint64_t hash;
 
-	compact_around(c, ask_hash);
+	compact_around(c, ask_hash, NULL);
 	hash = ferry_identity_hash(c->m, c->root[0]);
 	cells_collect(c, FERRY_COLLECT_COMPACT);
 	ck_assert_uint_eq(ferry_identity_hash(c->m, c->root[0]), hash);
+	cells_close(c);
+}
+END_TEST
+
+/* --- the side table of what is not made ------------------------------------------ */
+
+static void ask_about(struct cells *c)
+{
+	struct cell *cell = c->root[0];
+	size_t bytes = cell_bytes(2);
+	struct ferry_weak_map *map;
+
+	ck_assert_int_eq(ferry_pin(c->m, c->root[1]), 0);
+	ck_assert_uint_eq(ferry_object_size(c->heap, c->root[2]), bytes);
+	ck_assert_int_eq(ferry_object_kind(c->heap, c->root[3]),
+			 FERRY_KIND_TRACED);
+	ck_assert_int_eq(ferry_weak_map_create(c->heap, 0, &map), 0);
+	ck_assert_int_eq(ferry_weak_map_set(c->m, map, c->root[4], NULL), 0);
+	ck_assert_uint_eq(cell->id, 0);
+}
+
+static void make_nothing(struct cells *c)
+{
+	(void)c;
+}
+
+/* Each in a block of its own. */
+START_TEST(objects_not_made_yet_can_be_asked_about)
+{
+	struct cells *c = open(FERRY_FAULT_THREAD);
+	unsigned int i;
+
+	for (i = 1; i < 5; i++)
+		cells_list(c, i, FERRY_KIND_TRACED, CELLS, 2, 96);
+	compact_around(c, make_nothing, ask_about);
+	for (i = 1; i < 5; i++)
+		cells_list_check(c, i, CELLS);
 	cells_close(c);
 }
 END_TEST
@@ -196,7 +246,7 @@ START_TEST(large_objects_made_after_the_preparation_are_put_right)
 
 	make_large(c);
 	c->root[2] = c->root[1];
-	compact_around(c, make_large);
+	compact_around(c, make_large, NULL);
 	for (i = 1; i < 3; i++) {
 		const struct cell *cell = c->root[i];
 
@@ -214,6 +264,7 @@ static const struct test tests[] = {
 	TEST(ambiguous_objects_made_after_the_preparation_pin, "move"),
 	TEST(objects_pinned_after_the_preparation_stay, "move"),
 	TEST(hashes_asked_for_after_the_preparation_last, "move"),
+	TEST(objects_not_made_yet_can_be_asked_about, "move"),
 	TEST(large_objects_made_after_the_preparation_are_put_right, "move"),
 };
 

@@ -297,6 +297,7 @@ START_TEST(sudden_haste_is_learnt_from)
 {
 	struct program p = ordinary();
 
+	p.speed = 8;
 	rule.minors = false;
 	run_many(&p, 30);
 	p.rate *= 8;
@@ -310,6 +311,7 @@ START_TEST(sudden_haste_is_seen_before_it_is_too_late)
 	struct program p = ordinary();
 	size_t start;
 
+	p.speed = 8;
 	rule.minors = false;
 	run_many(&p, 30);
 	start = model.start;
@@ -363,6 +365,49 @@ START_TEST(collection_that_cannot_keep_up_gets_room_but_not_any)
 	run_many(&p, 10);
 	ck_assert_uint_ge(model.goal.target, 2 * p.live);
 	ck_assert_uint_le(model.goal.target, 5 * report.live / 2);
+}
+END_TEST
+
+static struct program hasty(void)
+{
+	struct program p = ordinary();
+
+	p.live = 64 * MIB;
+	p.rate = 6;
+	p.speed = 3;
+	p.dirty_ns = 1e6;
+	rule.sizing = FERRY_SIZING_FIXED;
+	rule.limit = 5 * p.live / 2;
+	return p;
+}
+
+START_TEST(start_in_vain_is_put_off)
+{
+	struct program p = hasty();
+
+	rule.minors = false;
+	setup();
+	run_many(&p, 10);
+	ck_assert_uint_gt(report.allocated_during, rule.limit - p.live);
+	ck_assert_uint_le(model.reserve, (rule.limit - p.live) / 8);
+	/* One that marking keeps up with starts in time, without. */
+	p.speed = 100;
+	run_many(&p, 10);
+	ck_assert_uint_ge(model.reserve, report.allocated_during);
+}
+END_TEST
+
+/* Better to go on slowly than to wait for long. */
+START_TEST(start_is_not_put_off_for_a_long_wait)
+{
+	struct program p = hasty();
+
+	p.live *= 16;
+	rule.limit *= 16;
+	rule.minors = false;
+	setup();
+	run_many(&p, 10);
+	ck_assert_uint_ge(model.reserve, rule.limit - p.live);
 }
 END_TEST
 
@@ -422,6 +467,33 @@ START_TEST(minors_that_yield_are_chosen)
 	minors = minors_of(&p, 100);
 	ck_assert_uint_ge(minors, 70);
 	ck_assert_uint_lt(minors, 100); /* what got old is looked at, too */
+}
+END_TEST
+
+/* It waits for a full one in any case, so that none comes in time. */
+START_TEST(minors_are_chosen_in_haste)
+{
+	struct program p = hasty();
+
+	p.survival = 0.01;
+	setup();
+	run_many(&p, 20);
+	ck_assert_uint_ge(minors_of(&p, 100), 70);
+}
+END_TEST
+
+START_TEST(fewer_alive_than_expected_gives_minors_a_chance)
+{
+	struct program p = hasty();
+	unsigned int i;
+
+	p.survival = 0.6;
+	setup();
+	run_many(&p, 20);
+	p.survival = 0.01;
+	for (i = 0; i < 16 && run(&p) != FERRY_COLLECT_MINOR; i++)
+		;
+	ck_assert_uint_lt(i, 16);
 }
 END_TEST
 
@@ -671,10 +743,14 @@ static const struct test tests[] = {
 	T(first_minor_is_taken_for_a_long_one),
 	T(stall_raises_the_safety_and_calm_lowers_it),
 	T(collection_that_cannot_keep_up_gets_room_but_not_any),
+	T(start_in_vain_is_put_off),
+	T(start_is_not_put_off_for_a_long_wait),
 	T(limit_is_met_with_collections_ahead_of_it),
 	T(full_heap_still_allocates_between_collections),
 	T(first_collection_is_full),
 	T(minors_that_yield_are_chosen),
+	T(minors_are_chosen_in_haste),
+	T(fewer_alive_than_expected_gives_minors_a_chance),
 	T(minors_that_find_all_alive_are_not),
 	T(minors_that_cost_as_much_as_full_ones_are_not),
 	T(minors_get_another_chance),

@@ -98,13 +98,13 @@ static struct inject_rule no_unregister = {
 	.call = INJECT_IOCTL,
 	.request = FERRY__UFFDIO_UNREGISTER,
 	.error = ENOMEM,
-	.count = INJECT_ALWAYS,
 };
 
 /* A range of eight pages, the first of which was touched, is detached. */
-static void keep_registered(enum ferry_fault_mode mode)
+static void keep_registered(enum ferry_fault_mode mode, uint64_t strikes)
 {
 	inject_start();
+	no_unregister.count = strikes;
 	served_start(&s, mode, 8, 4);
 	touch(s.dst);
 	touch(s.dst + 7 * s.page);
@@ -117,7 +117,7 @@ static void keep_registered(enum ferry_fault_mode mode)
 
 static void memory_kept_registered_is_as_ordinary(enum ferry_fault_mode mode)
 {
-	keep_registered(mode);
+	keep_registered(mode, INJECT_ALWAYS);
 	ck_assert_int_eq(ferry_fault_detach(s.service, s.dst, s.len), -ENOENT);
 	ck_assert_int_eq(ferry_fault_resolve(s.service, s.dst), -ENOENT);
 	assert_pages(s.dst, 4 * s.page, 1);
@@ -140,14 +140,14 @@ static void attach_tries_again_to_unregister(enum ferry_fault_mode mode)
 {
 	enum ferry_reason reason;
 
-	keep_registered(mode);
+	/* At the detachment, and at two that are attached. */
+	keep_registered(mode, 3);
 	ck_assert_int_eq(ferry_fault_attach(s.service, s.dst, s.len,
 					    served_supply, &s, &reason),
 			 -ENOMEM);
 	ck_assert_int_eq(reason, FERRY_REASON_NO_MEMORY);
 	served_add(&other, &s, 2); /* elsewhere: no matter */
 	assert_pages(other.dst, other.len, 1);
-	inject_stop();
 	ck_assert_int_eq(madvise(s.dst, s.len, MADV_DONTNEED), 0);
 	fill_pages(s.src, s.len, 1);
 	ck_assert_int_eq(ferry_fault_attach(s.service, s.dst, s.len,
@@ -156,6 +156,7 @@ static void attach_tries_again_to_unregister(enum ferry_fault_mode mode)
 	assert_pages(s.dst, s.len, 1);
 	served_detach(&other);
 	served_stop(&s);
+	inject_stop();
 }
 BOTH_MODES(attach_tries_again_to_unregister)
 
