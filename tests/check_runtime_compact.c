@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "tests/cells.h"
 #include "tests/harness.h"
 #include "tests/inject.h"
+#include "tests/memory.h"
 #include "uffd/uapi.h"
 
 #define KIB   ((size_t)1 << 10)
@@ -967,6 +969,32 @@ START_TEST(stale_references_are_fatal_afterwards_in_debug_heaps)
 }
 END_TEST
 
+/* Every other page gets other rights, until there are no more mappings. */
+static void use_up_mappings(void)
+{
+	size_t page = page_size(), len = (size_t)64 << 30, at = page;
+	char *mem = mmap(NULL, len, PROT_READ,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	ck_assert_ptr_ne(mem, MAP_FAILED);
+	while (at < len && !mprotect(mem + at, page, PROT_NONE))
+		at += 2 * page;
+	ck_assert_int_eq(errno, ENOMEM);
+}
+
+START_TEST(debug_heap_has_memory_where_guards_used_up_mappings)
+{
+	struct cells *c = leave_places(&ways[0], "debug:yes");
+
+	use_up_mappings();
+	cells_list(c, 1, FERRY_KIND_TRACED, 3 * STALE, 2, 300);
+	cells_list_check(c, 0, STALE);
+	cells_list_check(c, 1, 3 * STALE);
+	cells_close(c);
+	free(stale);
+}
+END_TEST
+
 /* A debugging aid only: it costs mappings. */
 START_TEST(places_left_are_ordinary_memory_without_debug)
 {
@@ -1005,6 +1033,7 @@ static const struct test tests[] = {
 	TEST(prefault_refuses_what_is_not_the_heaps, NULL),
 	TEST(stale_references_are_fatal_afterwards_in_debug_heaps, NULL),
 	TEST(places_left_are_ordinary_memory_without_debug, NULL),
+	TEST(debug_heap_has_memory_where_guards_used_up_mappings, NULL),
 	TEST(stale_references_are_fatal_while_pages_are_produced, "move"),
 };
 
