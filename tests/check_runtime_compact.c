@@ -30,10 +30,12 @@
 static const struct way {
 	enum ferry_gc_mode mode;
 	enum ferry_fault_mode fault_mode;
+	enum ferry_thp thp;
 } ways[] = {
-	{ FERRY_GC_AUTO, FERRY_FAULT_THREAD },
-	{ FERRY_GC_AUTO, FERRY_FAULT_SIGBUS },
-	{ FERRY_GC_STOPPED, FERRY_FAULT_THREAD },
+	{ FERRY_GC_AUTO, FERRY_FAULT_THREAD, FERRY_THP_SYSTEM },
+	{ FERRY_GC_AUTO, FERRY_FAULT_SIGBUS, FERRY_THP_NEVER },
+	{ FERRY_GC_AUTO, FERRY_FAULT_SIGBUS, FERRY_THP_ALWAYS },
+	{ FERRY_GC_STOPPED, FERRY_FAULT_THREAD, FERRY_THP_SYSTEM },
 };
 
 #define WAYS ARRAY_SIZE(ways)
@@ -44,6 +46,7 @@ static struct ferry_heap_params params_of(const struct way *way)
 	struct ferry_heap_params p = cells_params(way->mode);
 
 	p.fault_mode = way->fault_mode;
+	p.thp = way->thp;
 	p.no_compact = true;
 	return p;
 }
@@ -103,6 +106,31 @@ START_TEST(graph_is_the_same_at_other_addresses)
 			free(addr);
 			cells_close(c);
 		}
+}
+END_TEST
+
+/* A debugger, or a scanner of all memory: it leaves zero pages behind. */
+START_TEST(reading_where_nothing_is_does_no_harm)
+{
+	size_t w, i, n = 4000;
+
+	for (w = 0; w < WAYS; w++) {
+		struct ferry_heap_params p = params_of(&ways[w]);
+		struct cells *c;
+		uintptr_t *addr;
+
+		p.options = "move-all:true";
+		c = cells_open(&p, 1);
+		cells_list(c, 0, FERRY_KIND_TRACED, n, 2, 0);
+		addr = addresses(c->root[0], n);
+		cells_collect(c, FERRY_COLLECT_COMPACT);
+		for (i = 0; i < n; i++)
+			*(volatile char *)addr[i];
+		cells_collect(c, FERRY_COLLECT_COMPACT);
+		cells_list_check(c, 0, n);
+		free(addr);
+		cells_close(c);
+	}
 }
 END_TEST
 
@@ -831,7 +859,7 @@ static _Noreturn void compact_and_touch(enum ferry_fault_mode fault_mode)
 				    .count = INJECT_ALWAYS,
 				    .hook = touch_stale,
 				    .arg = (void *)&sink };
-	struct way way = { FERRY_GC_CONCURRENT, fault_mode };
+	struct way way = { FERRY_GC_CONCURRENT, fault_mode, FERRY_THP_SYSTEM };
 	struct rlimit no_core = { 0, 0 };
 	struct cells *c;
 
@@ -984,6 +1012,7 @@ END_TEST
 
 static const struct test tests[] = {
 	TEST(graph_is_the_same_at_other_addresses, NULL),
+	TEST(reading_where_nothing_is_does_no_harm, NULL),
 	TEST(sparse_blocks_give_their_memory_back, NULL),
 	TEST(survivors_hold_through_many_compactions, NULL),
 	TEST(every_other_collection_works_between_compactions, NULL),

@@ -117,7 +117,11 @@ struct ferry_heap_params {
 	bool debug;   /* costly checks of the host's callbacks; a
 				 stale pointer to what was moved is fatal until
 				 the place is used again, or the next flip */
-	/* Memory. */
+	/*
+	 * Memory. In mode CONCURRENT, SYSTEM is NEVER for small objects: each
+	 * compaction needs memory with nothing in it, and with ALWAYS it has to
+	 * look, in its pause (up to 4 ms for each GiB).
+	 */
 	enum ferry_thp thp;
 	struct ferry_node_policy node;
 	const char *name; /* as in arena.h; copied */
