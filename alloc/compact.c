@@ -555,6 +555,29 @@ static void untrap_sources(struct ferry_compact *compact)
 	}
 }
 
+/*
+ * The destination had no pages when it was claimed. Since then huge pages may
+ * have grown into it, by a fault beside it or by khugepaged; who read one of
+ * those would read zeros. Registered memory they leave alone, so it is emptied
+ * once more.
+ */
+static int serve_destination(struct ferry_compact *compact,
+			     enum ferry_reason *reason)
+{
+	char *to = (char *)compact->to;
+	int r = ferry_fault_attach(compact->service, to, compact->bytes,
+				   ferry__compact_supply, compact, reason);
+
+	if (r < 0)
+		return r;
+	r = ferry__dontneed(to, compact->bytes);
+	if (r < 0) {
+		*reason = FERRY_REASON_PRESENT;
+		ferry_fault_detach(compact->service, to, compact->bytes);
+	}
+	return r;
+}
+
 int ferry_compact_start(struct ferry_compact *compact)
 {
 	enum ferry_reason reason;
@@ -565,9 +588,7 @@ int ferry_compact_start(struct ferry_compact *compact)
 	if (ferry__compact_phase(compact) != FERRY_COMPACT_PLANNED)
 		return -EALREADY;
 	if (compact->bytes) {
-		r = ferry_fault_attach(compact->service, (void *)compact->to,
-				       compact->bytes, ferry__compact_supply,
-				       compact, &reason);
+		r = serve_destination(compact, &reason);
 		if (r < 0) {
 			ferry__compact_note(compact, r, reason);
 			return r;

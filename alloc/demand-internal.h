@@ -320,6 +320,16 @@ static inline bool ferry__demand_is_used(const struct ferry__place *at)
 	       1;
 }
 
+/*
+ * Drops what pages the units that are to be produced have, where that is
+ * needed. The ranges are registered, and nobody touches them yet. Returns 0 or
+ * a negative errno.
+ */
+int ferry__demand_clear(struct ferry_demand *demand);
+
+/* The same of @n units that are the caller's (N2). */
+int ferry__demand_clear_units(const struct ferry__place *at, size_t n);
+
 /* The range that holds @addr, or NULL. */
 struct ferry__demand_range *
 ferry__demand_find(const struct ferry_demand *demand, uintptr_t addr);

@@ -49,7 +49,8 @@ static void defaults(struct ferry_demand_params *p)
 static int params_read(const struct ferry_demand_params *params,
 		       struct ferry_demand_params *ret)
 {
-	const uint32_t known = FERRY_DEMAND_OR_STOPPED | FERRY_DEMAND_COPY_ONLY;
+	const uint32_t known = FERRY_DEMAND_OR_STOPPED |
+			       FERRY_DEMAND_COPY_ONLY | FERRY_DEMAND_VACANT;
 	int r;
 
 	if (!params)
@@ -222,6 +223,21 @@ static int attach(struct ferry_demand *demand, enum ferry_reason *reason)
 	return 0;
 }
 
+/* Registered first: what is dropped then does not come back. */
+static int serve(struct ferry_demand *demand, enum ferry_reason *reason)
+{
+	int r = attach(demand, reason);
+
+	if (r)
+		return r;
+	r = ferry__demand_clear(demand);
+	if (r) {
+		*reason = FERRY_REASON_PRESENT;
+		detach(demand, demand->ranges_len);
+	}
+	return r;
+}
+
 static void phase_set(struct ferry_demand *demand,
 		      enum ferry__demand_phase phase)
 {
@@ -244,7 +260,7 @@ int ferry_demand_begin(struct ferry_demand *demand,
 	int r = may_begin(demand);
 
 	if (!r)
-		r = attach(demand, &reason);
+		r = serve(demand, &reason);
 	if (!r)
 		phase_set(demand, FERRY__DEMAND_RUNNING);
 	if (r == -ECHILD)

@@ -142,14 +142,15 @@ static int offer(struct ferry__producer *p, const struct ferry__place *at,
 	const uint64_t idle = FERRY__UNIT(FERRY_DEMAND_IDLE, 0, 0);
 	uint64_t word = FERRY__UNIT(FERRY_DEMAND_READY, FERRY_DEMAND_MOVE,
 				    (uintptr_t)src);
-	int r = 0;
+	int r;
 
 	if (!ferry__demand_claim_idle(p->demand, at))
 		return -EBUSY;
 	ferry__demand_mark_used(at, 1);
 	/* D3: relaxed; counted before it can be dealt with. */
 	__atomic_fetch_add(&p->demand->remaining, 1, __ATOMIC_RELAXED);
-	if (!src)
+	r = ferry__demand_clear_units(at, 1);
+	if (!r && !src)
 		r = zeroed(p, at, &word);
 	ferry__demand_publish(p->demand, at, r ? idle : word);
 	return r;

@@ -311,33 +311,56 @@ struct ferry__place ferry__demand_place(const struct ferry_demand *demand,
 	return (struct ferry__place){ range, number - range->first };
 }
 
+/* Takes IDLE units from @at on; how many. */
+static size_t claim_idle(struct ferry_demand *demand, struct ferry__place at,
+			 size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n && ferry__demand_claim_idle(demand, &at); i++)
+		at.unit++;
+	return i;
+}
+
 static int expect(struct ferry_demand *demand, struct ferry__place at, size_t n)
 {
-	const uint64_t waiting = FERRY__UNIT(FERRY_DEMAND_WAITING, 0, 0);
+	unsigned int state = FERRY_DEMAND_WAITING;
+	size_t taken, i;
+	int r = 0;
 
 	ferry__demand_mark_used(&at, n);
 	/* D3: relaxed; counted before they can be dealt with. */
 	__atomic_fetch_add(&demand->remaining, n, __ATOMIC_RELAXED);
-	for (; n && ferry__demand_claim_idle(demand, &at); n--, at.unit++)
-		ferry__unit_store(&at, waiting);
-	ferry__demand_settle(demand, n);
-	return n ? -EBUSY : 0;
+	taken = claim_idle(demand, at, n);
+	if (taken)
+		r = ferry__demand_clear_units(&at, taken);
+	if (r)
+		state = FERRY_DEMAND_IDLE;
+	for (i = 0; i < taken; i++, at.unit++)
+		ferry__unit_store(&at, FERRY__UNIT(state, 0, 0));
+	ferry__demand_settle(demand, r ? n : n - taken);
+	if (r)
+		return r;
+	return taken < n ? -EBUSY : 0;
 }
 
 int ferry_demand_expect(struct ferry_demand *demand, void *addr, size_t len)
 {
-	struct ferry__place at;
 	struct ferry__stripe *stripe;
+	struct ferry__guard guard;
+	struct ferry__place at;
 	size_t n;
 	int r;
 
+	ferry__guard_enter(&guard);
 	r = ferry__demand_enter(demand, FERRY__DEMAND_PREPARED, &stripe);
-	if (r)
-		return r;
-	r = ferry__demand_units(demand, addr, len, &at, &n);
-	if (!r)
-		r = expect(demand, at, n);
-	ferry__demand_leave(stripe);
+	if (!r) {
+		r = ferry__demand_units(demand, addr, len, &at, &n);
+		if (!r)
+			r = expect(demand, at, n);
+		ferry__demand_leave(stripe);
+	}
+	ferry__guard_leave(&guard);
 	return r;
 }
 

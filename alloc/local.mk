@@ -20,6 +20,7 @@ noinst_LTLIBRARIES += %D%/liballoc.la
 %C%_liballoc_la_SOURCES += %D%/demand-internal.h
 %C%_liballoc_la_SOURCES += %D%/demand.c
 %C%_liballoc_la_SOURCES += %D%/demand_check.c
+%C%_liballoc_la_SOURCES += %D%/demand_clear.c
 %C%_liballoc_la_SOURCES += %D%/demand_fault.c
 %C%_liballoc_la_SOURCES += %D%/demand_install.c
 %C%_liballoc_la_SOURCES += %D%/demand_provide.c

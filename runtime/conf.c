@@ -193,9 +193,11 @@ static const struct option options[] = {
 	{ "stacks", PARAM(stacks), set_word, stacks },
 	{ "fault-mode", PARAM(fault_mode), set_word, faults },
 	{ "threads", PARAM(threads), set_uint, NULL },
+	{ "pause-threads", PARAM(pause_threads), set_uint, NULL },
 	{ "minor", PARAM(no_minor), set_not, NULL },
 	{ "compact", PARAM(no_compact), set_not, NULL },
 	{ "pressure", PARAM(no_pressure), set_not, NULL },
+	{ "pace", PARAM(no_pace), set_not, NULL },
 	{ "debug", PARAM(debug), set_bool, NULL },
 	{ "thp", PARAM(thp), set_word, pages },
 	{ "collect-every", STRESS(collect_every), set_u64, NULL },
@@ -272,13 +274,22 @@ static unsigned int processors(void)
 	return n > 0 ? (unsigned int)n : 1;
 }
 
-static unsigned int default_threads(void)
+static unsigned int within_threads(unsigned int n)
 {
-	unsigned int n = processors() / 2;
-
 	if (n < 1)
 		return 1;
 	return n < THREADS_MOST ? n : THREADS_MOST;
+}
+
+static void set_threads(struct ferry_heap_params *p)
+{
+	if (!p->pause_threads)
+		p->pause_threads = p->threads ? p->threads
+					      : within_threads(processors());
+	if (!p->threads)
+		p->threads = within_threads(processors() / 2);
+	if (p->pause_threads < p->threads)
+		p->pause_threads = p->threads;
 }
 
 static size_t default_max(const struct ferry_heap_params *p)
@@ -300,8 +311,7 @@ static void set_defaults(struct ferry_heap_params *p)
 		p->growth_percent = GROWTH;
 	if (!p->fault_mode)
 		p->fault_mode = FERRY_FAULT_THREAD;
-	if (!p->threads)
-		p->threads = default_threads();
+	set_threads(p);
 }
 
 static bool words_are_known(const struct ferry_heap_params *p)
@@ -317,7 +327,8 @@ static bool numbers_are_sane(const struct ferry_heap_params *p)
 {
 	return p->max_bytes >= MAX_LEAST && p->min_bytes <= p->max_bytes &&
 	       p->growth_percent >= GROWTH_LEAST &&
-	       p->growth_percent <= GROWTH_MOST && p->threads <= THREADS_MOST;
+	       p->growth_percent <= GROWTH_MOST &&
+	       p->pause_threads <= THREADS_MOST;
 }
 
 /*

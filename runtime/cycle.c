@@ -21,16 +21,8 @@
 #include <signal.h>
 #include <time.h>
 
-/* Rounds of marking before the final pause comes in any case, and of these
- * such that were not clearly shorter than the shortest. */
-#define ROUNDS_MAX   20u
-#define ROUNDS_WORSE 3u
 /* Collections that an allocation asks for before it gives up. */
 #define EXHAUSTED_TRIES 24u
-/* A round that took less, or found fewer dirty pages, is the last. */
-#define ROUND_SHORT_NS 300000u
-#define ROUND_FEW      32u
-
 void ferry__cycle_phase_set(struct ferry_heap *heap, enum ferry__phase phase)
 {
 	/* C1: release pairs with the acquire in the readers of weak*.c; for
@@ -98,38 +90,6 @@ static void mark_roots(struct ferry_heap *heap)
 	ferry__pins_each(heap, ambiguous_word, leader(heap));
 }
 
-static uint32_t retired_head(struct ferry_heap *heap)
-{
-	uint32_t head;
-
-	pthread_mutex_lock(&heap->space.lock);
-	head = heap->space.retired.head;
-	pthread_mutex_unlock(&heap->space.lock);
-	return head;
-}
-
-/* Blocks retired between the last look and @head hold black objects never
- * scanned. */
-static void scan_retired(struct ferry_heap *heap, uint32_t head)
-{
-	uint32_t at;
-
-	/* What lies below the head changes no more: it is pushed to only. */
-	for (at = head; at != heap->cycle.scanned;
-	     at = heap->blocks[at - 1].next) {
-		atomic_fetch_and_explicit(&heap->blocks[at - 1].flags,
-					  (uint16_t)~FERRY__BLOCK_SCAN,
-					  memory_order_relaxed);
-		ferry__mark_scan_block(leader(heap), at - 1);
-	}
-	heap->cycle.scanned = head;
-}
-
-static void drain(struct ferry_heap *heap)
-{
-	ferry__team_run(heap, ferry__mark_drain);
-}
-
 void ferry__mark_overflowed(struct ferry_heap *heap)
 {
 	_Atomic bool *overflow = &heap->mark.overflow;
@@ -145,55 +105,7 @@ void ferry__mark_overflowed(struct ferry_heap *heap)
 				 heap->half);
 		ferry__mark_scan(leader(heap), small + 3 * heap->half,
 				 heap->half);
-		drain(heap);
-	}
-}
-
-static size_t mark_round(struct ferry_heap *heap, bool arm)
-{
-	/* M2: before chunks are looked for, so that what is scanned here once
-	 * and not again is tracked from now on. */
-	uint32_t retired = retired_head(heap);
-	size_t pages;
-
-	ferry__remember_begin(heap, arm);
-	ferry__team_run(heap, ferry__remember_scan);
-	heap->remember.first = false;
-	scan_retired(heap, retired);
-	drain(heap);
-	if (ferry__weak_drained(leader(heap)))
-		drain(heap);
-	pages = atomic_load_explicit(&heap->remember.pages,
-				     memory_order_relaxed);
-	atomic_fetch_add_explicit(&heap->events.count.rounds, 1,
-				  memory_order_relaxed);
-	ferry__event(heap, FERRY_EVENT_MARK_ROUND, pages);
-	return pages;
-}
-
-/*
- * Rounds until one takes so little time that the pause, which does the same
- * once more for what is written meanwhile, takes little as well; or until
- * they get no shorter.
- */
-static void mark_concurrently(struct ferry_heap *heap)
-{
-	uint64_t begin, took, best = UINT64_MAX;
-	unsigned int round, worse = 0;
-	size_t pages;
-
-	mark_round(heap, true);
-	for (round = 1; round < ROUNDS_MAX && worse < ROUNDS_WORSE; round++) {
-		ferry__stress_delay(heap, FERRY__POINT_ROUND);
-		begin = ferry__sys->now_ns();
-		pages = mark_round(heap, true);
-		took = ferry__sys->now_ns() - begin;
-		if (took < ROUND_SHORT_NS || pages < ROUND_FEW)
-			break;
-		if (took > best / 8 * 7)
-			worse++;
-		if (took < best)
-			best = took;
+		ferry__rounds_drain(heap);
 	}
 }
 
@@ -238,9 +150,9 @@ static void mark_finish(struct ferry_heap *heap)
 		ferry__team_run(heap, ferry__remember_scan);
 	}
 	/* After the dirty pages, which pass over it while it has SCAN. */
-	scan_retired(heap, retired_head(heap));
+	ferry__rounds_retired(heap);
 	do {
-		drain(heap);
+		ferry__rounds_drain(heap);
 		ferry__mark_overflowed(heap);
 	} while (ferry__weak_drained(leader(heap)));
 	ferry__weak_clear(heap);
@@ -256,6 +168,7 @@ static void reclaimable(struct ferry_heap *heap)
 {
 	struct ferry__cycle *cycle = &heap->cycle;
 
+	ferry__pace_end(heap);
 	pthread_mutex_lock(&cycle->lock);
 	cycle->marked =
 		atomic_load_explicit(&cycle->number, memory_order_relaxed);
@@ -350,8 +263,9 @@ static void run_concurrent(struct ferry_heap *heap, bool full)
 	ferry__world_stop(heap, FERRY_PAUSE_START);
 	mark_begin(heap, full);
 	mark_roots(heap);
+	ferry__pace_begin(heap);
 	ferry__world_resume(heap, FERRY_PAUSE_START);
-	mark_concurrently(heap);
+	ferry__rounds_run(heap);
 	ferry__stress_delay(heap, FERRY__POINT_FINAL);
 	ferry__world_stop(heap, FERRY_PAUSE_FINAL);
 	ferry__cycle_retire_all(heap);
@@ -403,6 +317,8 @@ static void run(struct ferry_heap *heap, enum ferry_collect what)
 	atomic_fetch_add_explicit(&heap->events.count.gc_cpu_ns,
 				  gc_cpu_ns(heap) - cpu, memory_order_relaxed);
 	ferry__policy_update(heap, &report);
+	if (ferry__rounds_untracked(heap))
+		ferry__remember_relax(heap);
 	ferry__verify_after(heap);
 	give_back(heap);
 	ferry__event(heap, FERRY_EVENT_CYCLE_END, report.live);
@@ -664,8 +580,13 @@ bool ferry__cycle_exhausted(struct ferry_heap *heap, struct ferry_mutator *m,
 			    size_t size, unsigned int tries)
 {
 	uint64_t begin = ferry__sys->now_ns();
-	bool room = make_room(heap, m, size, tries);
+	bool room;
 
+	atomic_fetch_add_explicit(&heap->cycle.stalled, 1,
+				  memory_order_relaxed);
+	room = make_room(heap, m, size, tries);
+	atomic_fetch_sub_explicit(&heap->cycle.stalled, 1,
+				  memory_order_relaxed);
 	ferry__event_stall(heap, ferry__sys->now_ns() - begin);
 	return room || ferry__policy_ask(heap, size);
 }

@@ -37,15 +37,16 @@ struct ferry__cycle {
 				    it without, relaxed */
 	uint64_t last_end_ns;
 
-	_Atomic bool asked;	/* want is not 0, for a quick look */
-	_Atomic bool under_way; /* the same of one that was asked for */
-	_Atomic uint32_t phase; /* enum ferry__phase; written with the world
+	_Atomic uint32_t stalled; /* mutators that wait for memory; relaxed */
+	_Atomic bool asked;	  /* want is not 0, for a quick look */
+	_Atomic bool under_way;	  /* the same of one that was asked for */
+	_Atomic uint32_t phase;	  /* enum ferry__phase; written with the world
 				   stopped or by who runs the collection */
-	uint8_t colour;		/* of marked objects; world stopped */
-	uint8_t young;		/* of those allocated since the start of the
+	uint8_t colour;		  /* of marked objects; world stopped */
+	uint8_t young;		  /* of those allocated since the start of the
 				   last collection; world stopped */
-	bool full;		/* the one under way */
-	uint32_t scanned;	/* head of the retired list at the last scan */
+	bool full;		  /* the one under way */
+	uint32_t scanned; /* head of the retired list at the last scan */
 };
 
 int ferry__cycle_init(struct ferry_heap *heap);

@@ -20,6 +20,7 @@ struct ferry__counters {
 	_Atomic uint64_t minors, fulls, compactions, gc_cpu_ns;
 	_Atomic size_t pinned;	 /* not a sum: of the last compaction */
 	_Atomic uint64_t stalls; /* by ferry__event_stall() */
+	_Atomic uint64_t paced_ns;
 };
 
 /*

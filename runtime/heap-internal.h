@@ -39,10 +39,12 @@
 #include "runtime/fork.h"
 #include "runtime/large.h"
 #include "runtime/mark.h"
+#include "runtime/pace.h"
 #include "runtime/policy.h"
 #include "runtime/reloc.h"
 #include "runtime/remember.h"
 #include "runtime/root.h"
+#include "runtime/rounds.h"
 #include "runtime/stress.h"
 #include "runtime/verify.h"
 #include "runtime/weak.h"
@@ -106,6 +108,8 @@ struct ferry_heap {
 	struct ferry__remember remember; /* remember.c */
 	struct ferry__reloc reloc;	 /* reloc*.c */
 	struct ferry__cycle cycle;	 /* cycle.c: collector thread, phases */
+	struct ferry__rounds rounds;	 /* rounds.c: marking */
+	struct ferry__pace pace;	 /* pace.c */
 	struct ferry__weak weak;	 /* weak.c, ephemeron.c, finalizer.c */
 	struct ferry__policy policy;	 /* policy.c, pressure.c */
 	struct ferry__stress stress;	 /* stress.c */
@@ -135,6 +139,16 @@ static inline bool ferry__cycle_is_marking(const struct ferry_heap *heap)
 {
 	return atomic_load_explicit(&heap->cycle.phase, memory_order_relaxed) ==
 	       FERRY__PHASE_MARK;
+}
+
+/* Relaxed: see pace.h. */
+static inline void ferry__pace(struct ferry_mutator *m)
+{
+	if (__builtin_expect(
+		    atomic_load_explicit(&ferry__mutator(m)->heap->pace.on,
+					 memory_order_relaxed),
+		    0))
+		ferry__pace_slow(m);
 }
 
 /* --- addresses and the side table ----------------------------------------- */

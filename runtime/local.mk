@@ -10,6 +10,8 @@ noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES += %D%/cycle.h
 %C%_libruntime_la_SOURCES += %D%/heap.c
 %C%_libruntime_la_SOURCES += %D%/idle.c
+%C%_libruntime_la_SOURCES += %D%/pace.c
+%C%_libruntime_la_SOURCES += %D%/rounds.c
 %C%_libruntime_la_SOURCES += %D%/heap-internal.h
 %C%_libruntime_la_SOURCES += %D%/mark.c
 %C%_libruntime_la_SOURCES += %D%/mark.h
@@ -55,6 +57,8 @@ noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES += %D%/policy.h
 %C%_libruntime_la_SOURCES += %D%/pressure.c
 %C%_libruntime_la_SOURCES += %D%/pressure.h
+%C%_libruntime_la_SOURCES += %D%/pace.h
+%C%_libruntime_la_SOURCES += %D%/rounds.h
 %C%_libruntime_la_SOURCES += %D%/probe.h
 %C%_libruntime_la_SOURCES += %D%/stats.c
 

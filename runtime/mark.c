@@ -765,6 +765,7 @@ void ferry__mark_scan_news(struct ferry__marker *marker)
 
 static void member_work(struct ferry__mark *mark, struct ferry__marker *marker)
 {
+	unsigned int number = (unsigned int)(marker - mark->member);
 	uint64_t done = 0, cpu;
 
 	pthread_mutex_lock(&mark->lock);
@@ -774,6 +775,8 @@ static void member_work(struct ferry__mark *mark, struct ferry__marker *marker)
 		if (mark->quit)
 			break;
 		done = mark->job_number;
+		if (number >= mark->markers)
+			continue;
 		pthread_mutex_unlock(&mark->lock);
 		cpu = ferry__cpu_ns();
 		mark->fn(marker);
@@ -797,12 +800,15 @@ static void *member_main(void *arg)
 void ferry__team_run(struct ferry_heap *heap, ferry__team_fn fn)
 {
 	struct ferry__mark *mark = &heap->mark;
+	unsigned int most = ferry__world_is_quiet(heap)
+				    ? heap->params.pause_threads
+				    : heap->params.threads;
 
 	pthread_mutex_lock(&mark->lock);
 	mark->fn = fn;
 	mark->idle = 0;
-	mark->markers = mark->threads + 1;
-	mark->busy = mark->threads;
+	mark->markers = mark->threads + 1 < most ? mark->threads + 1 : most;
+	mark->busy = mark->markers - 1;
 	mark->job_number++;
 	pthread_cond_broadcast(&mark->job);
 	pthread_mutex_unlock(&mark->lock);
@@ -821,7 +827,7 @@ int ferry__team_start(struct ferry_heap *heap)
 	unsigned int i;
 	int r = 0;
 
-	for (i = 1; r == 0 && i < heap->params.threads; i++) {
+	for (i = 1; r == 0 && i < heap->params.pause_threads; i++) {
 		r = ferry__thread_start(&mark->thread[i], member_main,
 					&mark->member[i]);
 		if (r == 0)
@@ -872,7 +878,7 @@ void ferry__mark_begin(struct ferry_heap *heap)
 {
 	unsigned int i;
 
-	for (i = 0; i < heap->params.threads; i++)
+	for (i = 0; i < heap->params.pause_threads; i++)
 		heap->mark.member[i].objects = 0;
 	heap->mark.seen_clean = false;
 }
@@ -885,7 +891,7 @@ void ferry__mark_end(struct ferry_heap *heap)
 	pthread_mutex_lock(&mark->lock);
 	ferry__check(!mark->full && !mark->news);
 	slabs_free(mark, SLABS_KEPT);
-	for (i = 0; i < heap->params.threads; i++)
+	for (i = 0; i < heap->params.pause_threads; i++)
 		mark->member[i].chunk = chunk_empty(mark);
 	pthread_mutex_unlock(&mark->lock);
 }
@@ -908,7 +914,7 @@ static void member_init(struct ferry_heap *heap, struct ferry__marker *marker)
 int ferry__mark_init(struct ferry_heap *heap)
 {
 	struct ferry__mark *mark = &heap->mark;
-	size_t n = heap->params.threads;
+	size_t n = heap->params.pause_threads;
 	void *mem;
 	size_t i;
 	int r;
@@ -952,7 +958,7 @@ err_seen:
 void ferry__mark_fini(struct ferry_heap *heap)
 {
 	struct ferry__mark *mark = &heap->mark;
-	size_t n = heap->params.threads;
+	size_t n = heap->params.pause_threads;
 
 	slabs_free(mark, 0);
 	pthread_cond_destroy(&mark->joined);

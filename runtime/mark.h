@@ -59,7 +59,7 @@ struct ferry__mark {
 	_Atomic bool overflow; /* no memory for a chunk: something marked was
 				  not queued */
 	/* The team. Member 0 is who runs the collection. */
-	struct ferry__marker *member; /* params.threads of them */
+	struct ferry__marker *member; /* params.pause_threads of them */
 	pthread_t *thread;	      /* of members from 1 on */
 	unsigned int threads;	      /* that were started */
 	pthread_cond_t job;
@@ -84,7 +84,10 @@ void ferry__mark_fini(struct ferry_heap *heap);
 int ferry__team_start(struct ferry_heap *heap);
 void ferry__team_stop(struct ferry_heap *heap);
 
-/* Runs @fn in every member, the caller as number 0; returns when all have. */
+/*
+ * Runs @fn in params.threads members, the caller as number 0, or in all of them
+ * while no mutator runs; returns when they have.
+ */
 void ferry__team_run(struct ferry_heap *heap, ferry__team_fn fn);
 
 /*

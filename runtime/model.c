@@ -30,10 +30,10 @@
 
 #define FLOOR ((size_t)256 << 10) /* least bytes between collections */
 
-/* P13: part of the room that is kept where none is enough, and how long it may
- * take. */
+/* P13: part of the room that is kept where none is enough, and the CPU time that
+ * marking may take then. */
 #define HASTE	 16u
-#define HASTE_NS 50e6
+#define HASTE_NS 100e6
 
 #define SAFETY_FIRST 1.5
 #define SAFETY_LEAST 1.25
@@ -132,17 +132,25 @@ static double fastest(const struct ferry__model *m)
 	return rate > m->rate_now ? rate : m->rate_now;
 }
 
+/* Bytes that will be allocated while the next collection runs, if it takes as
+ * long as those of its kind do. */
+static size_t need_for(const struct ferry__model *m, bool minor)
+{
+	bool known = m->wall_ns[0] > 0;
+
+	return bytes_of(fastest(m) * m->wall_ns[minor && known ? 0 : 1]);
+}
+
 /*
- * Bytes that will be allocated while the next collection runs. A minor takes
- * long when much was written: a quarter of the others' time at the least.
+ * The same, and how much is kept for it. A minor takes long when much was
+ * written: a quarter of the others' time at the least.
  */
 static size_t reserve_for(const struct ferry__model *m, bool minor)
 {
-	double ns = m->wall_ns[1];
+	double need = (double)need_for(m, minor);
+	double least = (double)need_for(m, false) / 4;
 
-	if (minor && m->wall_ns[0] > 0)
-		ns = m->wall_ns[0] > ns / 4 ? m->wall_ns[0] : ns / 4;
-	return bytes_of(m->safety * fastest(m) * ns);
+	return bytes_of(m->safety * (need > least ? need : least));
 }
 
 /* Bytes that can be allocated before the limit stops it. Of the holes half:
@@ -162,39 +170,53 @@ static size_t occupied(const struct ferry__model *m)
  * traced in its turn: for @need bytes, allocated in the usual time, there are
  * share * @need more until that is done, and so on.
  */
-static bool is_hasty(const struct ferry__model *m, double need, double budget)
+static bool is_hasty(const struct ferry__model *m, bool minor, size_t budget)
 {
-	double rate = fastest(m);
-	double share = m->speed > 0 ? rate / m->speed : 0;
+	double share = m->speed > 0 ? fastest(m) / m->speed : 0;
+	double need = (double)need_for(m, minor);
+	double room = (double)budget;
 
-	return need >= budget / 4 && need >= (1 - share) * budget &&
-	       need <= rate * HASTE_NS;
+	return (minor ? m->minor_ns : (double)m->full_ns) <= HASTE_NS &&
+	       need >= room / 4 && need >= (1 - share) * room;
 }
 
-/* P4: a collection for which @reserve is kept begins at start. */
+/* P4: what is kept of the room for a collection of that kind. */
+static size_t reserve_within(const struct ferry__model *m, bool minor,
+			     size_t budget)
+{
+	size_t reserve = reserve_for(m, minor);
+	size_t need = bytes_of(m->safety * (double)need_for(m, minor));
+
+	if (is_hasty(m, minor, budget))
+		return budget / HASTE;
+	/* Caution alone does not start a minor before half-way. */
+	return minor && reserve > budget / 2 ? larger(budget / 2, need)
+					     : reserve;
+}
+
 static void start_at(struct ferry__model *m, const struct ferry__rule *rule,
-		     size_t reserve)
+		     bool minor)
 {
 	size_t floor = larger(FLOOR, m->live / 32);
 	size_t budget =
 		smaller(less(m->goal.target, occupied(m)), room(m, rule));
 
-	if (is_hasty(m, (double)reserve / m->safety, (double)budget))
-		reserve = budget / HASTE;
-	m->reserve = reserve;
-	m->start = m->during + larger(less(budget, reserve), floor);
+	m->reserve = rule->concurrent ? reserve_within(m, minor, budget) : 0;
+	m->start = m->during + larger(less(budget, m->reserve), floor);
 }
 
 static void aim_at(struct ferry__model *m, const struct ferry__rule *rule,
-		   size_t target, size_t reserve)
+		   size_t target, bool minor)
 {
+	size_t reserve = rule->concurrent ? reserve_for(m, minor) : 0;
+
 	/* Room for the program to go on while it is collected. One that
 	 * allocates quicker than it can be collected gets no more than
 	 * twice its size: what it allocates meanwhile is not seen to be
 	 * dead, and would ask for more and more. */
 	target = larger(target, smaller(occupied(m) + 2 * reserve, 2 * target));
 	m->goal.target = smaller(target, rule->limit);
-	start_at(m, rule, reserve);
+	start_at(m, rule, minor);
 }
 
 /*
@@ -219,13 +241,13 @@ void ferry__model_aim(struct ferry__model *m, const struct ferry__rule *rule)
 
 	m->extra = less(target, m->live_full);
 	if (!rule->concurrent) {
-		aim_at(m, rule, target, 0);
+		aim_at(m, rule, target, false);
 		m->goal.trigger = m->start;
 		return;
 	}
-	aim_at(m, rule, target, reserve_for(m, true));
+	aim_at(m, rule, target, true);
 	if (ferry__model_next(m, rule, m->start) != FERRY_COLLECT_MINOR)
-		aim_at(m, rule, target, reserve_for(m, false));
+		aim_at(m, rule, target, false);
 	look_on_the_way(m, m->during);
 }
 
@@ -237,9 +259,9 @@ bool ferry__model_due(struct ferry__model *m, const struct ferry__rule *rule,
 	if (ns)
 		m->rate_now = (double)less(since, m->during) / (double)ns;
 	/* For the same target: haste does not make the heap bigger. */
-	start_at(m, rule, reserve_for(m, true));
+	start_at(m, rule, true);
 	if (ferry__model_next(m, rule, m->start) != FERRY_COLLECT_MINOR)
-		start_at(m, rule, reserve_for(m, false));
+		start_at(m, rule, false);
 	look_on_the_way(m, since);
 	return since >= m->start;
 }

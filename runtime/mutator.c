@@ -346,6 +346,7 @@ static void alloc_point(struct ferry_mutator *m)
 {
 	ferry__stress_alloc(m);
 	ferry__cycle_poll(ferry__mutator(m)->heap, m);
+	ferry__pace(m);
 	ferry_safepoint(m);
 }
 

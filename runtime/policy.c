@@ -85,6 +85,19 @@ enum ferry_collect ferry__policy_next(struct ferry_heap *heap)
 	return what;
 }
 
+bool ferry__policy_next_is_full(struct ferry_heap *heap)
+{
+	struct ferry__rule rule = rule_of(heap);
+	bool full;
+
+	pthread_mutex_lock(&heap->policy.lock);
+	full = ferry__model_next(&heap->policy.model, &rule,
+				 heap->policy.model.start) !=
+	       FERRY_COLLECT_MINOR;
+	pthread_mutex_unlock(&heap->policy.lock);
+	return full;
+}
+
 void ferry__policy_update(struct ferry_heap *heap,
 			  const struct ferry__cycle_report *report)
 {

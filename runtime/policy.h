@@ -58,6 +58,9 @@ bool ferry__policy_due(struct ferry_heap *heap);
 /* What kind the next collection is to be when the trigger was reached. */
 enum ferry_collect ferry__policy_next(struct ferry_heap *heap);
 
+/* Is that going to be a full one, if the program goes on as it did? */
+bool ferry__policy_next_is_full(struct ferry_heap *heap);
+
 /* A collection is over: sets trigger and target anew. */
 void ferry__policy_update(struct ferry_heap *heap,
 			  const struct ferry__cycle_report *report);

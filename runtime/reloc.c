@@ -113,6 +113,13 @@ static size_t run_stopped(struct ferry_heap *heap)
 
 /* --- while the program runs ------------------------------------------------------------- */
 
+static unsigned int half_of(const struct ferry_heap *heap, uint32_t index)
+{
+	return !!(atomic_load_explicit(&heap->blocks[index].flags,
+				       memory_order_relaxed) &
+		  FERRY__BLOCK_HALF);
+}
+
 static uintptr_t block_in(const struct ferry_heap *heap, uint32_t index,
 			  size_t half)
 {
@@ -212,6 +219,40 @@ static void complete(struct ferry_heap *heap)
 	count_demand(heap);
 }
 
+static void vacate_run(struct ferry_heap *heap, uint32_t first, uint32_t end,
+		       size_t half)
+{
+	(void)ferry__dontneed((char *)block_in(heap, first, half),
+			      (size_t)(end - first) << FERRY__BLOCK_SHIFT);
+}
+
+/*
+ * Nothing lies in the half that a block is not in, nor in targets, and huge
+ * pages do not grow there (keep_small()). But who reads there leaves a zero
+ * page, which would be taken for the block: a debugger, a scanner of memory.
+ * So all of it is emptied, while the program runs: a block changes its half in
+ * a flip only. Page tables without pages go with it, where the kernel can.
+ */
+static void vacate(struct ferry_heap *heap)
+{
+	uint32_t i, first = 0, n = ferry__space_end(&heap->space);
+	unsigned int half, last = 0;
+
+	for (i = 0; i < n; i++) {
+		half = half_of(heap, i);
+		if (state_of(heap, i) == FERRY__BLOCK_TARGET)
+			vacate_run(heap, i, i + 1, half);
+		if (half == last)
+			continue;
+		if (first < i)
+			vacate_run(heap, first, i, !last);
+		first = i;
+		last = half;
+	}
+	if (first < n)
+		vacate_run(heap, first, n, !last);
+}
+
 static size_t run_concurrent(struct ferry_heap *heap)
 {
 	size_t freed = 0;
@@ -220,6 +261,7 @@ static size_t run_concurrent(struct ferry_heap *heap)
 	/* Free blocks would have to be taken across; they are given back. */
 	ferry__space_release(heap, 0);
 	ferry__remember_drop(heap);
+	vacate(heap);
 	r = ferry__guard_lift(heap);
 	if (r == 0)
 		r = ferry__flip_prepare(heap);
@@ -297,6 +339,24 @@ void ferry__compact_prefault(struct ferry_heap *heap, uintptr_t addr,
 		ferry_demand_prefault(heap->reloc.demand, (void *)addr, len);
 }
 
+/*
+ * What is to be produced must have no pages, and a huge page beside it would
+ * give it some. Unless the host wants huge pages there are none of them among
+ * small objects; if it does, each flip looks (and its pause is longer).
+ */
+static bool keep_small(struct ferry_heap *heap)
+{
+	switch (heap->params.thp) {
+	case FERRY_THP_NEVER:
+		return true;
+	case FERRY_THP_ALWAYS:
+		return false;
+	default:
+		return !ferry_arena_set_thp(heap->arena, 0, 2 * heap->half,
+					    FERRY_THP_NEVER);
+	}
+}
+
 int ferry__reloc_init(struct ferry_heap *heap)
 {
 	struct ferry_demand_params p = FERRY_INIT(struct ferry_demand_params);
@@ -306,6 +366,8 @@ int ferry__reloc_init(struct ferry_heap *heap)
 	p.mode = heap->params.fault_mode == FERRY_FAULT_SIGBUS
 			 ? FERRY_DEMAND_SIGBUS
 			 : FERRY_DEMAND_THREAD;
+	if (keep_small(heap))
+		p.flags = FERRY_DEMAND_VACANT;
 	return ferry_demand_create(&p, &heap->why, &heap->reloc.demand);
 }
 

@@ -362,6 +362,20 @@ void ferry__remember_expect(struct ferry_heap *heap, uintptr_t addr, size_t len)
 					 len);
 }
 
+/* Whole chunks count as written, at the cost of a call for each instead of a
+ * fault for each page. */
+void ferry__remember_relax(struct ferry_heap *heap)
+{
+	struct ferry__remember *remember = &heap->remember;
+	size_t i;
+
+	remember->whole = false;
+	for (i = 0; i < remember->chunks; i++)
+		if (remember->chunk[i] & CHUNK_ARMED)
+			ferry__remember_expect(heap, chunk_addr(heap, i),
+					       FERRY__CHUNK_SIZE);
+}
+
 void ferry__remember_drop(struct ferry_heap *heap)
 {
 	struct ferry__remember *remember = &heap->remember;

@@ -64,6 +64,10 @@ void ferry__remember_turn(struct ferry_heap *heap);
 void ferry__remember_expect(struct ferry_heap *heap, uintptr_t addr,
 			    size_t len);
 
+/* What is written until the next collection need not be known, which is a full
+ * one then. By who runs a collection, at its end. */
+void ferry__remember_relax(struct ferry_heap *heap);
+
 /* Ends tracking everywhere: a compaction needs the memory for itself. */
 void ferry__remember_drop(struct ferry_heap *heap);
 

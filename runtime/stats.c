@@ -95,6 +95,7 @@ static void read_counters(struct ferry_heap *heap, struct ferry_heap_stats *s)
 	s->dirty_pages = load(count->dirty_pages);
 	s->rounds = load(count->rounds);
 	s->gc_cpu_ns = load(count->gc_cpu_ns);
+	s->paced_ns = load(count->paced_ns);
 }
 
 static void read_histograms(struct ferry_heap *heap, struct ferry_heap_stats *s)

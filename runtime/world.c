@@ -21,6 +21,20 @@ static void polls_set(struct ferry_heap *heap, uint32_t value)
 		__atomic_store_n(&m->pub.poll, value, __ATOMIC_RELAXED);
 }
 
+bool ferry__world_is_quiet(struct ferry_heap *heap)
+{
+	bool quiet;
+
+	pthread_mutex_lock(&heap->world.lock);
+	/* Relaxed: who stalls has given up running before. */
+	quiet = !heap->world.running &&
+		(heap->world.stopping ||
+		 atomic_load_explicit(&heap->cycle.stalled,
+				      memory_order_relaxed));
+	pthread_mutex_unlock(&heap->world.lock);
+	return quiet;
+}
+
 void ferry__world_stop(struct ferry_heap *heap, enum ferry_pause why)
 {
 	struct ferry__world *world = &heap->world;

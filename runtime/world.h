@@ -33,6 +33,7 @@ struct ferry__mutator {
 	char *stack_base;	     /* outer end */
 	char *stack_top;	     /* inner end, while not running */
 	uintptr_t regs[FERRY__REGS]; /* callee-saved, while not running */
+	struct ferry__paced paced;   /* pace.c; owner */
 };
 
 struct ferry__world {
@@ -85,6 +86,10 @@ void ferry__world_unpark(struct ferry__mutator *m);
 
 int ferry__world_init(struct ferry_heap *heap);
 void ferry__world_fini(struct ferry_heap *heap);
+
+/* Does no mutator run, nor will at any moment: is the world stopped, or does
+ * all of it wait for memory? */
+bool ferry__world_is_quiet(struct ferry_heap *heap);
 
 /*
  * Stops all mutators and returns when they are stopped; nests not. The caller

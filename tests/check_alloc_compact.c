@@ -260,6 +260,28 @@ START_TEST(a_destination_that_is_given_is_used)
 }
 END_TEST
 
+/* As huge pages do, by a fault beside it or by khugepaged. */
+START_TEST(pages_that_grow_into_the_destination_are_dropped)
+{
+	struct ferry_compact_params p = { .destination = arena_of(32 << 20) };
+	struct random r = harness_random();
+	struct heap heap = heap_make(1024, 0, FERRY_THP_NEVER);
+	struct ferry_compact *c;
+
+	heap_thin(&heap, &r, 4);
+	c = heap_plan(&heap, 1, p);
+	memset(ferry_arena_base(p.destination), 0x5a, 50 * page_size());
+	ck_assert_int_eq(ferry_compact_start(c), 0);
+	heap_assert_moved(&heap, c);
+	ck_assert_int_eq(ferry_compact_finish(c, NULL), 0);
+	heap_assert_moved(&heap, c);
+	ck_assert_uint_eq(result_of(c).left, 0);
+	ferry_compact_destroy(c);
+	heap_fini(&heap);
+	ferry_arena_destroy(p.destination);
+}
+END_TEST
+
 START_TEST(a_destination_too_small_or_in_use_is_refused)
 {
 	struct ferry_compact_params p = FERRY_INIT(struct ferry_compact_params);
@@ -821,6 +843,7 @@ static const struct test tests[] = {
 	TEST(several_sources_become_one_arena, "sigbus"),
 	TEST(an_arena_with_nothing_live_compacts_to_nothing, "sigbus"),
 	TEST(a_destination_that_is_given_is_used, "sigbus"),
+	TEST(pages_that_grow_into_the_destination_are_dropped, "sigbus,move"),
 	TEST(a_destination_too_small_or_in_use_is_refused, "sigbus"),
 	TEST(bad_parameters_are_refused, "sigbus"),
 	TEST(the_map_is_known_before_anything_moves, "sigbus"),

@@ -5,7 +5,6 @@
  * UFFDIO_MOVE or without userfaultfd.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -125,21 +124,24 @@ START_TEST(memory_that_cannot_be_served_is_refused_by_begin)
 {
 	enum ferry_reason reason = FERRY_REASON_NONE;
 	size_t len = 16 * page_size();
+	struct ferry_uffd_params p = FERRY_INIT(struct ferry_uffd_params);
+	void *mem = map_anon(len);
+	struct ferry_uffd *other;
 	struct bed bed;
-	void *mem;
-	int fd;
 
-	fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-	mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-	ck_assert_ptr_ne(mem, MAP_FAILED);
-	close(fd);
+	/* One page has one userfaultfd. */
+	ck_assert_int_eq(ferry_uffd_open(&p, NULL, &other), 0);
+	ck_assert_int_eq(ferry_uffd_register(other, mem, len,
+					     FERRY_REGISTER_MISSING, NULL),
+			 0);
 	bed_create(&bed, FERRY_FAULT_SIGBUS);
 	ck_assert_int_eq(
 		prepare_one(bed.demand, mem, len, 16, FERRY_DEMAND_WAITING), 0);
-	ck_assert_int_lt(ferry_demand_begin(bed.demand, &reason), 0);
-	ck_assert_int_ne(reason, FERRY_REASON_NONE);
+	ck_assert_int_eq(ferry_demand_begin(bed.demand, &reason), -EBUSY);
+	ck_assert_int_eq(reason, FERRY_REASON_OTHER_UFFD);
 	ck_assert_int_eq(ferry_demand_step(bed.demand, 0, 0, NULL), -ENOTCONN);
 	ferry_demand_destroy(bed.demand);
+	ferry_uffd_close(other);
 }
 END_TEST
 

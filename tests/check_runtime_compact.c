@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "tests/cells.h"
 #include "tests/harness.h"
 #include "tests/inject.h"
+#include "tests/memory.h"
 #include "uffd/uapi.h"
 
 #define KIB   ((size_t)1 << 10)
@@ -28,10 +30,12 @@
 static const struct way {
 	enum ferry_gc_mode mode;
 	enum ferry_fault_mode fault_mode;
+	enum ferry_thp thp;
 } ways[] = {
-	{ FERRY_GC_AUTO, FERRY_FAULT_THREAD },
-	{ FERRY_GC_AUTO, FERRY_FAULT_SIGBUS },
-	{ FERRY_GC_STOPPED, FERRY_FAULT_THREAD },
+	{ FERRY_GC_AUTO, FERRY_FAULT_THREAD, FERRY_THP_SYSTEM },
+	{ FERRY_GC_AUTO, FERRY_FAULT_SIGBUS, FERRY_THP_NEVER },
+	{ FERRY_GC_AUTO, FERRY_FAULT_SIGBUS, FERRY_THP_ALWAYS },
+	{ FERRY_GC_STOPPED, FERRY_FAULT_THREAD, FERRY_THP_SYSTEM },
 };
 
 #define WAYS ARRAY_SIZE(ways)
@@ -42,6 +46,7 @@ static struct ferry_heap_params params_of(const struct way *way)
 	struct ferry_heap_params p = cells_params(way->mode);
 
 	p.fault_mode = way->fault_mode;
+	p.thp = way->thp;
 	p.no_compact = true;
 	return p;
 }
@@ -101,6 +106,31 @@ START_TEST(graph_is_the_same_at_other_addresses)
 			free(addr);
 			cells_close(c);
 		}
+}
+END_TEST
+
+/* A debugger, or a scanner of all memory: it leaves zero pages behind. */
+START_TEST(reading_where_nothing_is_does_no_harm)
+{
+	size_t w, i, n = 4000;
+
+	for (w = 0; w < WAYS; w++) {
+		struct ferry_heap_params p = params_of(&ways[w]);
+		struct cells *c;
+		uintptr_t *addr;
+
+		p.options = "move-all:true";
+		c = cells_open(&p, 1);
+		cells_list(c, 0, FERRY_KIND_TRACED, n, 2, 0);
+		addr = addresses(c->root[0], n);
+		cells_collect(c, FERRY_COLLECT_COMPACT);
+		for (i = 0; i < n; i++)
+			*(volatile char *)addr[i];
+		cells_collect(c, FERRY_COLLECT_COMPACT);
+		cells_list_check(c, 0, n);
+		free(addr);
+		cells_close(c);
+	}
 }
 END_TEST
 
@@ -829,7 +859,7 @@ static _Noreturn void compact_and_touch(enum ferry_fault_mode fault_mode)
 				    .count = INJECT_ALWAYS,
 				    .hook = touch_stale,
 				    .arg = (void *)&sink };
-	struct way way = { FERRY_GC_CONCURRENT, fault_mode };
+	struct way way = { FERRY_GC_CONCURRENT, fault_mode, FERRY_THP_SYSTEM };
 	struct rlimit no_core = { 0, 0 };
 	struct cells *c;
 
@@ -939,6 +969,32 @@ START_TEST(stale_references_are_fatal_afterwards_in_debug_heaps)
 }
 END_TEST
 
+/* Every other page gets other rights, until there are no more mappings. */
+static void use_up_mappings(void)
+{
+	size_t page = page_size(), len = (size_t)64 << 30, at = page;
+	char *mem = mmap(NULL, len, PROT_READ,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	ck_assert_ptr_ne(mem, MAP_FAILED);
+	while (at < len && !mprotect(mem + at, page, PROT_NONE))
+		at += 2 * page;
+	ck_assert_int_eq(errno, ENOMEM);
+}
+
+START_TEST(debug_heap_has_memory_where_guards_used_up_mappings)
+{
+	struct cells *c = leave_places(&ways[0], "debug:yes");
+
+	use_up_mappings();
+	cells_list(c, 1, FERRY_KIND_TRACED, 3 * STALE, 2, 300);
+	cells_list_check(c, 0, STALE);
+	cells_list_check(c, 1, 3 * STALE);
+	cells_close(c);
+	free(stale);
+}
+END_TEST
+
 /* A debugging aid only: it costs mappings. */
 START_TEST(places_left_are_ordinary_memory_without_debug)
 {
@@ -956,6 +1012,7 @@ END_TEST
 
 static const struct test tests[] = {
 	TEST(graph_is_the_same_at_other_addresses, NULL),
+	TEST(reading_where_nothing_is_does_no_harm, NULL),
 	TEST(sparse_blocks_give_their_memory_back, NULL),
 	TEST(survivors_hold_through_many_compactions, NULL),
 	TEST(every_other_collection_works_between_compactions, NULL),
@@ -976,6 +1033,7 @@ static const struct test tests[] = {
 	TEST(prefault_refuses_what_is_not_the_heaps, NULL),
 	TEST(stale_references_are_fatal_afterwards_in_debug_heaps, NULL),
 	TEST(places_left_are_ordinary_memory_without_debug, NULL),
+	TEST(debug_heap_has_memory_where_guards_used_up_mappings, NULL),
 	TEST(stale_references_are_fatal_while_pages_are_produced, "move"),
 };
 

@@ -46,8 +46,8 @@ START_TEST(every_option_reaches_its_field)
 {
 	ck_assert_int_eq(
 		resolve("min:4M,max:2G,sizing:growable,growth:150,mode:stopped,"
-			"stacks:ambiguous,fault-mode:sigbus,threads:3,minor:no,"
-			"compact:off,pressure:false,debug:yes,thp:never,"
+			"stacks:ambiguous,fault-mode:sigbus,threads:3,pause-threads:5,minor:no,"
+			"compact:off,pressure:false,pace:no,debug:yes,thp:never,"
 			"collect-every:10,move-all:1,poison:on,verify:true,"
 			"delay-seed:18446744073709551615"),
 		0);
@@ -59,7 +59,9 @@ START_TEST(every_option_reaches_its_field)
 	ck_assert_int_eq(params.stacks, FERRY_STACK_AMBIGUOUS);
 	ck_assert_int_eq(params.fault_mode, FERRY_FAULT_SIGBUS);
 	ck_assert_uint_eq(params.threads, 3);
+	ck_assert_uint_eq(params.pause_threads, 5);
 	ck_assert(params.no_minor && params.no_compact && params.no_pressure);
+	ck_assert(params.no_pace);
 	ck_assert(params.debug);
 	ck_assert_int_eq(params.thp, FERRY_THP_NEVER);
 	ck_assert_uint_eq(stress.collect_every, 10);

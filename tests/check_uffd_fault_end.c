@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -159,6 +160,60 @@ static void attach_tries_again_to_unregister(enum ferry_fault_mode mode)
 	inject_stop();
 }
 BOTH_MODES(attach_tries_again_to_unregister)
+
+/* Half of the range is registered when the kernel's memory is at an end. */
+static void register_half(void *arg)
+{
+	struct served *to = arg;
+	struct ferry__uffdio_register reg = {
+		.range = { (uintptr_t)to->dst, to->len / 2 },
+		.mode = FERRY_REGISTER_MISSING,
+	};
+
+	EXPECT(!ioctl(ferry_uffd_fd(ferry_fault_service_uffd(to->service)),
+		      FERRY__UFFDIO_REGISTER, &reg));
+}
+
+static struct inject_rule half_register = {
+	.call = INJECT_IOCTL,
+	.request = FERRY__UFFDIO_REGISTER,
+	.error = ENOMEM,
+	.hook = register_half,
+	.arg = &s,
+};
+
+/* @strikes: how many unregistrations fail as well. */
+static void attach_half(enum ferry_fault_mode mode, uint64_t strikes)
+{
+	inject_start();
+	served_start(&s, mode, 8, 1);
+	served_detach(&s);
+	no_unregister.count = strikes;
+	if (strikes)
+		inject_add(&no_unregister);
+	half_register.hits = half_register.seen = 0;
+	inject_add(&half_register);
+	ck_assert_int_eq(ferry_fault_attach(s.service, s.dst, s.len,
+					    served_supply, &s, NULL),
+			 -ENOMEM);
+	ck_assert_uint_eq(inject_hits(&half_register), 1);
+	ck_assert(is_zero(s.dst, s.len));
+	ferry_fault_service_destroy(s.service);
+	inject_stop();
+}
+
+static void memory_attached_in_half_is_ordinary(enum ferry_fault_mode mode)
+{
+	attach_half(mode, 0);
+}
+BOTH_MODES(memory_attached_in_half_is_ordinary)
+
+static void
+half_that_stays_registered_is_as_ordinary(enum ferry_fault_mode mode)
+{
+	attach_half(mode, INJECT_ALWAYS);
+}
+BOTH_MODES(half_that_stays_registered_is_as_ordinary)
 
 /* --- suppliers in flight ------------------------------------------------- */
 
@@ -543,6 +598,8 @@ static const struct test tests[] = {
 	TEST(range_may_be_attached_again, "sigbus"),
 	TEST_BOTH(memory_kept_registered_is_as_ordinary),
 	TEST_BOTH(attach_tries_again_to_unregister),
+	TEST_BOTH(memory_attached_in_half_is_ordinary),
+	TEST_BOTH(half_that_stays_registered_is_as_ordinary),
 	TEST_BOTH(detach_waits_for_the_supplier),
 	TEST_BOTH(detach_waits_for_its_own_range_only),
 	TEST_BOTH(supplier_cannot_end_its_range),

@@ -52,6 +52,7 @@ CHECK_ALLOC += %D%/check_alloc_compact_inject
 CHECK_ALLOC += %D%/check_alloc_compact_layout
 CHECK_ALLOC += %D%/stress_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_demand
+CHECK_ALLOC += %D%/check_alloc_demand_clear
 CHECK_ALLOC += %D%/check_alloc_demand_end
 CHECK_ALLOC += %D%/check_alloc_demand_inject
 CHECK_ALLOC += %D%/check_alloc_demand_staging
@@ -174,6 +175,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_demand_SOURCES = %D%/check_alloc_demand.c %D%/demand_bed.c \
 	%D%/demand_bed.h
 %C%_check_alloc_demand_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_demand_clear_SOURCES = %D%/check_alloc_demand_clear.c %D%/demand_bed.c \
+	%D%/demand_bed.h
+%C%_check_alloc_demand_clear_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_demand_end_SOURCES = %D%/check_alloc_demand_end.c %D%/demand_bed.c \
 	%D%/demand_bed.h
 %C%_check_alloc_demand_end_LDADD = $(ALLOC_TEST_LIBS)

@@ -124,6 +124,17 @@ static bool is_ours(const struct ferry_fault_service *service)
 	return service->pid == ferry__sys->getpid();
 }
 
+/* Where there was no memory half-way, part of it may be registered, and may
+ * have to stay so. */
+static void attach_failed(struct ferry__fault_range *range,
+			  enum ferry_reason reason)
+{
+	if (reason == FERRY_REASON_NO_MEMORY)
+		ferry__fault_end_range(range);
+	else
+		ferry__fault_remove(range);
+}
+
 static int attach(struct ferry__fault_range *range, enum ferry_reason *reason)
 {
 	int r;
@@ -133,14 +144,13 @@ static int attach(struct ferry__fault_range *range, enum ferry_reason *reason)
 		goto err_free;
 	r = ferry_uffd_register(range->service->uffd, (void *)range->addr,
 				range->len, FERRY_REGISTER_MISSING, reason);
-	if (r)
-		goto err_remove;
+	if (r) {
+		attach_failed(range, *reason);
+		return r;
+	}
 	ferry__fault_go_live(range);
 	return 0;
 
-err_remove:
-	ferry__fault_remove(range);
-	return r;
 err_free:
 	ferry__fault_free(range, sizeof(*range));
 	return r;

@@ -109,6 +109,13 @@ int ferry__pagemap_count(int pagemap, uintptr_t start, uintptr_t end,
 	return 0;
 }
 
+int ferry__pagemap_runs(int pagemap, uintptr_t start, uintptr_t end,
+			struct ferry__page_region *runs, size_t n)
+{
+	return scan(pagemap, start, end, 0,
+		    FERRY__PAGE_IS_PRESENT | FERRY__PAGE_IS_SWAPPED, runs, n);
+}
+
 int ferry__pagemap_find(int pagemap, uintptr_t start, uintptr_t end,
 			uint64_t mask, uintptr_t *ret_start, uintptr_t *ret_end)
 {

@@ -31,6 +31,16 @@ bool ferry__pagemap_occupied(uint64_t word);
 int ferry__pagemap_count(int pagemap, uintptr_t start, uintptr_t end,
 			 bool swapped, size_t *ret_bytes);
 
+struct ferry__page_region;
+
+/*
+ * The first @n runs of pages in [@start, @end) that are occupied, swapped out
+ * or markers. Returns how many there are: less than @n, and those are all.
+ * Else a negative errno (-ENOTTY: no PAGEMAP_SCAN here).
+ */
+int ferry__pagemap_runs(int pagemap, uintptr_t start, uintptr_t end,
+			struct ferry__page_region *runs, size_t n);
+
 /*
  * The first run of pages in [@start, @end) that carry all categories of
  * @mask (FERRY__PAGE_IS_*). Returns 1 and the run, 0 if there is none, or a

@@ -6,6 +6,7 @@
  * What this file takes for granted of the kernel (fs/userfaultfd.c):
  *  - UFFDIO_REGISTER passes over gaps, and over mappings that are registered
  *    with the same descriptor and mode;
+ *  - where it has no memory half-way, mappings done before stay registered;
  *  - UFFDIO_COPY looks for a registration before it reads its source, and does
  *    not ask with which descriptor;
  *  - msync(2) with MS_ASYNC does nothing but look for gaps.
@@ -139,6 +140,10 @@ static int do_register(struct ferry_uffd *uffd, void *addr, size_t len,
 		return -EEXIST;
 	}
 	r = ferry__sys->ioctl(uffd->fd, FERRY__UFFDIO_REGISTER, &reg);
+	/* The kernel goes by mappings: some may be registered already. */
+	if (r == -ENOMEM)
+		ferry__sys->ioctl(uffd->fd, FERRY__UFFDIO_UNREGISTER,
+				  &reg.range);
 	if (r < 0)
 		*reason = explain_register(r, addr, len);
 	return r < 0 ? r : 0;

@@ -116,6 +116,13 @@ typedef enum ferry_demand_answer (*ferry_demand_produce_fn)(
 #define FERRY_DEMAND_OR_STOPPED (1u << 0)
 /* Never by UFFDIO_MOVE: for tests, and for kernels that are not trusted. */
 #define FERRY_DEMAND_COPY_ONLY (1u << 1)
+/*
+ * Units have no pages before they are produced, for sure: huge pages are off
+ * in the ranges (MADV_NOHUGEPAGE), and nobody touches the units. Then begin
+ * does not look at the page tables, which takes half a millisecond for each
+ * GiB. A page that is there all the same is taken for a unit's own.
+ */
+#define FERRY_DEMAND_VACANT (1u << 2)
 
 struct ferry_demand_params {
 	size_t size;
@@ -196,9 +203,8 @@ struct ferry_demand_range {
 /*
  * Gives the demand its ranges and callback. Nothing is served yet: the
  * memory may be used as before. The ranges must be private anonymous memory
- * with equal rights, not overlap, and stay mapped until the end. WAITING
- * units must have no pages at begin. Units that stay IDLE cost nothing: a
- * range may be as large as the address space allows.
+ * with equal rights, not overlap, and stay mapped until the end. Units that
+ * stay IDLE cost nothing: a range may be as large as the address space allows.
  *
  * @ranges: copied. Calling it again replaces what was prepared. It may be
  * called while the host's threads are stopped: it takes memory from mmap(2).
@@ -211,10 +217,11 @@ FERRY_EXPORT int ferry_demand_prepare(struct ferry_demand *demand,
 
 /*
  * Turns the IDLE units of [@addr, @addr + @len) into WAITING ones: before
- * begin, as the host plans, or later.
+ * begin, as the host plans, or later. What pages they have are dropped.
  * Returns 0; -EINVAL not whole units of one range; -EBUSY a unit is not IDLE,
- * or was recycled (those before it are WAITING now); -ENOTCONN not prepared;
- * -ECHILD. Any thread; signal-safe.
+ * or was recycled (those before it are WAITING now); -ENOMEM, -EINVAL: pages
+ * cannot be dropped (the units stay IDLE); -ENOTCONN not prepared; -ECHILD.
+ * Any thread; signal-safe.
  */
 FERRY_EXPORT int ferry_demand_expect(struct ferry_demand *demand, void *addr,
 				     size_t len);
@@ -235,8 +242,12 @@ FERRY_EXPORT int ferry_demand_revise(struct ferry_demand *demand, void *addr,
 
 /*
  * The change-over: on return the ranges are served. WAITING units are
- * produced when touched, IDLE ones refused. Takes microseconds for each range
- * whatever its size: made for the pause of a collector.
+ * produced when touched: pages that they have already, as huge pages may
+ * bring more than was touched, are dropped. IDLE ones keep theirs, as they may
+ * be sources; what is absent is refused. With FERRY_DEMAND_VACANT it takes
+ * microseconds for each range whatever its size: made for the pause of a
+ * collector. Without, page tables are looked at: about half a millisecond for
+ * each GiB that is or was in use.
  *
  * fork(2) from here until the end: the child has no service. What is at its
  * place the child has, what is not reads as zero there, and every call on the
@@ -245,7 +256,8 @@ FERRY_EXPORT int ferry_demand_revise(struct ferry_demand *demand, void *addr,
  * busy, and they are copied instead of moved.
  *
  * Returns 0; -EALREADY; -EINVAL nothing prepared; -ECHILD; errors of
- * ferry_fault_attach() (nothing is served then). @ret_reason may be NULL,
+ * ferry_fault_attach(), or -ENOMEM, -EINVAL with FERRY_REASON_PRESENT: pages
+ * cannot be dropped (nothing is served then). @ret_reason may be NULL,
  * written always. One thread, not in signal handlers.
  */
 FERRY_EXPORT int ferry_demand_begin(struct ferry_demand *demand,

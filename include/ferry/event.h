@@ -133,6 +133,7 @@ struct ferry_heap_stats {
 	uint64_t dirty_pages; /* reported by dirty tracking */
 	uint64_t rounds;      /* of marking */
 	uint64_t stalls;      /* allocations that waited */
+	uint64_t paced_ns;    /* that threads slept, see no_pace in heap.h */
 	uint64_t gc_cpu_ns;   /* of collector threads */
 	/* From the request to stop until all may go on; [0]: all of them. */
 	struct ferry_histogram pauses[FERRY_PAUSES];

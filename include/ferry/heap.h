@@ -104,14 +104,24 @@ struct ferry_heap_params {
 	enum ferry_gc_mode mode;
 	enum ferry_stack_scan stacks;
 	enum ferry_fault_mode fault_mode; /* default THREAD: no signals */
-	unsigned int threads; /* that mark; default half the processors */
-	bool no_minor;	      /* full collections only */
-	bool no_compact;      /* only when asked for */
-	bool no_pressure;     /* do not watch memory pressure (PSI) */
-	bool debug;	      /* costly checks of the host's callbacks; a
+	unsigned int threads;	    /* that mark while the program runs; default
+				 half the processors */
+	unsigned int pause_threads; /* while it is stopped, or waits; default
+				       @threads, or where that is left open
+				       the processors */
+	bool no_minor;		    /* full collections only */
+	bool no_compact;	    /* only when asked for */
+	bool no_pressure;	    /* do not watch memory pressure (PSI) */
+	bool no_pace; /* do not slow down who allocates quicker than a
+			 collection gets on: it waits when all is full */
+	bool debug;   /* costly checks of the host's callbacks; a
 				 stale pointer to what was moved is fatal until
 				 the place is used again, or the next flip */
-	/* Memory. */
+	/*
+	 * Memory. In mode CONCURRENT, SYSTEM is NEVER for small objects: each
+	 * compaction needs memory with nothing in it, and with ALWAYS it has to
+	 * look, in its pause (up to 4 ms for each GiB).
+	 */
 	enum ferry_thp thp;
 	struct ferry_node_policy node;
 	const char *name; /* as in arena.h; copied */
