@@ -371,9 +371,15 @@ void ferry__remember_expect(struct ferry_heap *heap, uintptr_t addr, size_t len)
 void ferry__remember_relax(struct ferry_heap *heap)
 {
 	struct ferry__remember *remember = &heap->remember;
+	uint32_t end = ferry__space_end(&heap->space), index;
 	size_t i;
 
 	remember->whole = false;
+	/* Before: a hint that comes back meanwhile costs a call. */
+	for (index = 0; index < end; index++)
+		atomic_fetch_and_explicit(&heap->blocks[index].flags,
+					  (uint16_t)~FERRY__BLOCK_CLEAN,
+					  memory_order_relaxed);
 	for (i = 0; i < remember->chunks; i++)
 		if (remember->chunk[i] & CHUNK_ARMED)
 			ferry__remember_expect(heap, chunk_addr(heap, i),
