@@ -68,17 +68,6 @@ static void flags_set(struct ferry_heap *heap, uint32_t index, uint16_t flags)
 
 /* --- accounts ---------------------------------------------------------------- */
 
-static bool within_limit(struct ferry_heap *heap, size_t bytes)
-{
-	/* Relaxed: a limit that two threads overstep by a block is fine. */
-	size_t used =
-		atomic_load_explicit(&heap->space.taken, memory_order_relaxed) +
-		atomic_load_explicit(&heap->large.bytes, memory_order_relaxed);
-
-	return used + bytes <=
-	       atomic_load_explicit(&heap->policy.limit, memory_order_relaxed);
-}
-
 static void taken_add(struct ferry_heap *heap, size_t bytes)
 {
 	atomic_fetch_add_explicit(&heap->space.taken, bytes,
@@ -202,7 +191,7 @@ static int take_whole(struct ferry_heap *heap, unsigned int leaf,
 	uint32_t index;
 	int r;
 
-	if (!within_limit(heap, FERRY__BLOCK_SIZE))
+	if (!ferry__policy_allows(heap, FERRY__BLOCK_SIZE))
 		return -ENOSPC;
 	if (list_pop(heap, &space->free, &index)) {
 		own(heap, index, leaf,

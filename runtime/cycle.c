@@ -23,6 +23,9 @@
 
 /* Collections that an allocation asks for before it gives up. */
 #define EXHAUSTED_TRIES 24u
+/* After so many, others may not take what it waits for. */
+#define CLAIM_TRIES 3u
+
 void ferry__cycle_phase_set(struct ferry_heap *heap, enum ferry__phase phase)
 {
 	/* C1: release pairs with the acquire in the readers of weak*.c; for
@@ -205,7 +208,7 @@ static void report_fill(struct ferry_heap *heap,
 {
 	ferry__space_sums(heap, &report->live, &report->free_in_used);
 	report->live +=
-		atomic_load_explicit(&heap->large.bytes, memory_order_relaxed);
+		atomic_load_explicit(&heap->large.live, memory_order_relaxed);
 	report->used = used_now(heap);
 	report->allocated_during =
 		atomic_load_explicit(&heap->space.since, memory_order_relaxed);
@@ -580,12 +583,18 @@ bool ferry__cycle_exhausted(struct ferry_heap *heap, struct ferry_mutator *m,
 			    size_t size, unsigned int tries)
 {
 	uint64_t begin = ferry__sys->now_ns();
+	size_t claim = tries < CLAIM_TRIES ? 0 : size;
 	bool room;
 
+	/* Relaxed, both: who sees it late is a little too early, or late. */
+	atomic_fetch_add_explicit(&heap->policy.claimed, claim,
+				  memory_order_relaxed);
 	atomic_fetch_add_explicit(&heap->cycle.stalled, 1,
 				  memory_order_relaxed);
 	room = make_room(heap, m, size, tries);
 	atomic_fetch_sub_explicit(&heap->cycle.stalled, 1,
+				  memory_order_relaxed);
+	atomic_fetch_sub_explicit(&heap->policy.claimed, claim,
 				  memory_order_relaxed);
 	ferry__event_stall(heap, ferry__sys->now_ns() - begin);
 	return room || ferry__policy_ask(heap, size);

@@ -129,6 +129,7 @@ static void threads_forget(struct ferry_heap *heap)
 	heap->mark.threads = 0;
 	/* Relaxed: nobody else is here. */
 	atomic_store_explicit(&heap->cycle.stalled, 0, memory_order_relaxed);
+	atomic_store_explicit(&heap->policy.claimed, 0, memory_order_relaxed);
 	if (heap->cycle.has_thread)
 		atomic_store_explicit(&heap->fork.orphan, true,
 				      memory_order_relaxed);

@@ -352,7 +352,7 @@ static size_t object_free(struct ferry_heap *heap, size_t first, uint64_t tag)
 
 /* What becomes of an object. Returns bytes freed. */
 static size_t object_sweep(struct ferry_heap *heap, size_t page, uint64_t tag,
-			   uint8_t keep, uint8_t young)
+			   uint8_t keep, uint8_t young, size_t *live)
 {
 	uint8_t colour = ferry__meta_load(meta_of(heap, page)) &
 			 FERRY_META_COLOUR;
@@ -361,6 +361,8 @@ static size_t object_sweep(struct ferry_heap *heap, size_t page, uint64_t tag,
 		return 0;
 	if (colour != keep && colour != young)
 		return object_free(heap, page, tag);
+	if (colour == keep)
+		*live += (tag & FERRY__EXTENT_PAGES) << FERRY__LARGE_SHIFT;
 	if (tag &
 	    FERRY__EXTENT_FRESH) /* is not so by the time the flag is used again */
 		ferry__extent_set_tag(&heap->large, page,
@@ -370,18 +372,20 @@ static size_t object_sweep(struct ferry_heap *heap, size_t page, uint64_t tag,
 
 size_t ferry__large_sweep(struct ferry_heap *heap, uint8_t keep, uint8_t young)
 {
-	size_t end = ferry__extent_end(&heap->large), page = 0, sum = 0;
-	uint64_t tag;
+	size_t end = ferry__extent_end(&heap->large), sum = 0, live = 0;
+	size_t page = object_next(heap, 0, end);
 
-	for (;;) {
-		page = object_next(heap, page, end);
-		if (page >= end)
-			return sum;
-		tag = ferry__extent_tag(&heap->large, page);
-		sum += object_sweep(heap, page, tag, keep, young);
+	while (page < end) {
+		uint64_t tag = ferry__extent_tag(&heap->large, page);
+
+		sum += object_sweep(heap, page, tag, keep, young, &live);
 		ferry__stress_delay(heap, FERRY__POINT_SWEEP);
-		page += tag & FERRY__EXTENT_PAGES;
+		page = object_next(heap, page + (tag & FERRY__EXTENT_PAGES),
+				   end);
 	}
+	/* Relaxed: for the policy. */
+	atomic_store_explicit(&heap->large.live, live, memory_order_relaxed);
+	return sum;
 }
 
 /* --- giving memory back --------------------------------------------------- */

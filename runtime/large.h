@@ -47,6 +47,7 @@ struct ferry__large {
 	uint64_t fresh;	       /* flag of what is allocated now; L4 */
 	_Atomic uint64_t made; /* objects that may have references, ever */
 	_Atomic size_t bytes;  /* in objects */
+	_Atomic size_t live;   /* of these in marked ones, by the last sweep */
 	_Atomic size_t kept;   /* in free extents that still have memory */
 };
 

@@ -287,18 +287,6 @@ static void *alloc_small(struct ferry_mutator *m, size_t granules,
 	return object;
 }
 
-static bool large_within_limit(struct ferry_heap *heap, size_t size)
-{
-	/* Relaxed: see within_limit() in block.c. */
-	size_t limit =
-		atomic_load_explicit(&heap->policy.limit, memory_order_relaxed);
-	size_t used =
-		atomic_load_explicit(&heap->space.taken, memory_order_relaxed) +
-		atomic_load_explicit(&heap->large.bytes, memory_order_relaxed);
-
-	return size <= limit && used <= limit - size;
-}
-
 /* One that may have references, made while marking, is scanned in the final
  * pause: until then nobody knows whether it is written yet. */
 static uintptr_t large_take(struct ferry_mutator *m, size_t size, size_t align,
@@ -327,7 +315,7 @@ static void *alloc_large(struct ferry_mutator *m, size_t size, size_t align,
 	uintptr_t addr = 0;
 
 	for (;;) {
-		if (large_within_limit(heap, size))
+		if (ferry__policy_allows(heap, size))
 			addr = large_take(m, size, align, kind);
 		if (addr)
 			break;

@@ -181,6 +181,16 @@ int ferry_heap_set_limit(struct ferry_heap *heap, size_t max_bytes)
 	return 0;
 }
 
+bool ferry__policy_allows(const struct ferry_heap *heap, size_t size)
+{
+	size_t limit = load(heap->policy.limit);
+	size_t claimed = load(heap->policy.claimed);
+	size_t used = load(heap->space.taken) + load(heap->large.bytes);
+
+	limit = claimed < limit ? limit - claimed : 0;
+	return size <= limit && used <= limit - size;
+}
+
 /* Raises the limit by up to @more bytes. Returns false if it is at its end. */
 static bool limit_raise(struct ferry_heap *heap, size_t more)
 {

@@ -23,6 +23,7 @@ struct ferry__policy {
 	_Atomic size_t trigger; /* bytes since the last began: ask due() */
 	_Atomic size_t target;	/* total bytes at which the next one ends */
 	_Atomic size_t limit;	/* max_bytes now */
+	_Atomic size_t claimed; /* of it, by who could not get any for long */
 	_Atomic size_t live;	/* found by the last collection */
 	_Atomic bool pressed;	/* the system is short of memory */
 	pthread_mutex_t lock;	/* rank 36 */
@@ -78,6 +79,10 @@ bool ferry__policy_idle(struct ferry_heap *heap);
 
 /* How long the next full collection is expected to take; 0: not known. */
 uint64_t ferry__policy_expect_ns(struct ferry_heap *heap);
+
+/* Is there room for so much below the limit? Two threads may overstep it by what
+ * one of them asks for. Any mutator. */
+bool ferry__policy_allows(const struct ferry_heap *heap, size_t size);
 
 /* The world is at the limit: asks the host, without a lock. True if there is
  * more now. */

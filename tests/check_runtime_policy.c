@@ -296,6 +296,48 @@ START_TEST(null_means_full_and_not_that_others_were_quicker)
 }
 END_TEST
 
+static void *large_litter(void *arg)
+{
+	struct random rng = random_seeded(harness_seed() + (uintptr_t)arg);
+	struct ferry_mutator *m;
+	size_t i, n = harness_scaled(2000);
+
+	if (ferry_mutator_attach(heap, NULL, &m))
+		return (void *)"attach";
+	for (i = 0; i < n; i++)
+		if (!ferry_alloc(m, 65536 + random_below(&rng, 512) * 1024,
+				 FERRY_KIND_LEAF))
+			atomic_fetch_add(&refused, 1);
+	ferry_mutator_detach(m);
+	return NULL;
+}
+
+/* Garbage in large objects alone, nearly up to the limit at any time. */
+START_TEST(garbage_of_others_is_not_taken_for_alive)
+{
+	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
+	pthread_t thread[2];
+	void *wrong;
+	uintptr_t i;
+
+	p.no_pressure = true;
+	p.max_bytes = 5 * MIB;
+	make(&p);
+	ferry_blocking_enter(mutator);
+	for (i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&thread[i], NULL, large_litter,
+						(void *)i),
+				 0);
+	for (i = 0; i < 2; i++) {
+		ck_assert_int_eq(pthread_join(thread[i], &wrong), 0);
+		ck_assert_ptr_null(wrong);
+	}
+	ferry_blocking_leave(mutator);
+	ck_assert_uint_eq(refused, 0);
+	unmake();
+}
+END_TEST
+
 START_TEST(idle_time_is_used_for_a_collection_ahead)
 {
 	make_stopped();
@@ -341,6 +383,7 @@ static const struct test tests[] = {
 	TEST(pressure_asks_for_a_collection_that_keeps_nothing, "move"),
 	TEST(concurrent_program_does_not_stall, "move"),
 	TEST(null_means_full_and_not_that_others_were_quicker, NULL),
+	TEST(garbage_of_others_is_not_taken_for_alive, NULL),
 	TEST(idle_time_is_used_for_a_collection_ahead, NULL),
 	TEST(idle_time_asks_the_collector_and_gives_memory_back, "move"),
 };
