@@ -183,7 +183,8 @@ static bool take_void(struct ferry_heap *heap, uint32_t *ret_index)
 static void own(struct ferry_heap *heap, uint32_t index, unsigned int leaf,
 		uint16_t more)
 {
-	uint16_t flags = flags_get(heap, index) & FERRY__BLOCK_HALF;
+	uint16_t flags = heap->space.epoch |
+			 (flags_get(heap, index) & FERRY__BLOCK_HALF);
 
 	flags |= more;
 	flags_set(heap, index, flags | (leaf ? FERRY__BLOCK_LEAF : 0));
@@ -636,6 +637,26 @@ void ferry__space_file(struct ferry_heap *heap, uint32_t index)
 	list_push(heap, &space->holes[leaf], index);
 }
 
+bool ferry__block_is_unswept(const struct ferry_heap *heap, uint32_t index)
+{
+	enum ferry__block_state state = state_get(heap, index);
+
+	if (state == FERRY__BLOCK_HOLES || state == FERRY__BLOCK_FULL ||
+	    state == FERRY__BLOCK_RETIRED)
+		return (flags_get(heap, index) & FERRY__BLOCK_EPOCH) !=
+		       heap->space.epoch;
+	return state == FERRY__BLOCK_UNSWEPT;
+}
+
+/* B12. Relaxed: the block is the sweeper's. */
+static void epoch_set(struct ferry_heap *heap, uint32_t index)
+{
+	if ((flags_get(heap, index) & FERRY__BLOCK_EPOCH) != heap->space.epoch)
+		atomic_fetch_xor_explicit(&heap->blocks[index].flags,
+					  FERRY__BLOCK_EPOCH,
+					  memory_order_relaxed);
+}
+
 /* A block that waits to be swept, now SWEEPING and the caller's. */
 static bool sweep_claim(struct ferry_heap *heap, uint32_t *ret_index)
 {
@@ -649,7 +670,7 @@ static bool sweep_claim(struct ferry_heap *heap, uint32_t *ret_index)
 		found = true;
 	while (!found && space->sweep_at < space->sweep_end) {
 		*ret_index = space->sweep_at++;
-		found = state_get(heap, *ret_index) == FERRY__BLOCK_UNSWEPT;
+		found = ferry__block_is_unswept(heap, *ret_index);
 	}
 	if (found) {
 		state_set(heap, *ret_index, FERRY__BLOCK_SWEEPING);
@@ -669,6 +690,7 @@ bool ferry__sweep_step(struct ferry_heap *heap)
 		return false;
 	ferry__stress_delay(heap, FERRY__POINT_SWEEP);
 	sweep_block(heap, index);
+	epoch_set(heap, index);
 	pthread_mutex_lock(&space->lock);
 	ferry__space_file(heap, index);
 	if (!--space->sweeping)
@@ -689,20 +711,12 @@ void ferry__sweep_finish(struct ferry_heap *heap)
 	pthread_mutex_unlock(&space->lock);
 }
 
-static bool is_swept_state(enum ferry__block_state state)
-{
-	return state == FERRY__BLOCK_HOLES || state == FERRY__BLOCK_FULL ||
-	       state == FERRY__BLOCK_RETIRED;
-}
-
+/* B12: in the pause, hence no loop over the blocks. */
 static void sweep_begin_full(struct ferry_heap *heap)
 {
 	struct ferry__space *space = &heap->space;
-	uint32_t i;
 
-	for (i = 0; i < ferry__space_end(space); i++)
-		if (is_swept_state(state_get(heap, i)))
-			state_set(heap, i, FERRY__BLOCK_UNSWEPT);
+	space->epoch ^= FERRY__BLOCK_EPOCH;
 	space->holes[0] = space->holes[1] = (struct ferry__block_list){ 0, 0 };
 	space->retired = (struct ferry__block_list){ 0, 0 };
 	space->sweep_at = 0;

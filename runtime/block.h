@@ -23,7 +23,8 @@ enum ferry__block_state {
 	FERRY__BLOCK_FREE,     /* memory with leftovers; side table zero */
 	FERRY__BLOCK_OWNED,    /* a mutator allocates in it */
 	FERRY__BLOCK_RETIRED,  /* was owned since the last sweep */
-	FERRY__BLOCK_UNSWEPT,  /* marks are final, garbage still in it */
+	FERRY__BLOCK_UNSWEPT,  /* marks are final, garbage still in it; after
+				  a full collection by EPOCH alone: B12 */
 	FERRY__BLOCK_SWEEPING,
 	FERRY__BLOCK_HOLES,  /* swept; on the list of its kind */
 	FERRY__BLOCK_FULL,   /* swept; no hole worth having */
@@ -42,6 +43,7 @@ enum ferry__block_state {
 #define FERRY__BLOCK_CLEAN  0x80u  /* its pages may be protected: a hint; M8 */
 #define FERRY__BLOCK_MOVES  0x100u /* HALF means the other, once toggled; B11 */
 #define FERRY__BLOCK_YOUNG  0x200u /* the next sweep comes here too; B10 */
+#define FERRY__BLOCK_EPOCH  0x400u /* of its last sweep; B12 */
 
 struct ferry__block {
 	_Atomic uint16_t flags; /* FERRY__BLOCK_* */
@@ -79,6 +81,7 @@ struct ferry__space {
 	struct ferry__block_list unswept;  /* minor: what is to be swept */
 	_Atomic uint32_t used_end; /* at and beyond none was ever taken */
 	uint32_t max;		   /* blocks in a half */
+	uint16_t epoch;		   /* FERRY__BLOCK_EPOCH or 0; world stopped */
 	uint32_t sweep_at;	   /* full: next index to look at */
 	uint32_t sweep_end;
 	bool sweep_open;   /* marks are final: the purge of weak tables, which
@@ -130,6 +133,12 @@ void ferry__sweep_begin(struct ferry_heap *heap, bool full);
 
 /* Nothing is marked any more: blocks may be swept. */
 void ferry__sweep_open(struct ferry_heap *heap);
+
+/*
+ * Does the block wait to be swept? B12. No block comes to that state, or leaves
+ * it, while nobody sweeps; else under the space lock.
+ */
+bool ferry__block_is_unswept(const struct ferry_heap *heap, uint32_t index);
 
 /* Sweeps one block; false when there is none left. Any thread. */
 bool ferry__sweep_step(struct ferry_heap *heap);

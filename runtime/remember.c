@@ -67,6 +67,13 @@ static void note_large(struct ferry_heap *heap)
 	}
 }
 
+/* Those who cannot protect a part of the chunk by itself are asked for all. */
+static bool is_by_blocks(const struct ferry_heap *heap)
+{
+	return ferry_dirty_provider(heap->remember.dirty) ==
+	       FERRY_DIRTY_WP_ASYNC;
+}
+
 void ferry__remember_begin(struct ferry_heap *heap, bool arm)
 {
 	struct ferry__remember *remember = &heap->remember;
@@ -82,6 +89,9 @@ void ferry__remember_begin(struct ferry_heap *heap, bool arm)
 				*chunk |= CHUNK_ARM;
 		}
 	}
+	/* In the pause nobody writes: what was written is only looked up, and
+	 * is the next collection's to find again. */
+	remember->peek = !arm && is_by_blocks(heap);
 	/* Relaxed: the team is started after this, under a lock. */
 	atomic_store_explicit(&remember->at, 0, memory_order_relaxed);
 	atomic_store_explicit(&remember->pages, 0, memory_order_relaxed);
@@ -200,13 +210,14 @@ static bool collect_range(struct ferry__marker *marker, uintptr_t addr,
 	struct ferry_heap *heap = marker->heap;
 	char *at = (char *)addr, *end = at + len;
 	struct ferry_range run[RUNS];
+	__typeof__(&ferry_dirty_collect) ask =
+		heap->remember.peek ? ferry_dirty_peek : ferry_dirty_collect;
 	void *next;
 	size_t n, i;
 
 	for (; at < end; at = next) {
-		if (ferry_dirty_collect(heap->remember.dirty, at,
-					(size_t)(end - at), run, RUNS, &n,
-					&next) < 0)
+		if (ask(heap->remember.dirty, at, (size_t)(end - at), run, RUNS,
+			&n, &next) < 0)
 			return false;
 		for (i = 0; i < n; i++) {
 			*pages += run[i].len / ferry__page_size;
@@ -253,13 +264,6 @@ static bool collect_blocks(struct ferry__marker *marker, size_t chunk,
 			return false;
 	}
 	return true;
-}
-
-/* Those who cannot protect a part of the chunk by itself are asked for all. */
-static bool is_by_blocks(const struct ferry_heap *heap)
-{
-	return ferry_dirty_provider(heap->remember.dirty) ==
-	       FERRY_DIRTY_WP_ASYNC;
 }
 
 static void collect(struct ferry__marker *marker, size_t chunk)
@@ -367,9 +371,15 @@ void ferry__remember_expect(struct ferry_heap *heap, uintptr_t addr, size_t len)
 void ferry__remember_relax(struct ferry_heap *heap)
 {
 	struct ferry__remember *remember = &heap->remember;
+	uint32_t end = ferry__space_end(&heap->space), index;
 	size_t i;
 
 	remember->whole = false;
+	/* Before: a hint that comes back meanwhile costs a call. */
+	for (index = 0; index < end; index++)
+		atomic_fetch_and_explicit(&heap->blocks[index].flags,
+					  (uint16_t)~FERRY__BLOCK_CLEAN,
+					  memory_order_relaxed);
 	for (i = 0; i < remember->chunks; i++)
 		if (remember->chunk[i] & CHUNK_ARMED)
 			ferry__remember_expect(heap, chunk_addr(heap, i),

@@ -32,6 +32,7 @@ struct ferry__remember {
 	 */
 	_Atomic uint64_t *noted[2];
 	unsigned int filling; /* world stopped */
+	bool peek;	      /* this round changes nothing */
 	bool first;	      /* round of this collection: takes the notes */
 };
 

@@ -7,7 +7,7 @@
 
 /* Rounds of marking before the final pause comes in any case, and of these
  * such that were not clearly shorter than the shortest. */
-#define ROUNDS_MAX   20u
+#define ROUNDS_MAX   30u
 #define ROUNDS_WORSE 3u
 /* A round that took less, or found fewer dirty pages, is the last. */
 #define ROUND_SHORT_NS 300000u
@@ -148,7 +148,7 @@ void ferry__rounds_run(struct ferry_heap *heap)
 			learn_heat(heap, pages, last);
 		if (took < ROUND_SHORT_NS || pages < ROUND_FEW)
 			break;
-		if (took > best / 8 * 7) {
+		if (took > best / 16 * 15) {
 			worse++;
 			ferry__pace_hold(heap, took > ROUND_LONG_NS);
 		}

@@ -275,6 +275,9 @@ static int check_block(struct survey *s, uint32_t index)
 				 memory_order_relaxed) &
 	    FERRY__BLOCK_MOVES)
 		return found(s, "a block that is about to move", index, state);
+	if (state > FERRY__BLOCK_FREE &&
+	    ferry__block_is_unswept(s->heap, index))
+		return found(s, "a block that was not swept", index, state);
 	if (state <= FERRY__BLOCK_FREE)
 		return check_empty(s, index);
 	if (!has_memory(s->heap, index))

@@ -35,11 +35,8 @@ static bool is_new(const struct ferry_heap *heap, uintptr_t addr)
 
 	if (ferry__is_large(heap, addr))
 		return ferry__large_is_fresh(heap, addr);
-	/* Relaxed: no block leaves this state, or comes to it, in this
-	 * phase. */
-	return atomic_load_explicit(&heap->blocks[index].state,
-				    memory_order_relaxed) !=
-	       FERRY__BLOCK_UNSWEPT;
+	/* No block comes to this state, or leaves it, in this phase. */
+	return !ferry__block_is_unswept(heap, (uint32_t)index);
 }
 
 bool ferry__weak_alive(const struct ferry_heap *heap, uintptr_t addr)

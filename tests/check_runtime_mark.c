@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/heap-internal.h"
 #include "tests/cells.h"
 #include "tests/harness.h"
 #include "tests/inject.h"
@@ -722,11 +723,21 @@ static void await_racers(struct cells *c, const struct racer *racer, size_t n)
 
 #define RACERS 2
 
+/* As if the program had written to all pages while the last one marked. */
+static void heat(void *arg, const struct ferry_event *e)
+{
+	struct ferry_heap *heap = arg;
+
+	if (e->kind == FERRY_EVENT_CYCLE_BEGIN)
+		heap->rounds.hot = 1;
+}
+
 static void race_collections(const struct ferry_heap_params *p,
 			     const enum ferry_collect *what, size_t n_what,
-			     size_t rounds)
+			     size_t rounds, bool hot)
 {
 	struct cells *c = cells_open(p, 1);
+	struct ferry_listener *listener;
 	_Atomic bool quit = false;
 	struct racer racer[RACERS];
 	pthread_t thread[RACERS];
@@ -740,6 +751,10 @@ static void race_collections(const struct ferry_heap_params *p,
 			pthread_create(&thread[i], NULL, race, &racer[i]), 0);
 	}
 	await_racers(c, racer, RACERS);
+	if (hot)
+		ck_assert_int_eq(
+			ferry_listener_add(c->heap, heat, c->heap, &listener),
+			0);
 	for (i = 0; i < rounds; i++)
 		cells_collect(c, what[i % n_what]);
 	quit = true;
@@ -763,7 +778,7 @@ START_TEST(references_that_move_while_marking_lose_nothing)
 	struct ferry_heap_params p = cells_params(FERRY_GC_AUTO);
 
 	p.no_compact = true;
-	race_collections(&p, what, 3, harness_scaled(60));
+	race_collections(&p, what, 3, harness_scaled(60), false);
 }
 END_TEST
 
@@ -774,7 +789,22 @@ START_TEST(references_that_move_while_marking_is_delayed_lose_nothing)
 	struct ferry_heap_params p = cells_params(FERRY_GC_AUTO);
 
 	p.options = "delay-seed:7,poison:true";
-	race_collections(&p, what, 2, harness_scaled(30));
+	race_collections(&p, what, 2, harness_scaled(30), false);
+}
+END_TEST
+
+START_TEST(references_that_move_while_tracking_begins_late_lose_nothing)
+{
+	static const enum ferry_collect what[] = { FERRY_COLLECT_FULL,
+						   FERRY_COLLECT_FULL,
+						   FERRY_COLLECT_MINOR,
+						   FERRY_COLLECT_COMPACT };
+	struct ferry_heap_params p = cells_params(FERRY_GC_AUTO);
+
+	/* All are full ones, after each of which nothing is protected. */
+	p.no_minor = true;
+	p.options = "delay-seed:9,poison:true";
+	race_collections(&p, what, 4, harness_scaled(40), true);
 }
 END_TEST
 
@@ -787,7 +817,7 @@ START_TEST(several_markers_lose_nothing)
 
 	p.threads = 4;
 	p.options = "delay-seed:3,poison:true";
-	race_collections(&p, what, 3, harness_scaled(40));
+	race_collections(&p, what, 3, harness_scaled(40), false);
 }
 END_TEST
 
@@ -906,6 +936,8 @@ static const struct test tests[] = {
 	TEST(old_objects_stay_old_through_many_minors, NULL),
 	TEST(references_that_move_while_marking_lose_nothing, NULL),
 	TEST(references_that_move_while_marking_is_delayed_lose_nothing, NULL),
+	TEST(references_that_move_while_tracking_begins_late_lose_nothing,
+	     NULL),
 	TEST(several_markers_lose_nothing, NULL),
 	TEST(several_markers_find_what_one_finds, NULL),
 	TEST(marking_without_memory_for_its_stack_is_complete, NULL),

@@ -207,6 +207,50 @@ static void written_pages_are_reported_once(enum ferry_dirty_provider provider)
 	untrack(&t);
 }
 
+static void peek(struct tracked *t)
+{
+	char *pos = t->mem, *end = pos + t->pages * PAGE;
+	void *next;
+	size_t n;
+
+	for (t->n = 0; pos < end; pos = next, t->n += n)
+		ck_assert_int_eq(ferry_dirty_peek(t->dirty, pos,
+						  (size_t)(end - pos),
+						  t->runs + t->n,
+						  t->pages - t->n, &n, &next),
+				 0);
+}
+
+static void peeking_leaves_pages_dirty_where_it_is_to_be_had(
+	enum ferry_dirty_provider provider)
+{
+	struct tracked t = track(provider, PAGES, PAGES);
+	struct random random = harness_random();
+	bool expected[PAGES];
+	void *next;
+	size_t n;
+
+	if (provider != FERRY_DIRTY_WP_ASYNC) {
+		ck_assert_int_eq(ferry_dirty_peek(t.dirty, t.mem, PAGE, t.runs,
+						  1, &n, &next),
+				 -EOPNOTSUPP);
+		untrack(&t);
+		return;
+	}
+	peek(&t);
+	ck_assert_uint_eq(t.n, 0);
+	write_random(&t, &random, 100, expected);
+	peek(&t);
+	assert_pages(&t, expected);
+	peek(&t);
+	assert_pages(&t, expected);
+	collect(&t);
+	assert_pages(&t, expected);
+	peek(&t);
+	ck_assert_uint_eq(t.n, 0);
+	untrack(&t);
+}
+
 static void absent_pages_are_tracked(enum ferry_dirty_provider provider)
 {
 	struct tracked t = track(provider, PAGES, 0);
@@ -829,6 +873,7 @@ static void writes_of_system_calls_are_seen(enum ferry_dirty_provider provider)
 #define FACTS(X, ...)                                                          \
 	X(__VA_ARGS__, armed_pages_are_clean)                                  \
 	X(__VA_ARGS__, written_pages_are_reported_once)                        \
+	X(__VA_ARGS__, peeking_leaves_pages_dirty_where_it_is_to_be_had)       \
 	X(__VA_ARGS__, absent_pages_are_tracked)                               \
 	X(__VA_ARGS__, touching_runs_are_joined)                               \
 	X(__VA_ARGS__, a_small_vector_is_continued_by_next)                    \

@@ -66,6 +66,8 @@ CHECK_RUNTIME += %D%/check_runtime_alloc
 CHECK_RUNTIME += %D%/check_runtime_mark
 CHECK_RUNTIME += %D%/check_runtime_flip
 CHECK_RUNTIME += %D%/check_runtime_rounds
+CHECK_RUNTIME += %D%/check_runtime_young
+CHECK_RUNTIME += %D%/check_runtime_pace
 CHECK_RUNTIME += %D%/check_runtime_stats
 CHECK_RUNTIME += %D%/check_runtime_compact
 CHECK_RUNTIME += %D%/check_runtime_compact_inject
@@ -207,6 +209,12 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_runtime_rounds_SOURCES = %D%/check_runtime_rounds.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_rounds_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_young_SOURCES = %D%/check_runtime_young.c \
+	%D%/cells.c %D%/cells.h
+%C%_check_runtime_young_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_pace_SOURCES = %D%/check_runtime_pace.c \
+	%D%/cells.c %D%/cells.h
+%C%_check_runtime_pace_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_stats_SOURCES = %D%/check_runtime_stats.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_stats_LDADD = $(RUNTIME_TEST_LIBS)

@@ -299,25 +299,52 @@ static int collect_locked(struct ferry_dirty *dirty,
 	return dirty->ops->collect(dirty, range, scan);
 }
 
+static int scan_range(struct ferry_dirty *dirty, size_t len,
+		      struct ferry__dirty_scan *scan)
+{
+	int r;
+
+	if (!scan->max || ferry__range_reason((void *)scan->pos, len))
+		return -EINVAL;
+	scan->end = scan->pos + len;
+	if (is_foreign(dirty))
+		return -ECHILD;
+	pthread_rwlock_rdlock(&dirty->lock);
+	r = collect_locked(dirty, scan);
+	pthread_rwlock_unlock(&dirty->lock);
+	return r;
+}
+
 int ferry_dirty_collect(struct ferry_dirty *dirty, void *addr, size_t len,
 			struct ferry_range *runs, size_t max, size_t *ret_n,
 			void **ret_next)
 {
 	struct ferry__dirty_scan scan = {
 		.pos = (uintptr_t)addr,
-		.end = (uintptr_t)addr + len,
 		.runs = runs,
 		.max = max,
 	};
-	int r;
+	int r = scan_range(dirty, len, &scan);
 
-	if (!max || ferry__range_reason(addr, len))
-		return -EINVAL;
-	if (is_foreign(dirty))
-		return -ECHILD;
-	pthread_rwlock_rdlock(&dirty->lock);
-	r = collect_locked(dirty, &scan);
-	pthread_rwlock_unlock(&dirty->lock);
+	if (r)
+		return r;
+	*ret_n = scan.n;
+	*ret_next = (void *)scan.pos;
+	return 0;
+}
+
+int ferry_dirty_peek(struct ferry_dirty *dirty, void *addr, size_t len,
+		     struct ferry_range *runs, size_t max, size_t *ret_n,
+		     void **ret_next)
+{
+	struct ferry__dirty_scan scan = {
+		.pos = (uintptr_t)addr,
+		.runs = runs,
+		.max = max,
+		.peek = true,
+	};
+	int r = dirty->ops->peeks ? scan_range(dirty, len, &scan) : -EOPNOTSUPP;
+
 	if (r)
 		return r;
 	*ret_n = scan.n;

@@ -40,10 +40,12 @@ struct ferry__dirty_scan {
 	uintptr_t end; /* of what was asked for */
 	struct ferry_range *runs;
 	size_t max, n;
+	bool peek; /* what is reported stays dirty */
 };
 
 struct ferry__dirty_ops {
 	bool has_bits; /* ranges carry a bitmap */
+	bool peeks;    /* its collect() can leave pages as they are */
 	/* Fills in what the provider needs of @dirty; unwinds by itself. */
 	int (*open)(struct ferry_dirty *dirty, enum ferry_reason *reason);
 	void (*close)(struct ferry_dirty *dirty);

@@ -39,12 +39,12 @@
 /* Returns the number of regions, or a negative errno. */
 static int scan_pages(const struct ferry_dirty *dirty, uintptr_t start,
 		      uintptr_t end, struct ferry__page_region *regions,
-		      size_t n)
+		      size_t n, bool peek)
 {
 	struct ferry__pm_scan_arg arg = {
 		.size = sizeof(arg),
-		.flags = FERRY__PM_SCAN_WP_MATCHING |
-			 FERRY__PM_SCAN_CHECK_WPASYNC,
+		.flags = FERRY__PM_SCAN_CHECK_WPASYNC |
+			 (peek ? 0 : FERRY__PM_SCAN_WP_MATCHING),
 		.start = start,
 		.end = end,
 		.vec = (uintptr_t)regions,
@@ -73,7 +73,8 @@ static int collect(struct ferry_dirty *dirty, struct ferry__dirty_range *range,
 		room = scan->max - scan->n;
 		if (room > REGIONS)
 			room = REGIONS;
-		n = scan_pages(dirty, scan->pos, scan->end, regions, room);
+		n = scan_pages(dirty, scan->pos, scan->end, regions, room,
+			       scan->peek);
 		if (n < 0)
 			return n == -ENOMEM ? n : -EIO;
 		for (i = 0; i < n; i++)
@@ -129,7 +130,7 @@ static int try_pages(struct ferry_dirty *dirty, char *p)
 	if (r)
 		return r;
 	*(volatile char *)(p + ferry__page_size) = 1;
-	n = scan_pages(dirty, range.start, range.end, &region, 1);
+	n = scan_pages(dirty, range.start, range.end, &region, 1, false);
 	if (n < 0)
 		return n;
 	return n == 1 && region.start == range.start + ferry__page_size
@@ -192,5 +193,6 @@ const struct ferry__dirty_ops ferry__dirty_wp_async = {
 	.arm = arm,
 	.disarm = disarm,
 	.collect = collect,
+	.peeks = true,
 	.expect = expect,
 };

@@ -148,6 +148,17 @@ FERRY_EXPORT int ferry_dirty_collect(struct ferry_dirty *dirty, void *addr,
 				     void **ret_next);
 
 /*
+ * Reports as ferry_dirty_collect() does, but leaves the pages dirty: they are
+ * reported again. No page table is changed and no TLB flushed. A page that is
+ * written while it runs may be missing.
+ * Returns as ferry_dirty_collect(), or -EOPNOTSUPP: the provider is not
+ * WP_ASYNC.
+ */
+FERRY_EXPORT int ferry_dirty_peek(struct ferry_dirty *dirty, void *addr,
+				  size_t len, struct ferry_range *runs,
+				  size_t max, size_t *ret_n, void **ret_next);
+
+/*
  * Says that the range, inside one armed range, is about to be written: with
  * WP_ASYNC its pages count as written from here on, and writing them takes no
  * fault. For memory that is handed out to be filled. With the other providers

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/* Pacing: who allocates quicker than a collection gets on sleeps a little. */
+#include <stdatomic.h>
+
+#include "runtime/heap-internal.h"
+#include "tests/cells.h"
+#include "tests/harness.h"
+
+#define CELLS 200000u
+
+static uint64_t paced_ns(struct cells *c)
+{
+	return cells_stats(c)->paced_ns;
+}
+
+/* A collection that has begun just now, takes a minute, and had so much room:
+ * none runs, this is what one would have left. */
+static void pretend(struct cells *c, size_t room)
+{
+	struct ferry__pace *pace = &c->heap->pace;
+
+	atomic_store(&pace->begin_ns, ferry__sys->now_ns());
+	atomic_store(&pace->expect_ns, 60000000000u);
+	atomic_store(&pace->room, room);
+	atomic_store(&pace->on, true);
+}
+
+static void allocate(struct cells *c)
+{
+	size_t i;
+
+	for (i = 0; i < CELLS; i++)
+		cell_new(c->m, FERRY_KIND_TRACED, 4, 1);
+}
+
+static struct cells *open_never_collecting(void)
+{
+	struct ferry_heap_params p = cells_params(FERRY_GC_AUTO);
+
+	/* cells_params() has a limit of 256 MiB, and this takes 10. */
+	return cells_open(&p, 1);
+}
+
+START_TEST(who_is_far_ahead_of_a_collection_sleeps)
+{
+	struct cells *c = open_never_collecting();
+
+	pretend(c, 1 << 20);
+	allocate(c);
+	ck_assert_uint_gt(paced_ns(c), 0);
+	cells_close(c);
+}
+END_TEST
+
+START_TEST(who_is_not_ahead_does_not_sleep)
+{
+	struct cells *c = open_never_collecting();
+
+	pretend(c, (size_t)1 << 40);
+	allocate(c);
+	ck_assert_uint_eq(paced_ns(c), 0);
+	cells_close(c);
+}
+END_TEST
+
+START_TEST(who_is_held_back_sleeps_whatever_room_there_is)
+{
+	struct cells *c = open_never_collecting();
+
+	pretend(c, (size_t)1 << 40);
+	ferry__pace_hold(c->heap, true);
+	allocate(c);
+	ck_assert_uint_gt(paced_ns(c), 0);
+	cells_close(c);
+}
+END_TEST
+
+START_TEST(nobody_sleeps_before_a_collection_has_told_how_long_it_takes)
+{
+	struct cells *c = open_never_collecting();
+
+	pretend(c, 1 << 20);
+	atomic_store(&c->heap->pace.expect_ns, 0);
+	allocate(c);
+	ck_assert_uint_eq(paced_ns(c), 0);
+	cells_close(c);
+}
+END_TEST
+
+START_TEST(nobody_sleeps_when_the_collection_has_marked)
+{
+	struct cells *c = cells_make(FERRY_GC_AUTO, 1);
+
+	pretend(c, 1 << 20);
+	cells_collect(c, FERRY_COLLECT_FULL);
+	ck_assert(!atomic_load(&c->heap->pace.on));
+	allocate(c);
+	ck_assert_uint_eq(paced_ns(c), 0);
+	cells_close(c);
+}
+END_TEST
+
+START_TEST(heap_that_is_not_to_be_paced_is_not)
+{
+	struct ferry_heap_params p = cells_params(FERRY_GC_AUTO);
+	struct cells *c;
+	size_t i;
+
+	p.no_pace = true;
+	p.max_bytes = p.min_bytes = 16 << 20;
+	c = cells_open(&p, 1);
+	for (i = 0; i < 10; i++)
+		allocate(c);
+	ck_assert_uint_ge(cells_stats(c)->minors + cells_stats(c)->fulls, 2);
+	ck_assert_uint_eq(paced_ns(c), 0);
+	cells_close(c);
+}
+END_TEST
+
+static const struct test tests[] = {
+	TEST(who_is_far_ahead_of_a_collection_sleeps, NULL),
+	TEST(who_is_not_ahead_does_not_sleep, NULL),
+	TEST(who_is_held_back_sleeps_whatever_room_there_is, NULL),
+	TEST(nobody_sleeps_before_a_collection_has_told_how_long_it_takes,
+	     NULL),
+	TEST(nobody_sleeps_when_the_collection_has_marked, "move"),
+	TEST(heap_that_is_not_to_be_paced_is_not, NULL),
+};
+
+int main(int argc, char **argv)
+{
+	return HARNESS_MAIN(argc, argv, tests);
+}
