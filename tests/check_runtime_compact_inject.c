@@ -183,8 +183,9 @@ static void sweep(const struct strike *s, enum ferry_fault_mode fault_mode,
 		  bool must_hit)
 {
 	uint64_t nth, hits = 0, dense = harness_scaled(12);
+	uint64_t part = harness_scaled(16) > 1 ? 3 : 1;
 
-	for (nth = 1;; nth += nth <= dense ? 1 : nth / 3 + 1) {
+	for (nth = 1;; nth += nth <= dense ? 1 : nth / part + 1) {
 		hits = live(s, nth, fault_mode);
 		if (must_hit && nth == 1)
 			ck_assert_uint_gt(hits, 0);

@@ -72,6 +72,28 @@ static bool page_right(const struct scene *s, size_t r, size_t page)
 	return page_holds(at, range->first + page + (version << 40));
 }
 
+/*
+ * A call waits for a second at most for who has the unit: on a slow machine,
+ * beside forks, that may not be enough, and it is to be called again.
+ */
+static int prefault(const struct scene *s, char *at, size_t len)
+{
+	int r;
+
+	do
+		r = ferry_demand_prefault(s->bed.demand, at, len);
+	while (r == -EAGAIN);
+	return r;
+}
+
+/* In the same case the unit is on its way. */
+static int provide(const struct scene *s, char *at, size_t len, char *src)
+{
+	int r = ferry_demand_provide(s->bed.demand, at, len, src, NULL);
+
+	return r == -EAGAIN ? prefault(s, at, len) : r;
+}
+
 /* Verifies a page of this worker's and writes its next version. */
 static void turn_page(struct worker *w)
 {
@@ -87,7 +109,7 @@ static void turn_page(struct worker *w)
 		return;
 	at = range->dst + page * page_size();
 	if (!random_below(&w->random, 8))
-		EXPECT(!ferry_demand_prefault(s->bed.demand, at, page_size()));
+		EXPECT(!prefault(s, at, page_size()));
 	EXPECT(page_right(s, r, page));
 	s->version[r][page]++;
 	fill_pages(at, page_size(),
@@ -134,13 +156,11 @@ static void bring(struct worker *w, size_t r, size_t unit)
 		break;
 	case 1:
 		range->answer[unit] = FERRY_DEMAND_MOVE;
-		EXPECT(!ferry_demand_provide(s->bed.demand, at, range->unit,
-					     src, NULL));
+		EXPECT(!provide(s, at, range->unit, src));
 		break;
 	default:
 		range->answer[unit] = FERRY_DEMAND_ZERO;
-		EXPECT(!ferry_demand_provide(s->bed.demand, at, range->unit,
-					     NULL, NULL));
+		EXPECT(!provide(s, at, range->unit, NULL));
 		break;
 	}
 	make_known(s, r, unit);

@@ -7,24 +7,25 @@
 # Exit status 0 even when tests fail: the caller reads the results.
 # WORK is the folder that run.sh prepared: programs.cpio and, per series, a
 # folder with the kernel. The guest's serial lines are kept in WORK/BOOT/.
-# Environment: FERRY_KERNEL_SECONDS, limit of the whole boot (default 900);
+# Environment: FERRY_KERNEL_SECONDS, limit of the whole boot (default 1500);
 # FERRY_KERNEL_QEMU, more options of qemu ("-s -S" waits for a debugger);
+# FERRY_KERNEL_ALL, run all programs that are packed, whatever the matrix says;
 # FERRY_TEST_SCALE and FERRY_TEST_SEED are handed to the tests.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 work=$1
 boot=$2
-seconds=${FERRY_KERNEL_SECONDS:-900}
+seconds=${FERRY_KERNEL_SECONDS:-1500}
 log=$work/$boot
 node_mib=768
 
-# Sets series, nodes and features from the boot's line of the matrix.
+# Sets series, nodes, features and programs from the boot's line of the matrix.
 read_matrix()
 {
 	# shellcheck disable=SC2046 # split on purpose
 	set -- $(awk -v b="$boot" '$1 == b' "$here/matrix")
-	if [ $# -ne 4 ]; then
+	if [ $# -ne 5 ]; then
 		echo "boot.sh: no boot $boot in the matrix" >&2
 		exit 2
 	fi
@@ -36,6 +37,10 @@ read_matrix()
 				list = list "," $i
 		}
 		END { print list }' "$here/series")
+	programs=
+	if [ "$5" != all ] && [ -z "${FERRY_KERNEL_ALL:-}" ]; then
+		programs=$(grep -v '^#' "$here/$5" | paste -s -d , -)
+	fi
 }
 
 # Prints qemu's options for the topology, one word each: "2+0" is two CPUs on
@@ -78,6 +83,9 @@ command_line()
 	printf ' %s' secretmem.enable=1
 	printf ' %s' "FERRY_NODES=$nodes" "FERRY_REQUIRE=$features" \
 		"FERRY_TEST_SCALE=${FERRY_TEST_SCALE:-8}"
+	if [ -n "$programs" ]; then
+		printf ' %s' "FERRY_PROGRAMS=$programs"
+	fi
 	if [ -n "${FERRY_TEST_SEED:-}" ]; then
 		printf ' %s' "FERRY_TEST_SEED=$FERRY_TEST_SEED"
 	fi

@@ -207,7 +207,17 @@ static unsigned long taint(void)
 	return strtoul(line, NULL, 10);
 }
 
-static pid_t spawn(char **argv)
+static void multiply_scale(long by)
+{
+	const char *scale = getenv("FERRY_TEST_SCALE");
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld",
+		 by * (scale ? strtol(scale, NULL, 10) : 1));
+	setenv("FERRY_TEST_SCALE", text, 1);
+}
+
+static pid_t spawn(char **argv, long slow)
 {
 	pid_t pid = fork();
 	sigset_t none;
@@ -217,6 +227,7 @@ static pid_t spawn(char **argv)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
+	multiply_scale(slow);
 	execv(argv[0], argv);
 	fprintf(stderr, "%s: %s\n", argv[0], strerror(errno));
 	_exit(127);
@@ -259,11 +270,11 @@ static bool kill_rest(void)
 	return reap(-1, now_millis() + REAP_SECONDS * 1000L, &ignored);
 }
 
-static struct outcome run(char **argv, long seconds)
+static struct outcome run(char **argv, long seconds, long slow)
 {
 	struct outcome out = { 0 };
 	long start = now_millis();
-	pid_t pid = spawn(argv);
+	pid_t pid = spawn(argv, slow);
 
 	out.timed_out = !reap(pid, start + seconds * 1000, &out.status);
 	if (out.timed_out) {
@@ -306,8 +317,26 @@ static char **split(char *line)
 	return words;
 }
 
+/* Does this guest run it? By its last name; without a list all are run. */
+static bool is_wanted(const char *path)
+{
+	const char *list = getenv("FERRY_PROGRAMS");
+	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+	size_t n = strlen(name);
+
+	if (!list)
+		return true;
+	for (; list; list = strchr(list, ',')) {
+		list += *list == ',';
+		if (!strncmp(list, name, n) && (!list[n] || list[n] == ','))
+			return true;
+	}
+	return false;
+}
+
 /*
- * A line is "SECONDS PROGRAM [ARGUMENT]...", the program as its path in the
+ * A line is "SECONDS SLOW PROGRAM [ARGUMENT]...": its time limit, by how much
+ * FERRY_TEST_SCALE is multiplied for it, and the program as its path in the
  * build tree, which begins at ROOT here.
  */
 static void run_line(char *line)
@@ -318,15 +347,16 @@ static void run_line(char *line)
 	char *name, *path;
 	long seconds;
 
-	if (!words || !words[0] || !words[1])
+	if (!words || !words[0] || !words[1] || !words[2] ||
+	    !is_wanted(words[2]))
 		goto out;
 	seconds = strtol(words[0], NULL, 10);
-	name = words[1];
+	name = words[2];
 	if (asprintf(&path, "%s/%s", ROOT, name) < 0)
 		goto out;
-	words[1] = path;
+	words[2] = path;
 	report("start %s", name);
-	out = run(words + 1, seconds);
+	out = run(words + 2, seconds, strtol(words[1], NULL, 10));
 	report_outcome(name, &out, seconds);
 	fresh = taint() & ~before;
 	if (fresh)

@@ -31,8 +31,10 @@ dist_noinst_SCRIPTS += %D%/run.sh
 EXTRA_DIST += %D%/README.md
 EXTRA_DIST += %D%/matrix
 EXTRA_DIST += %D%/modules
+EXTRA_DIST += %D%/nodes
 EXTRA_DIST += %D%/report.awk
 EXTRA_DIST += %D%/series
+EXTRA_DIST += %D%/slow
 EXTRA_DIST += %D%/tools
 
 .PHONY: check-kernels

@@ -8,7 +8,8 @@
 #
 # INIT is a static program that becomes /init; a PROGRAM is a path below
 # BUILD-TREE and becomes /ferry/PROGRAM. Environment: FERRY_PROGRAM_SECONDS,
-# the time limit of each (default 240, of the guest's clock).
+# the time limit of each (default 300, of the guest's clock). Programs in the
+# file `slow' do less, as it says.
 # LIBTOOL (default: the build tree's) finds what a libtool wrapper stands for.
 set -eu
 
@@ -70,8 +71,10 @@ cp "$init" "$stage/init"
 for entry in "$@"; do
 	program=${entry%%,*}
 	add_program "$tree/$program" "$stage/ferry/$program"
-	echo "${FERRY_PROGRAM_SECONDS:-240} $(echo "$entry" | tr , ' ')" \
-		>> "$stage/ferry/programs"
+	name=$(basename "$program")
+	slow=$(awk -v name="$name" '$1 == name { print $2 }' "$here/slow")
+	echo "${FERRY_PROGRAM_SECONDS:-300} ${slow:-1}" \
+		"$(echo "$entry" | tr , ' ')" >> "$stage/ferry/programs"
 done
 grep -v '^#' "$here/tools" | while read -r name; do
 	add_program "$(command -v "$name")" "$stage/bin/$name"

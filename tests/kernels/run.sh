@@ -7,7 +7,7 @@
 # Environment: FERRY_KERNEL_BOOTS, names of the boots to run (default: all);
 # FERRY_KERNEL_CACHE, where kernels are kept (default: the work folder, below
 # the build tree); FERRY_KERNEL_JOBS, boots at a time (default: one for every
-# two processors, at most 4, and two on a machine with two);
+# two processors, as each guest has two or more, at most 4);
 # FERRY_REQUIRE with kernel-matrix in it: that a kernel cannot be had is a
 # failure, not a skip.
 set -eu
@@ -96,7 +96,7 @@ parallel_boots()
 	if [ -n "${FERRY_KERNEL_JOBS:-}" ]; then
 		echo "$FERRY_KERNEL_JOBS"
 	else
-		nproc | awk '{ n = int(($1 + 1) / 2); if ($1 == 2) n = 2
+		nproc | awk '{ n = int($1 / 2)
 			if (n > 4) n = 4; print n < 1 ? 1 : n }'
 	fi
 }
