@@ -18,7 +18,6 @@
 #include "runtime/heap-internal.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <time.h>
 
 /* Collections that an allocation asks for before it gives up. */
@@ -602,18 +601,6 @@ bool ferry__cycle_exhausted(struct ferry_heap *heap, struct ferry_mutator *m,
 
 /* --- beginning and end ---------------------------------------------------------------------- */
 
-int ferry__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg)
-{
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(ret_thread, NULL, fn, arg);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return r;
-}
-
 int ferry__cycle_start(struct ferry_heap *heap)
 {
 	struct ferry__cycle *cycle = &heap->cycle;
@@ -622,7 +609,7 @@ int ferry__cycle_start(struct ferry_heap *heap)
 	r = ferry__team_start(heap);
 	if (r < 0)
 		return r;
-	r = ferry__thread_start(&cycle->thread, collector_main, heap);
+	r = ferry__thread_start(&cycle->thread, NULL, collector_main, heap);
 	if (r < 0)
 		ferry__team_stop(heap);
 	else

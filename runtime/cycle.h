@@ -86,7 +86,4 @@ uint64_t ferry__cpu_ns(void);
 /* Starts the collector's threads. Returns 0, -EAGAIN, -ENOMEM. */
 int ferry__cycle_start(struct ferry_heap *heap);
 
-/* Starts a thread with all signals blocked. Returns 0, -EAGAIN. */
-int ferry__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg);
-
 #endif

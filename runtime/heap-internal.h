@@ -50,6 +50,7 @@
 #include "runtime/weak.h"
 #include "runtime/world.h"
 #include "uffd/sys.h"
+#include "uffd/thread.h"
 
 /* --- spaces ---------------------------------------------------------------- */
 

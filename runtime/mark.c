@@ -828,7 +828,7 @@ int ferry__team_start(struct ferry_heap *heap)
 	int r = 0;
 
 	for (i = 1; r == 0 && i < heap->params.pause_threads; i++) {
-		r = ferry__thread_start(&mark->thread[i], member_main,
+		r = ferry__thread_start(&mark->thread[i], NULL, member_main,
 					&mark->member[i]);
 		if (r == 0)
 			mark->threads++;

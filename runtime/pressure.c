@@ -199,7 +199,7 @@ int ferry__pressure_init(struct ferry_heap *heap)
 	p->fd = open_watched(&p->has_trigger);
 	if (p->fd < 0)
 		goto err_close_wake;
-	if (ferry__thread_start(&p->thread, watcher, heap))
+	if (ferry__thread_start(&p->thread, NULL, watcher, heap))
 		goto err_close_fd;
 	p->has_thread = true;
 	return 0;

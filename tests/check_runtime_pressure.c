@@ -26,12 +26,7 @@ static struct ferry_heap *heap;
 /* Written by the watcher, read by the test: each a word of its own. */
 static _Atomic unsigned int pressed, released;
 
-/* In place of those in cycle.c and policy.c, so that the watch is alone. */
-int ferry__thread_start(pthread_t *ret_thread, void *(*fn)(void *), void *arg)
-{
-	return -pthread_create(ret_thread, NULL, fn, arg);
-}
-
+/* In place of that in policy.c, so that the watch is alone. */
 void ferry__policy_press(struct ferry_heap *h, bool on)
 {
 	ck_assert_ptr_eq(h, heap);

@@ -29,11 +29,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
 #include "uffd/sys.h"
+#include "uffd/thread.h"
 #include "uffd/uapi.h"
 
 /* Words of pagemap per read: 4 KiB of stack. */
@@ -91,20 +91,15 @@ static void *handler(void *arg)
 	}
 }
 
-/* All signals blocked: the host's handlers are for the host's threads. */
 static int start_handler(struct ferry_dirty *dirty)
 {
-	sigset_t all, old;
 	int r;
 
 	r = ferry__sys->eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r < 0)
 		return r;
 	dirty->stop = r;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(&dirty->thread, NULL, handler, dirty);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = ferry__thread_start(&dirty->thread, NULL, handler, dirty);
 	if (r)
 		ferry__sys->close(dirty->stop);
 	return r;

@@ -22,6 +22,7 @@
 
 #include "uffd/fault.h"
 #include "uffd/signal.h"
+#include "uffd/thread.h"
 #include "uffd/uapi.h"
 
 /* Sanitizers keep a good deal on the stack. */
@@ -226,7 +227,6 @@ static int map_stack(struct ferry__fault_worker *worker)
 static int create_thread(struct ferry__fault_worker *worker)
 {
 	pthread_attr_t attr;
-	sigset_t mask, before;
 	int r;
 
 	r = pthread_attr_init(&attr);
@@ -234,12 +234,9 @@ static int create_thread(struct ferry__fault_worker *worker)
 		return -r;
 	pthread_attr_setstack(&attr, (char *)worker->stack + ferry__page_size,
 			      STACK_SIZE - ferry__page_size);
-	ferry__signal_fill(&mask);
-	pthread_sigmask(SIG_SETMASK, &mask, &before);
-	r = pthread_create(&worker->thread, &attr, run, worker);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	r = ferry__thread_start(&worker->thread, &attr, run, worker);
 	pthread_attr_destroy(&attr);
-	return -r;
+	return r;
 }
 
 static int start_worker(struct ferry__fault_worker *worker,

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* Threads of the library. */
+#include "uffd/thread.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <signal.h>
+
+#include "uffd/signal.h"
+
+struct start {
+	void *(*fn)(void *);
+	void *arg;
+	sem_t runs;
+};
+
+static void *thread_main(void *arg)
+{
+	struct start *start = arg;
+	void *(*fn)(void *) = start->fn;
+
+	arg = start->arg;
+	/* It is gone after this. */
+	sem_post(&start->runs);
+	return fn(arg);
+}
+
+int ferry__thread_start(pthread_t *ret_thread, const pthread_attr_t *attr,
+			void *(*fn)(void *), void *arg)
+{
+	struct start start = { .fn = fn, .arg = arg };
+	sigset_t all, old;
+	int r;
+
+	sem_init(&start.runs, 0, 0);
+	ferry__signal_fill(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = -pthread_create(ret_thread, attr, thread_main, &start);
+	/* Not interrupted: signals are blocked. */
+	while (r == 0 && sem_wait(&start.runs) < 0)
+		;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	sem_destroy(&start.runs);
+	return r;
+}

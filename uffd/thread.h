@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Threads of the library. */
+#ifndef FERRY_UFFD_THREAD_H
+#define FERRY_UFFD_THREAD_H
+
+#include <pthread.h>
+
+/*
+ * Starts a thread with all signals blocked (the host's handlers are for the
+ * host's threads) and returns when it runs: what a C library or a sanitizer
+ * does before, such as allocating memory, is over then, and no fork(2) of the
+ * caller's can come into it. @attr may be NULL. Returns 0, or the negative
+ * errno of pthread_create(3).
+ */
+int ferry__thread_start(pthread_t *ret_thread, const pthread_attr_t *attr,
+			void *(*fn)(void *), void *arg);
+
+#endif
