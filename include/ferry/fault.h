@@ -181,7 +181,10 @@ ferry_fault_service_uffd(struct ferry_fault_service *service);
 /*
  * Registers the range and serves its missing pages through @supply. Any
  * number of ranges; they must not overlap.
- * The memory must stay mapped until it is detached.
+ * The memory must stay mapped until it is detached. Pages that are there
+ * already are not asked for. There may be more of them than were touched, as
+ * huge pages bring their neighbours: what must be supplied is to be dropped
+ * (MADV_DONTNEED) after it was attached; from then on the kernel adds none.
  *
  * Returns 0; -EEXIST overlaps an attached range; -ENOMEM also when it
  * overlaps a detached one that cannot be unregistered; errors of
