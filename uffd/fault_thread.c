@@ -15,13 +15,11 @@
  * the operation that installs it or by itself.
  */
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
 #include "uffd/fault.h"
-#include "uffd/signal.h"
 #include "uffd/thread.h"
 #include "uffd/uapi.h"
 
