@@ -3,7 +3,7 @@
  * Blocks and their lists: where mutators get memory, and where it goes when
  * it is free.
  */
-#include "runtime/heap-internal.h"
+#include "runtime/block-inline.h"
 
 #include <errno.h>
 #include <string.h>
@@ -18,67 +18,7 @@
 
 #define CACHE_LINE 64u /* of most; for prefetches alone */
 
-/* --- lists; space lock ------------------------------------------------------ */
-
-static void list_push(struct ferry_heap *heap, struct ferry__block_list *list,
-		      uint32_t index)
-{
-	heap->blocks[index].next = list->head;
-	list->head = index + 1;
-	list->len++;
-}
-
-static bool list_pop(struct ferry_heap *heap, struct ferry__block_list *list,
-		     uint32_t *ret_index)
-{
-	if (!list->head)
-		return false;
-	*ret_index = list->head - 1;
-	list->head = heap->blocks[*ret_index].next;
-	list->len--;
-	return true;
-}
-
-static void state_set(struct ferry_heap *heap, uint32_t index,
-		      enum ferry__block_state state)
-{
-	/* Relaxed: who acts on a state holds the lock, or the world. */
-	atomic_store_explicit(&heap->blocks[index].state, state,
-			      memory_order_relaxed);
-}
-
-static enum ferry__block_state state_get(const struct ferry_heap *heap,
-					 uint32_t index)
-{
-	return atomic_load_explicit(&heap->blocks[index].state,
-				    memory_order_relaxed);
-}
-
-static uint16_t flags_get(const struct ferry_heap *heap, uint32_t index)
-{
-	return atomic_load_explicit(&heap->blocks[index].flags,
-				    memory_order_relaxed);
-}
-
-static void flags_set(struct ferry_heap *heap, uint32_t index, uint16_t flags)
-{
-	atomic_store_explicit(&heap->blocks[index].flags, flags,
-			      memory_order_relaxed);
-}
-
-/* --- accounts ---------------------------------------------------------------- */
-
-static void taken_add(struct ferry_heap *heap, size_t bytes)
-{
-	atomic_fetch_add_explicit(&heap->space.taken, bytes,
-				  memory_order_relaxed);
-}
-
-static void taken_sub(struct ferry_heap *heap, size_t bytes)
-{
-	atomic_fetch_sub_explicit(&heap->space.taken, bytes,
-				  memory_order_relaxed);
-}
+/* --- accounts ------------------------------------------------------------------ */
 
 static void allocated_add(struct ferry_heap *heap, size_t bytes)
 {
@@ -159,7 +99,7 @@ static bool take_void(struct ferry_heap *heap, uint32_t *ret_index)
 	struct ferry__space *space = &heap->space;
 	uint32_t end = ferry__space_end(space);
 
-	if (list_pop(heap, &space->voids, ret_index))
+	if (ferry__space_list_pop(heap, &space->voids, ret_index))
 		return true;
 	if (end == space->max)
 		return false;
@@ -172,15 +112,17 @@ static bool take_void(struct ferry_heap *heap, uint32_t *ret_index)
 static void own(struct ferry_heap *heap, uint32_t index, unsigned int leaf,
 		uint16_t more)
 {
-	uint16_t flags = heap->space.epoch |
-			 (flags_get(heap, index) & FERRY__BLOCK_HALF);
+	uint16_t flags =
+		heap->space.epoch |
+		(ferry__block_flags_get(heap, index) & FERRY__BLOCK_HALF);
 
 	flags |= more;
-	flags_set(heap, index, flags | (leaf ? FERRY__BLOCK_LEAF : 0));
+	ferry__block_flags_set(heap, index,
+			       flags | (leaf ? FERRY__BLOCK_LEAF : 0));
 	heap->blocks[index].fwd = leaf ? FERRY__FWD_STAY : FERRY__FWD_TOGGLE;
 	heap->blocks[index].live = 0;
-	state_set(heap, index, FERRY__BLOCK_OWNED);
-	taken_add(heap, FERRY__BLOCK_SIZE);
+	ferry__block_state_set(heap, index, FERRY__BLOCK_OWNED);
+	ferry__space_taken_add(heap, FERRY__BLOCK_SIZE);
 }
 
 /* A whole block for a mutator. Space lock; let go meanwhile. */
@@ -193,9 +135,9 @@ static int take_whole(struct ferry_heap *heap, unsigned int leaf,
 
 	if (!ferry__policy_allows(heap, FERRY__BLOCK_SIZE))
 		return -ENOSPC;
-	if (list_pop(heap, &space->free, &index)) {
+	if (ferry__space_list_pop(heap, &space->free, &index)) {
 		own(heap, index, leaf,
-		    flags_get(heap, index) & FERRY__BLOCK_CLEAN);
+		    ferry__block_flags_get(heap, index) & FERRY__BLOCK_CLEAN);
 		*ret_index = index;
 		return 0;
 	}
@@ -208,9 +150,9 @@ static int take_whole(struct ferry_heap *heap, unsigned int leaf,
 		r = block_populate(heap, index);
 	pthread_mutex_lock(&space->lock);
 	if (r < 0) {
-		state_set(heap, index, FERRY__BLOCK_VOID);
-		taken_sub(heap, FERRY__BLOCK_SIZE);
-		list_push(heap, &space->voids, index);
+		ferry__block_state_set(heap, index, FERRY__BLOCK_VOID);
+		ferry__space_taken_sub(heap, FERRY__BLOCK_SIZE);
+		ferry__space_list_push(heap, &space->voids, index);
 		return r;
 	}
 	*ret_index = index;
@@ -226,11 +168,11 @@ static bool take_holes(struct ferry_heap *heap, unsigned int leaf,
 
 	if (!list->head || heap->blocks[index].hole < granules)
 		return false;
-	list_pop(heap, list, ret_index);
+	ferry__space_list_pop(heap, list, ret_index);
 	heap->space.in_holes -=
 		(FERRY__BLOCK_GRANULES - heap->blocks[*ret_index].live) *
 		FERRY_GRANULE;
-	state_set(heap, *ret_index, FERRY__BLOCK_OWNED);
+	ferry__block_state_set(heap, *ret_index, FERRY__BLOCK_OWNED);
 	return true;
 }
 
@@ -270,7 +212,7 @@ int ferry__space_target(struct ferry_heap *heap, unsigned int leaf,
 	found = take_void(heap, ret_index);
 	if (found) {
 		own(heap, *ret_index, leaf, 0);
-		state_set(heap, *ret_index, FERRY__BLOCK_TARGET);
+		ferry__block_state_set(heap, *ret_index, FERRY__BLOCK_TARGET);
 	}
 	pthread_mutex_unlock(&space->lock);
 	return found ? 0 : -ENOSPC;
@@ -328,7 +270,8 @@ static bool bump_clear(struct ferry_heap *heap, struct ferry_bump *b,
 		bytes = span->end - b->cursor;
 	b->limit = b->cursor + bytes;
 	meta_prefetch(b, limit, b->limit - limit);
-	if (!(flags_get(heap, span->block - 1) & FERRY__BLOCK_FRESH))
+	if (!(ferry__block_flags_get(heap, span->block - 1) &
+	      FERRY__BLOCK_FRESH))
 		memset((void *)limit, 0, b->limit - limit);
 	return true;
 }
@@ -348,7 +291,7 @@ static void bump_set(struct ferry_heap *heap, struct ferry_bump *b,
 	span->end = b->cursor + len;
 	bump_clear(heap, b, span, bytes);
 	/* B9: the block is OWNED before its new objects are in the side table;
-	 * pairs with the fence in scan_settled(), mark.c. */
+	 * pairs with the fence in scan_settled(), scan.c. */
 	ferry__fence();
 	if (ferry__cycle_is_marking(heap))
 		ferry__block_marked(heap, index);
@@ -376,29 +319,14 @@ static bool span_next(struct ferry_heap *heap, struct ferry_bump *b,
 	return true;
 }
 
-/* Pages with little room are left to faults: all that lives on pages that
- * count as written is traced once more. */
-static bool is_roomy(const struct ferry_heap *heap, uint32_t index)
-{
-	return heap->blocks[index].live <= FERRY__BLOCK_GRANULES / 4 * 3;
-}
-
-static void clean_clear(struct ferry_heap *heap, uint32_t index)
-{
-	/* Relaxed: a hint. */
-	atomic_fetch_and_explicit(&heap->blocks[index].flags,
-				  (uint16_t)~FERRY__BLOCK_CLEAN,
-				  memory_order_relaxed);
-}
-
 /* What the sweep did not see to: one call here instead of a fault for each
  * page. */
 static void expect_now(struct ferry_heap *heap, uint32_t index)
 {
-	if (!(flags_get(heap, index) & FERRY__BLOCK_CLEAN) ||
-	    !is_roomy(heap, index))
+	if (!(ferry__block_flags_get(heap, index) & FERRY__BLOCK_CLEAN) ||
+	    !ferry__block_is_roomy(heap, index))
 		return;
-	clean_clear(heap, index);
+	ferry__block_clean_clear(heap, index);
 	ferry__remember_expect(heap, ferry__block_addr(heap, index),
 			       FERRY__BLOCK_SIZE);
 }
@@ -420,11 +348,11 @@ static void span_retire(struct ferry_heap *heap, struct ferry_bump *b,
 	if (ferry__cycle_is_marking(heap))
 		atomic_fetch_or_explicit(flags, FERRY__BLOCK_SCAN,
 					 memory_order_relaxed);
-	/* B8: release pairs with the acquire in worth_scanning(), mark.c: who
+	/* B8: release pairs with the acquire in worth_scanning(), scan.c: who
 	 * sees it retired sees that it is to be scanned as a whole. */
 	atomic_store_explicit(&heap->blocks[index].state, FERRY__BLOCK_RETIRED,
 			      memory_order_release);
-	list_push(heap, &space->retired, index);
+	ferry__space_list_push(heap, &space->retired, index);
 	pthread_mutex_unlock(&space->lock);
 	*span = (struct ferry__span){ 0, 0, 0 };
 	*b = (struct ferry_bump){ 0, 0, NULL };
@@ -487,313 +415,6 @@ void ferry__space_retire(struct ferry_mutator *m)
 	}
 }
 
-/* --- sweeping --------------------------------------------------------------------- */
-
-void ferry__block_survey(const struct ferry_heap *heap, uint32_t index,
-			 uint16_t *ret_live, uint16_t *ret_hole)
-{
-	const uint8_t *meta = ferry__block_meta(heap, index);
-	uint32_t g = 0, live = 0, hole = 0;
-
-	while (g < FERRY__BLOCK_GRANULES) {
-		uint32_t start =
-			ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
-		uint32_t end;
-
-		if (start - g > hole)
-			hole = start - g;
-		if (start == FERRY__BLOCK_GRANULES)
-			break;
-		end = ferry__meta_end(meta, start, FERRY__BLOCK_GRANULES) + 1;
-		live += end - start;
-		g = end;
-	}
-	*ret_live = (uint16_t)live;
-	*ret_hole = (uint16_t)hole;
-}
-
-/* Nothing was marked, and nothing lived before: most blocks of a program that
- * makes garbage. */
-static bool is_dead(struct ferry_heap *heap, uint32_t index)
-{
-	struct ferry__block *block = &heap->blocks[index];
-	/* Relaxed: marking is over, ordered by the pause that ended it. */
-	bool marked = atomic_exchange_explicit(&block->marked, 0,
-					       memory_order_relaxed);
-
-	return !marked && (heap->cycle.full || !block->live);
-}
-
-/* An object that is not marked leaves the side table. */
-static void drop(struct ferry_heap *heap, uint8_t *meta, uintptr_t addr,
-		 uint32_t g, uint32_t end)
-{
-	ferry__meta_store(meta + g, 0);
-	ferry__meta_store(meta + end - 1, 0);
-	ferry__swept_range(heap, addr + (size_t)g * FERRY_GRANULE,
-			   (end - g) * (size_t)FERRY_GRANULE);
-}
-
-/* B10. Relaxed: the block is the sweeper's. */
-static void young_set(struct ferry_heap *heap, uint32_t index, bool young)
-{
-	_Atomic uint16_t *flags = &heap->blocks[index].flags;
-
-	if (young)
-		atomic_fetch_or_explicit(flags, FERRY__BLOCK_YOUNG,
-					 memory_order_relaxed);
-	else if (flags_get(heap, index) & FERRY__BLOCK_YOUNG)
-		atomic_fetch_and_explicit(flags, (uint16_t)~FERRY__BLOCK_YOUNG,
-					  memory_order_relaxed);
-}
-
-/* Takes what is not kept out of the side table, and counts what is marked. */
-static void sweep_alive(struct ferry_heap *heap, uint32_t index)
-{
-	uint8_t *meta = ferry__block_meta(heap, index);
-	uintptr_t addr = ferry__block_addr(heap, index);
-	uint32_t g = 0, end, live = 0, hole = 0, last = 0;
-	bool young = false;
-
-	for (;; g = end) {
-		uint8_t byte;
-
-		g = ferry__meta_next(meta, g, FERRY__BLOCK_GRANULES);
-		if (g == FERRY__BLOCK_GRANULES)
-			break;
-		end = ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES) + 1;
-		byte = ferry__meta_load(meta + g);
-		if (!ferry__is_kept(heap, byte)) {
-			drop(heap, meta, addr, g, end);
-			continue;
-		}
-		if (ferry__is_young(heap, byte))
-			young = true;
-		else
-			live += end - g;
-		if (g - last > hole)
-			hole = g - last;
-		last = end;
-	}
-	if (FERRY__BLOCK_GRANULES - last > hole)
-		hole = (uint32_t)FERRY__BLOCK_GRANULES - last;
-	heap->blocks[index].live = (uint16_t)live;
-	heap->blocks[index].hole = (uint16_t)hole;
-	young_set(heap, index, young);
-}
-
-static void sweep_block(struct ferry_heap *heap, uint32_t index)
-{
-	if (!is_dead(heap, index)) {
-		sweep_alive(heap, index);
-		return;
-	}
-	ferry__swept_range(heap, ferry__block_addr(heap, index),
-			   FERRY__BLOCK_SIZE);
-	memset(ferry__block_meta(heap, index), 0, FERRY__BLOCK_GRANULES);
-	heap->blocks[index].live = 0;
-	heap->blocks[index].hole = (uint16_t)FERRY__BLOCK_GRANULES;
-	young_set(heap, index, false);
-}
-
-void ferry__space_file(struct ferry_heap *heap, uint32_t index)
-{
-	struct ferry__space *space = &heap->space;
-	struct ferry__block *block = &heap->blocks[index];
-	unsigned int leaf = flags_get(heap, index) & FERRY__BLOCK_LEAF;
-
-	if (flags_get(heap, index) & FERRY__BLOCK_YOUNG) {
-		/* B10: as if it had been retired just now. */
-		space->live += (size_t)block->live * FERRY_GRANULE;
-		state_set(heap, index, FERRY__BLOCK_RETIRED);
-		list_push(heap, &space->retired, index);
-		return;
-	}
-	if (!block->live) {
-		state_set(heap, index, FERRY__BLOCK_FREE);
-		taken_sub(heap, FERRY__BLOCK_SIZE);
-		list_push(heap, &space->free, index);
-		return;
-	}
-	space->live += (size_t)block->live * FERRY_GRANULE;
-	space->in_holes +=
-		(FERRY__BLOCK_GRANULES - block->live) * FERRY_GRANULE;
-	if (block->hole < FERRY__HOLE_WORTH) {
-		state_set(heap, index, FERRY__BLOCK_FULL);
-		return;
-	}
-	state_set(heap, index, FERRY__BLOCK_HOLES);
-	list_push(heap, &space->holes[leaf], index);
-}
-
-bool ferry__block_is_unswept(const struct ferry_heap *heap, uint32_t index)
-{
-	enum ferry__block_state state = state_get(heap, index);
-
-	if (state == FERRY__BLOCK_HOLES || state == FERRY__BLOCK_FULL ||
-	    state == FERRY__BLOCK_RETIRED)
-		return (flags_get(heap, index) & FERRY__BLOCK_EPOCH) !=
-		       heap->space.epoch;
-	return state == FERRY__BLOCK_UNSWEPT;
-}
-
-/* B12. Relaxed: the block is the sweeper's. */
-static void epoch_set(struct ferry_heap *heap, uint32_t index)
-{
-	if ((flags_get(heap, index) & FERRY__BLOCK_EPOCH) != heap->space.epoch)
-		atomic_fetch_xor_explicit(&heap->blocks[index].flags,
-					  FERRY__BLOCK_EPOCH,
-					  memory_order_relaxed);
-}
-
-/* A block that waits to be swept, now SWEEPING and the caller's. */
-static bool sweep_claim(struct ferry_heap *heap, uint32_t *ret_index)
-{
-	struct ferry__space *space = &heap->space;
-	bool found = false;
-
-	pthread_mutex_lock(&space->lock);
-	if (!space->sweep_open)
-		goto out;
-	if (list_pop(heap, &space->unswept, ret_index))
-		found = true;
-	while (!found && space->sweep_at < space->sweep_end) {
-		*ret_index = space->sweep_at++;
-		found = ferry__block_is_unswept(heap, *ret_index);
-	}
-	if (found) {
-		state_set(heap, *ret_index, FERRY__BLOCK_SWEEPING);
-		space->sweeping++;
-	}
-out:
-	pthread_mutex_unlock(&space->lock);
-	return found;
-}
-
-bool ferry__sweep_step(struct ferry_heap *heap)
-{
-	struct ferry__space *space = &heap->space;
-	uint32_t index;
-
-	if (!sweep_claim(heap, &index))
-		return false;
-	ferry__stress_delay(heap, FERRY__POINT_SWEEP);
-	sweep_block(heap, index);
-	epoch_set(heap, index);
-	pthread_mutex_lock(&space->lock);
-	ferry__space_file(heap, index);
-	if (!--space->sweeping)
-		pthread_cond_broadcast(&space->swept);
-	pthread_mutex_unlock(&space->lock);
-	return true;
-}
-
-void ferry__sweep_finish(struct ferry_heap *heap)
-{
-	struct ferry__space *space = &heap->space;
-
-	while (ferry__sweep_step(heap))
-		;
-	pthread_mutex_lock(&space->lock);
-	while (space->sweeping)
-		pthread_cond_wait(&space->swept, &space->lock);
-	pthread_mutex_unlock(&space->lock);
-}
-
-/* B12: in the pause, hence no loop over the blocks. */
-static void sweep_begin_full(struct ferry_heap *heap)
-{
-	struct ferry__space *space = &heap->space;
-
-	space->epoch ^= FERRY__BLOCK_EPOCH;
-	space->holes[0] = space->holes[1] = (struct ferry__block_list){ 0, 0 };
-	space->retired = (struct ferry__block_list){ 0, 0 };
-	space->sweep_at = 0;
-	space->sweep_end = ferry__space_end(space);
-	space->live = 0;
-	space->in_holes = 0;
-}
-
-static void sweep_begin_minor(struct ferry_heap *heap)
-{
-	struct ferry__space *space = &heap->space;
-	uint32_t index;
-
-	while (list_pop(heap, &space->retired, &index)) {
-		space->live -= (size_t)heap->blocks[index].live * FERRY_GRANULE;
-		state_set(heap, index, FERRY__BLOCK_UNSWEPT);
-		list_push(heap, &space->unswept, index);
-	}
-}
-
-void ferry__sweep_begin(struct ferry_heap *heap, bool full)
-{
-	pthread_mutex_lock(&heap->space.lock);
-	heap->space.sweep_open = false;
-	if (full)
-		sweep_begin_full(heap);
-	else
-		sweep_begin_minor(heap);
-	pthread_mutex_unlock(&heap->space.lock);
-}
-
-void ferry__space_sums(struct ferry_heap *heap, size_t *ret_live,
-		       size_t *ret_in_holes)
-{
-	pthread_mutex_lock(&heap->space.lock);
-	*ret_live = heap->space.live;
-	*ret_in_holes = heap->space.in_holes;
-	pthread_mutex_unlock(&heap->space.lock);
-}
-
-void ferry__sweep_open(struct ferry_heap *heap)
-{
-	pthread_mutex_lock(&heap->space.lock);
-	heap->space.sweep_open = true;
-	pthread_mutex_unlock(&heap->space.lock);
-}
-
-static bool is_expected(const struct ferry_heap *heap, uint32_t index)
-{
-	enum ferry__block_state state = state_get(heap, index);
-
-	return state == FERRY__BLOCK_FREE ||
-	       (state == FERRY__BLOCK_HOLES && is_roomy(heap, index));
-}
-
-/* Is @index + 1 one of the same chunk and half? */
-static bool goes_on(const struct ferry_heap *heap, uint32_t index)
-{
-	return (index + 1) % FERRY__CHUNK_BLOCKS &&
-	       index + 1 < ferry__space_end(&heap->space) &&
-	       is_expected(heap, index + 1) &&
-	       ferry__block_addr(heap, index + 1) -
-			       ferry__block_addr(heap, index) ==
-		       FERRY__BLOCK_SIZE;
-}
-
-void ferry__space_expect(struct ferry_heap *heap)
-{
-	uint32_t i, n = ferry__space_end(&heap->space), first, last;
-
-	for (first = 0; first < n; first = i + 1) {
-		i = last = first;
-		if (!is_expected(heap, i) ||
-		    !(flags_get(heap, i) & FERRY__BLOCK_CLEAN))
-			continue;
-		clean_clear(heap, i);
-		for (; goes_on(heap, i); i++) {
-			if (!(flags_get(heap, i + 1) & FERRY__BLOCK_CLEAN))
-				continue;
-			last = i + 1;
-			clean_clear(heap, last);
-		}
-		ferry__remember_expect(heap, ferry__block_addr(heap, first),
-				       (size_t)(last + 1 - first)
-					       << FERRY__BLOCK_SHIFT);
-	}
-}
-
 /* --- giving back ------------------------------------------------------------------ */
 
 /*
@@ -806,8 +427,9 @@ static bool void_block(struct ferry_heap *heap, uint32_t index, bool absent)
 	bool gone = absent || block_decommit(heap, index);
 
 	pthread_mutex_lock(&space->lock);
-	state_set(heap, index, FERRY__BLOCK_VOID);
-	list_push(heap, gone ? &space->voids : &space->stuck, index);
+	ferry__block_state_set(heap, index, FERRY__BLOCK_VOID);
+	ferry__space_list_push(heap, gone ? &space->voids : &space->stuck,
+			       index);
 	pthread_mutex_unlock(&space->lock);
 	return gone;
 }
@@ -827,7 +449,7 @@ static size_t release_stuck(struct ferry_heap *heap)
 
 	for (n = space->stuck.len; n && found; n--) {
 		pthread_mutex_lock(&space->lock);
-		found = list_pop(heap, &space->stuck, &index);
+		found = ferry__space_list_pop(heap, &space->stuck, &index);
 		pthread_mutex_unlock(&space->lock);
 		if (!found || !void_block(heap, index, false))
 			break;
@@ -845,7 +467,7 @@ static bool release_one(struct ferry_heap *heap, size_t keep, size_t *bytes)
 
 	pthread_mutex_lock(&space->lock);
 	if ((size_t)space->free.len << FERRY__BLOCK_SHIFT > keep)
-		found = list_pop(heap, &space->free, &index);
+		found = ferry__space_list_pop(heap, &space->free, &index);
 	pthread_mutex_unlock(&space->lock);
 	if (found && void_block(heap, index, false))
 		*bytes += FERRY__BLOCK_SIZE;

@@ -11,7 +11,7 @@
  *	20  weak*.c	weak	tables of weak.h
  *	21  weak_map.c	map	each weak map
  *	22  ephemeron.c	stripe	ephemerons that wait, notes of markers
- *	25  mark.c	mark	mark stacks, the team
+ *	25  mark.c	mark	mark stacks, the team (team.c)
  *	30  block.c	blocks	lists of blocks, accounts
  *	35  large.c	large	free pages of the large space
  *	36  policy.c	policy	the model
@@ -300,7 +300,7 @@ static inline bool ferry__is_marked(const struct ferry_heap *heap,
 
 /*
  * The start of the object that @word points to or into, or 0: any word, any
- * thread that is attached or while the world is stopped (mark.c).
+ * thread that is attached or while the world is stopped (object.c).
  */
 uintptr_t ferry__object_find(const struct ferry_heap *heap, uintptr_t word);
 

@@ -16,13 +16,11 @@
  * later lies on a page that is dirty (M1). ThreadSanitizer is kept from
  * seeing these reads, which are meant.
  */
-#include "runtime/heap-internal.h"
+#include "runtime/trace.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#define NO_TSAN __attribute__((no_sanitize("thread")))
 
 /* Chunks of a slab: what one mmap(2) brings. */
 #define SLAB_CHUNKS 63u
@@ -150,28 +148,6 @@ static void push(struct ferry__marker *marker, uintptr_t addr,
 
 /* --- objects ---------------------------------------------------------------------- */
 
-/*
- * M7: what a marked object refers to without having to look at the side
- * table. Plain stores of bytes: of two markers that meet in one a bit may be
- * lost, which costs a look at the side table; none is ever set for an object
- * that is not marked.
- */
-static inline uint8_t *seen_at(const struct ferry_heap *heap, size_t offset)
-{
-	return heap->mark.seen +
-	       (offset & (heap->half - 1)) / FERRY_GRANULE / 8;
-}
-
-static inline uint8_t seen_bit(size_t offset)
-{
-	return (uint8_t)(1u << (offset / FERRY_GRANULE % 8));
-}
-
-static inline bool is_seen(const struct ferry_heap *heap, size_t offset)
-{
-	return ferry__meta_load(seen_at(heap, offset)) & seen_bit(offset);
-}
-
 /* @offset of @addr in the reservation, and its side-table byte. */
 static inline bool mark_at(struct ferry__marker *marker, uintptr_t addr,
 			   size_t offset, uint8_t *meta)
@@ -186,12 +162,12 @@ static inline bool mark_at(struct ferry__marker *marker, uintptr_t addr,
 	ferry__meta_store(meta, (uint8_t)((byte & (uint8_t)~FERRY_META_COLOUR) |
 					  heap->cycle.colour));
 	if (offset < 2 * heap->half) {
-		uint8_t *seen = seen_at(heap, offset);
+		uint8_t *seen = ferry__seen_at(heap, offset);
 
 		ferry__block_marked(heap, (offset & (heap->half - 1)) >>
 						  FERRY__BLOCK_SHIFT);
-		ferry__meta_store(seen,
-				  ferry__meta_load(seen) | seen_bit(offset));
+		ferry__meta_store(seen, ferry__meta_load(seen) |
+						ferry__seen_bit(offset));
 	}
 	if (kind < FERRY_KIND_LEAF)
 		push(marker, addr, kind);
@@ -243,89 +219,13 @@ void ferry__mark_word(struct ferry__marker *marker, uintptr_t word)
 		ferry__mark_object(marker, addr);
 }
 
-static uintptr_t find_small(const struct ferry_heap *heap, uintptr_t word)
-{
-	size_t offset = ferry__offset(heap, word);
-	uint32_t index = (uint32_t)(offset >> FERRY__BLOCK_SHIFT);
-	const uint8_t *meta = ferry__block_meta(heap, index);
-	uintptr_t block = ferry__block_addr(heap, index);
-	uint32_t g, at;
-
-	if (word - block >= FERRY__BLOCK_SIZE)
-		return 0; /* it lies in the other half */
-	at = g = (uint32_t)((word - block) / FERRY_GRANULE);
-	while (!(ferry__meta_load(meta + g) & FERRY_META_KIND)) {
-		/* Past the end of an object that ended before the word. */
-		if (g != at && ferry__meta_load(meta + g) & FERRY_META_END)
-			return 0;
-		if (g == 0 || at - g > FERRY_SMALL_MAX / FERRY_GRANULE)
-			return 0;
-		g--;
-	}
-	if (g != at && ferry__meta_load(meta + g) & FERRY_META_END)
-		return 0;
-	return block + (size_t)g * FERRY_GRANULE;
-}
-
-uintptr_t ferry__object_find(const struct ferry_heap *heap, uintptr_t word)
-{
-	if (!ferry__in_heap(heap, word))
-		return 0;
-	if (ferry__is_large(heap, word))
-		return ferry__large_find(heap, word);
-	return find_small(heap, word);
-}
-
-size_t ferry__object_bytes(const struct ferry_heap *heap, uintptr_t addr)
-{
-	size_t offset = ferry__offset(heap, addr);
-	const uint8_t *meta;
-	uint32_t g;
-
-	if (ferry__is_large(heap, addr))
-		return ferry__large_bytes(heap, addr);
-	meta = ferry__block_meta(heap,
-				 (uint32_t)(offset >> FERRY__BLOCK_SHIFT));
-	g = (uint32_t)(offset & (FERRY__BLOCK_SIZE - 1)) / FERRY_GRANULE;
-	return (size_t)(ferry__meta_end(meta, g, FERRY__BLOCK_GRANULES) + 1 -
-			g) *
-	       FERRY_GRANULE;
-}
-
 /* --- slots ------------------------------------------------------------------------- */
-
-NO_TSAN static inline uintptr_t load_plain(const void *slot)
-{
-	return __atomic_load_n((const uintptr_t *)slot, __ATOMIC_RELAXED);
-}
-
-uintptr_t ferry__slot_load(const struct ferry_heap *heap, void *slot)
-{
-	uintptr_t word;
-
-	if (heap->params.load)
-		word = (uintptr_t)heap->params.load(slot);
-	else
-		word = load_plain(slot);
-	if (!ferry__in_heap(heap, word))
-		return 0;
-	return word;
-}
-
-void ferry__slot_store(const struct ferry_heap *heap, void *slot,
-		       uintptr_t addr)
-{
-	if (heap->params.store)
-		heap->params.store(slot, (void *)addr);
-	else
-		__atomic_store_n((uintptr_t *)slot, addr, __ATOMIC_RELAXED);
-}
 
 /*
  * What is gathered is looked at: first which of it was seen before, of which
  * there is a bit each; then the side-table bytes of the rest.
  */
-NO_TSAN static void flush_plain(struct ferry_visitor *v)
+FERRY__NO_TSAN static void flush_plain(struct ferry_visitor *v)
 {
 	struct ferry__marker *marker = ferry__marker_of(v);
 	const struct ferry_heap *heap = marker->heap;
@@ -334,11 +234,11 @@ NO_TSAN static void flush_plain(struct ferry_visitor *v)
 	uint32_t i, n = 0, left = 0;
 
 	for (i = 0; i < v->n; i++) {
-		uintptr_t word = load_plain(v->slots[i]);
+		uintptr_t word = ferry__load_plain(v->slots[i]);
 
 		if (!ferry__in_heap(heap, word))
 			continue;
-		__builtin_prefetch(seen_at(heap, word - heap->base), 1);
+		__builtin_prefetch(ferry__seen_at(heap, word - heap->base), 1);
 		slot[n] = v->slots[i];
 		target[n++] = word;
 	}
@@ -347,7 +247,7 @@ NO_TSAN static void flush_plain(struct ferry_visitor *v)
 		uintptr_t word = target[i];
 
 		if (!ferry__is_large(heap, word) &&
-		    is_seen(heap, word - heap->base))
+		    ferry__is_seen(heap, word - heap->base))
 			continue;
 		__builtin_prefetch(ferry__meta(heap, word), 1);
 		slot[left] = slot[i];
@@ -390,79 +290,14 @@ static void visit_ephemeron(struct ferry_visitor *v, void *key, void *value)
 
 /* --- tracing ------------------------------------------------------------------------ */
 
-/*
- * Slots of an object that was traced before refer to what is marked, most of
- * them: the bits are looked at right here, where one miss does not hold up
- * the next, and only the rest is gathered. Plain slots.
- */
-NO_TSAN static inline void visit_again(struct ferry_visitor *v, uintptr_t *slot)
-{
-	const struct ferry_heap *heap = ferry__marker_of(v)->heap;
-	size_t offset = load_plain(slot) - heap->base;
-
-	if (offset >= 4 * heap->half)
-		return;
-	if (offset >= 2 * heap->half || !is_seen(heap, offset))
-		ferry_visit(v, slot);
-}
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
-ALWAYS_INLINE void visit_map(struct ferry_visitor *v, uintptr_t *word,
-			     uint64_t map, bool again)
-{
-	for (; map; map &= map - 1) {
-		uintptr_t *slot = word + __builtin_ctzll(map);
-
-		if (again)
-			visit_again(v, slot);
-		else
-			ferry_visit(v, slot);
-	}
-}
-
-ALWAYS_INLINE void visit_elements(struct ferry_visitor *v,
-				  const struct ferry_type *t, char *object,
-				  bool again)
-{
-	size_t n = *(const size_t *)(object + t->count_offset);
-	char *element = object + t->size;
-
-	if (!t->element_refs)
-		return;
-	for (; n; n--, element += t->element_size)
-		visit_map(v, (uintptr_t *)element, t->element_refs, again);
-}
-
-ALWAYS_INLINE void visit_typed(struct ferry_visitor *v, void *object,
-			       bool again)
-{
-	const struct ferry_type *t = *(const struct ferry_type **)object;
-	uintptr_t *word = object;
-	size_t i;
-
-	if (!t)
-		return; /* not written yet */
-	visit_map(v, word, t->refs, again);
-	for (i = 64; t->more_refs && i < t->size / sizeof(*word); i += 64)
-		visit_map(v, word + i, t->more_refs[i / 64 - 1], again);
-	if (t->element_size)
-		visit_elements(v, t, object, again);
-}
-
 static void trace_typed(struct ferry_visitor *v, void *object)
 {
-	visit_typed(v, object, false);
+	ferry__visit_typed(v, object, false);
 }
 
-static void trace_typed_again(struct ferry_visitor *v, void *object)
-{
-	visit_typed(v, object, true);
-}
-
-NO_TSAN void ferry__trace(const struct ferry_heap *heap,
-			  struct ferry_visitor *v, void *object,
-			  enum ferry_kind kind)
+FERRY__NO_TSAN void ferry__trace(const struct ferry_heap *heap,
+				 struct ferry_visitor *v, void *object,
+				 enum ferry_kind kind)
 {
 	if (kind == FERRY_KIND_TYPED)
 		trace_typed(v, object);
@@ -470,20 +305,21 @@ NO_TSAN void ferry__trace(const struct ferry_heap *heap,
 		heap->params.trace(object, v);
 }
 
-NO_TSAN static void trace_ambiguous(struct ferry__marker *marker,
-				    uintptr_t addr)
+FERRY__NO_TSAN static void trace_ambiguous(struct ferry__marker *marker,
+					   uintptr_t addr)
 {
 	size_t n = ferry__object_bytes(marker->heap, addr) / sizeof(uintptr_t);
 	const uintptr_t *word = (const uintptr_t *)addr;
 
 	for (; n; n--, word++) {
-		addr = ferry__object_find(marker->heap, load_plain(word));
+		addr = ferry__object_find(marker->heap,
+					  ferry__load_plain(word));
 		if (addr)
 			mark_from(marker, word, addr);
 	}
 }
 
-static void trace_kind(struct ferry__marker *marker, uintptr_t addr,
+void ferry__mark_trace(struct ferry__marker *marker, uintptr_t addr,
 		       enum ferry_kind kind)
 {
 	marker->objects++;
@@ -497,11 +333,11 @@ static void trace_kind(struct ferry__marker *marker, uintptr_t addr,
 		ferry__verify_traced(marker->heap, addr);
 }
 
-static void trace_marked(struct ferry__marker *marker, uintptr_t addr)
+void ferry__mark_retrace(struct ferry__marker *marker, uintptr_t addr)
 {
 	uint8_t byte = ferry__meta_load(ferry__meta(marker->heap, addr));
 
-	trace_kind(marker, addr, byte & FERRY_META_KIND);
+	ferry__mark_trace(marker, addr, byte & FERRY_META_KIND);
 }
 
 /* --- draining ------------------------------------------------------------------------- */
@@ -536,7 +372,8 @@ static void drain_own(struct ferry__marker *marker)
 
 	for (;;) {
 		while ((addr = pop(marker)))
-			trace_kind(marker, addr & ~KIND_BITS, addr & KIND_BITS);
+			ferry__mark_trace(marker, addr & ~KIND_BITS,
+					  addr & KIND_BITS);
 		if (!marker->visitor.n)
 			return;
 		marker->visitor.flush(&marker->visitor);
@@ -584,142 +421,6 @@ void ferry__mark_drain(struct ferry__marker *marker)
 	pthread_mutex_unlock(&mark->lock);
 }
 
-/* --- scanning what is marked ----------------------------------------------------------- */
-
-/* @meta: of the block's first granule, or a copy of it. */
-static void scan_granules(struct ferry__marker *marker, uint32_t index,
-			  const uint8_t *meta, uint32_t g, uint32_t end)
-{
-	struct ferry_heap *heap = marker->heap;
-	uintptr_t block = ferry__block_addr(heap, index);
-	bool plain = marker->visitor.flush == flush_plain &&
-		     !heap->params.debug;
-
-	for (;; g++) {
-		uintptr_t addr;
-		uint8_t byte;
-
-		g = ferry__meta_next(meta, g, end);
-		if (g >= end)
-			return;
-		byte = ferry__meta_load(meta + g);
-		if (!(byte & FERRY_META_KIND) || !ferry__is_kept(heap, byte))
-			continue;
-		addr = block + (size_t)g * FERRY_GRANULE;
-		if (plain && (byte & FERRY_META_KIND) == FERRY_KIND_TYPED)
-			trace_typed_again(&marker->visitor, (void *)addr);
-		else
-			trace_kind(marker, addr, byte & FERRY_META_KIND);
-	}
-}
-
-void ferry__mark_scan_block(struct ferry__marker *marker, uint32_t index)
-{
-	uint16_t flags = atomic_load_explicit(
-		&marker->heap->blocks[index].flags, memory_order_relaxed);
-
-	if (!(flags & FERRY__BLOCK_LEAF))
-		scan_granules(marker, index,
-			      ferry__block_meta(marker->heap, index), 0,
-			      FERRY__BLOCK_GRANULES);
-}
-
-/* Is there something in the block that a concurrent scan may look at? What
- * a mutator allocates in is scanned as a whole when it is retired. */
-static bool worth_scanning(const struct ferry_heap *heap, uint32_t index)
-{
-	const struct ferry__block *block = &heap->blocks[index];
-	/* Acquire: pairs with B8. */
-	enum ferry__block_state state =
-		atomic_load_explicit(&block->state, memory_order_acquire);
-	uint16_t flags =
-		atomic_load_explicit(&block->flags, memory_order_relaxed);
-
-	return state != FERRY__BLOCK_VOID && state != FERRY__BLOCK_FREE &&
-	       state != FERRY__BLOCK_OWNED &&
-	       !(flags & (FERRY__BLOCK_LEAF | FERRY__BLOCK_SCAN));
-}
-
-/*
- * Scans what stood in the side table while nobody allocated in the block: a
- * mutator may take it at any moment, and what it makes then may not be fit to
- * be traced. Its objects appear in the table after the block is OWNED (B9,
- * fence in block.c); so if it is not OWNED after the table was copied, there
- * are none of them in the copy.
- */
-static void scan_settled(struct ferry__marker *marker, uint32_t index,
-			 uint32_t g, uint32_t end)
-{
-	const uint8_t *meta = ferry__block_meta(marker->heap, index);
-	uint64_t copy[FERRY__BLOCK_GRANULES / 8];
-	uint32_t i;
-
-	for (i = g / 8; i < (end + 7) / 8; i++)
-		copy[i] = __atomic_load_n((const uint64_t *)meta + i,
-					  __ATOMIC_RELAXED);
-	ferry__fence();
-	if (worth_scanning(marker->heap, index))
-		scan_granules(marker, index, (const uint8_t *)copy, g, end);
-}
-
-static void scan_small(struct ferry__marker *marker, uintptr_t addr, size_t len)
-{
-	struct ferry_heap *heap = marker->heap;
-
-	while (len) {
-		size_t offset = ferry__offset(heap, addr);
-		uint32_t index = (uint32_t)(offset >> FERRY__BLOCK_SHIFT);
-		size_t within = offset & (FERRY__BLOCK_SIZE - 1);
-		size_t n = FERRY__BLOCK_SIZE - within;
-		uintptr_t first;
-
-		if (n > len)
-			n = len;
-		if (worth_scanning(heap, index) &&
-		    addr - ferry__block_addr(heap, index) < FERRY__BLOCK_SIZE) {
-			/* The object that reaches in from before. */
-			first = ferry__object_find(heap, addr);
-			if (!first)
-				first = addr;
-			scan_settled(marker, index,
-				     (uint32_t)(within - (addr - first)) /
-					     FERRY_GRANULE,
-				     (uint32_t)(within + n) / FERRY_GRANULE);
-		}
-		addr += n;
-		len -= n;
-	}
-}
-
-/* A large object is traced once for all of its pages in a run. */
-static void scan_large(struct ferry__marker *marker, uintptr_t addr, size_t len)
-{
-	struct ferry_heap *heap = marker->heap;
-	uintptr_t end = addr + len;
-
-	while (addr < end) {
-		uintptr_t object = ferry__large_find(heap, addr);
-		uint8_t byte;
-
-		if (!object) {
-			addr += (size_t)1 << FERRY__LARGE_SHIFT;
-			continue;
-		}
-		byte = ferry__meta_load(ferry__meta(heap, object));
-		if (ferry__is_kept(heap, byte) && !(byte & FERRY__META_NEW))
-			trace_marked(marker, object);
-		addr = object + ferry__large_bytes(heap, object);
-	}
-}
-
-void ferry__mark_scan(struct ferry__marker *marker, uintptr_t addr, size_t len)
-{
-	if (ferry__is_large(marker->heap, addr))
-		scan_large(marker, addr, len);
-	else
-		scan_small(marker, addr, len);
-}
-
 int ferry__mark_note_large(struct ferry_heap *heap, uintptr_t addr)
 {
 	struct ferry__mark *mark = &heap->mark;
@@ -753,102 +454,12 @@ void ferry__mark_scan_news(struct ferry__marker *marker)
 			ferry__meta_store(meta,
 					  ferry__meta_load(meta) &
 						  (uint8_t)~FERRY__META_NEW);
-			trace_marked(marker, addr);
+			ferry__mark_retrace(marker, addr);
 		}
 		pthread_mutex_lock(&mark->lock);
 		chunk_push(&mark->empty, chunk);
 		pthread_mutex_unlock(&mark->lock);
 	}
-}
-
-/* --- the team ------------------------------------------------------------------------------ */
-
-static void member_work(struct ferry__mark *mark, struct ferry__marker *marker)
-{
-	unsigned int number = (unsigned int)(marker - mark->member);
-	uint64_t done = 0, cpu;
-
-	pthread_mutex_lock(&mark->lock);
-	for (;;) {
-		while (mark->job_number == done && !mark->quit)
-			pthread_cond_wait(&mark->job, &mark->lock);
-		if (mark->quit)
-			break;
-		done = mark->job_number;
-		if (number >= mark->markers)
-			continue;
-		pthread_mutex_unlock(&mark->lock);
-		cpu = ferry__cpu_ns();
-		mark->fn(marker);
-		cpu = ferry__cpu_ns() - cpu;
-		pthread_mutex_lock(&mark->lock);
-		mark->cpu_ns += cpu;
-		if (!--mark->busy)
-			pthread_cond_signal(&mark->joined);
-	}
-	pthread_mutex_unlock(&mark->lock);
-}
-
-static void *member_main(void *arg)
-{
-	struct ferry__marker *marker = arg;
-
-	member_work(&marker->heap->mark, marker);
-	return NULL;
-}
-
-void ferry__team_run(struct ferry_heap *heap, ferry__team_fn fn)
-{
-	struct ferry__mark *mark = &heap->mark;
-	unsigned int most = ferry__world_is_quiet(heap)
-				    ? heap->params.pause_threads
-				    : heap->params.threads;
-
-	pthread_mutex_lock(&mark->lock);
-	mark->fn = fn;
-	mark->idle = 0;
-	mark->markers = mark->threads + 1 < most ? mark->threads + 1 : most;
-	mark->busy = mark->markers - 1;
-	mark->job_number++;
-	pthread_cond_broadcast(&mark->job);
-	pthread_mutex_unlock(&mark->lock);
-	fn(&mark->member[0]);
-	pthread_mutex_lock(&mark->lock);
-	while (mark->busy)
-		pthread_cond_wait(&mark->joined, &mark->lock);
-	mark->idle = 0;
-	mark->markers = 1;
-	pthread_mutex_unlock(&mark->lock);
-}
-
-int ferry__team_start(struct ferry_heap *heap)
-{
-	struct ferry__mark *mark = &heap->mark;
-	unsigned int i;
-	int r = 0;
-
-	for (i = 1; r == 0 && i < heap->params.pause_threads; i++) {
-		r = ferry__thread_start(&mark->thread[i], NULL, member_main,
-					&mark->member[i]);
-		if (r == 0)
-			mark->threads++;
-	}
-	if (r < 0)
-		ferry__team_stop(heap);
-	return r;
-}
-
-void ferry__team_stop(struct ferry_heap *heap)
-{
-	struct ferry__mark *mark = &heap->mark;
-
-	pthread_mutex_lock(&mark->lock);
-	mark->quit = true;
-	pthread_cond_broadcast(&mark->job);
-	pthread_mutex_unlock(&mark->lock);
-	for (; mark->threads; mark->threads--)
-		pthread_join(mark->thread[mark->threads], NULL);
-	mark->quit = false;
 }
 
 /* --- beginning and end ------------------------------------------------------------------------ */
@@ -903,9 +514,8 @@ static void member_init(struct ferry_heap *heap, struct ferry__marker *marker)
 	marker->heap = heap;
 	v->slots = marker->slots;
 	v->max = FERRY__MARK_SLOTS;
-	v->flush = heap->params.load || heap->params.interior_slots
-			   ? flush_encoded
-			   : flush_plain;
+	marker->plain = !heap->params.load && !heap->params.interior_slots;
+	v->flush = marker->plain ? flush_plain : flush_encoded;
 	v->weak = visit_weak;
 	v->ephemeron = visit_ephemeron;
 	v->arg = heap->params.arg;

@@ -33,6 +33,7 @@ struct ferry__mark_slab;
 struct ferry__marker {
 	struct ferry_visitor visitor; /* first: ferry__marker_of() */
 	struct ferry_heap *heap;
+	bool plain; /* slots hold addresses of objects' starts */
 	struct ferry__mark_chunk *chunk; /* pushed to and popped from */
 	uintptr_t ahead[FERRY__MARK_AHEAD];
 	unsigned int ahead_at;
@@ -114,6 +115,11 @@ void ferry__mark_note(struct ferry__marker *marker, const void *slot,
 
 /* Marks what an ambiguous word hits, if anything. */
 void ferry__mark_word(struct ferry__marker *marker, uintptr_t word);
+
+/* Traces a marked object of that kind; of the kind that the side table says. */
+void ferry__mark_trace(struct ferry__marker *marker, uintptr_t addr,
+		       enum ferry_kind kind);
+void ferry__mark_retrace(struct ferry__marker *marker, uintptr_t addr);
 
 /* Traces what is queued until no marker that drains has anything left. */
 void ferry__mark_drain(struct ferry__marker *marker);

@@ -863,6 +863,9 @@ static _Noreturn void compact_and_touch(enum ferry_fault_mode fault_mode)
 	struct rlimit no_core = { 0, 0 };
 	struct cells *c;
 
+	/* A sanitizer's handlers would end the process in another way. */
+	signal(SIGSEGV, SIG_DFL);
+	signal(SIGBUS, SIG_DFL);
 	setrlimit(RLIMIT_CORE, &no_core);
 	inject_start();
 	c = make(&way, 2);

@@ -408,10 +408,12 @@ static void generations_hold_no_more(enum ferry_fault_mode fault_mode)
 		ck_assert_int_eq(of[i].pages, of[1].pages);
 #endif
 	}
+#ifndef FERRY_SANITIZE
 	/* Which neighbours the kernel joins to one mapping differs from
 	 * generation to generation; not that each has one more. */
 	ck_assert_int_lt(of[GENERATIONS - 1].mappings,
 			 of[1].mappings + GENERATIONS - 2);
+#endif
 	ck_assert_int_eq(of[1].fds, of[0].fds);
 	munmap(of, GENERATIONS * sizeof(*of));
 	unmake();
@@ -547,6 +549,16 @@ END_TEST
 
 static _Atomic bool stop;
 
+/* Threads that are under way. A sanitizer allocates memory where a thread
+ * starts, and its lock would stay taken in the child of a fork just then. */
+static _Atomic unsigned int under_way;
+
+static void await_threads(unsigned int n)
+{
+	while (atomic_load(&under_way) < n)
+		sched_yield();
+}
+
 /* Grows a list, drops it, again and again. */
 static void *churn(void *arg)
 {
@@ -555,6 +567,7 @@ static void *churn(void *arg)
 
 	if (ferry_mutator_attach(heap, NULL, &m))
 		return (void *)"attach";
+	atomic_fetch_add(&under_way, 1);
 	while (!atomic_load(&stop)) {
 		if (!list_grow(m, root, 200) || !litter(m, 64 << 10))
 			return (void *)"alloc";
@@ -591,6 +604,7 @@ static void fork_beside_churn(enum ferry_gc_mode mode, size_t forks)
 		ck_assert_int_eq(
 			pthread_create(&thread[i], NULL, churn, &lists[i + 1]),
 			0);
+	await_threads(ARRAY_SIZE(thread));
 	for (i = 0; i < forks; i++)
 		ck_assert_int_eq(in_child(check_all_lists), 0);
 	atomic_store(&stop, true);
@@ -616,6 +630,7 @@ END_TEST
 static void *compact_on(void *arg)
 {
 	(void)arg;
+	atomic_fetch_add(&under_way, 1);
 	while (!atomic_load(&stop))
 		if (ferry_heap_collect(heap, NULL, FERRY_COLLECT_COMPACT))
 			return (void *)"collect";
@@ -631,6 +646,7 @@ START_TEST(fork_waits_for_a_compaction_under_way)
 	make(FERRY_GC_CONCURRENT);
 	ck_assert(list_grow(mutator, &lists[0], 50000));
 	ck_assert_int_eq(pthread_create(&thread, NULL, compact_on, NULL), 0);
+	await_threads(1);
 	for (i = 0; i < n; i++) {
 		ck_assert_int_eq(in_child(use_and_end), 0);
 		ck_assert(litter(mutator, MIB));
@@ -694,6 +710,10 @@ START_TEST(threads_of_several_heaps_do_not_hold_up_a_fork)
 	pthread_t thread[2];
 	void *result;
 
+#ifdef __SANITIZE_ADDRESS__
+	SKIP("asan-fork", "AddressSanitizer's allocator keeps its lock in the "
+			  "child when another thread allocates");
+#endif
 	make(FERRY_GC_STOPPED);
 	ck_assert(list_grow(mutator, &lists[0], 1000));
 	p.mode = FERRY_GC_STOPPED;
