@@ -281,11 +281,14 @@ static unsigned int within_threads(unsigned int n)
 	return n < THREADS_MOST ? n : THREADS_MOST;
 }
 
+/*
+ * Neither default depends on the other number: values resolved already must
+ * resolve to themselves, with the same options beside them.
+ */
 static void set_threads(struct ferry_heap_params *p)
 {
 	if (!p->pause_threads)
-		p->pause_threads = p->threads ? p->threads
-					      : within_threads(processors());
+		p->pause_threads = within_threads(processors());
 	if (!p->threads)
 		p->threads = within_threads(processors() / 2);
 	if (p->pause_threads < p->threads)

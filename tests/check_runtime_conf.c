@@ -238,14 +238,24 @@ START_TEST(small_limit_lowers_the_default_minimum)
 }
 END_TEST
 
+/* As when the parameters of one heap are taken for the next. */
 START_TEST(resolving_again_changes_nothing)
 {
+	static const char *const options[] = {
+		"max:1G,minor:no",	     "threads:1",
+		"pause-threads:0",	     "threads:0",
+		"threads:5,pause-threads:1", "min:0,max:64M",
+	};
 	struct ferry_heap_params once;
+	size_t i;
 
-	ck_assert_int_eq(resolve("max:1G,minor:no"), 0);
-	once = params;
-	ck_assert_int_eq(ferry__conf_resolve(&params, &stress), 0);
-	ck_assert_mem_eq(&params, &once, sizeof(params));
+	for (i = 0; i < ARRAY_SIZE(options); i++) {
+		setup();
+		ck_assert_int_eq(resolve(options[i]), 0);
+		once = params;
+		ck_assert_int_eq(resolve(options[i]), 0);
+		ck_assert_mem_eq(&params, &once, sizeof(params));
+	}
 }
 END_TEST
 

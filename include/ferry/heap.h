@@ -107,8 +107,7 @@ struct ferry_heap_params {
 	unsigned int threads;	    /* that mark while the program runs; default
 				 half the processors */
 	unsigned int pause_threads; /* while it is stopped, or waits; default
-				       @threads, or where that is left open
-				       the processors */
+				       the processors; @threads at least */
 	bool no_minor;		    /* full collections only */
 	bool no_compact;	    /* only when asked for */
 	bool no_pressure;	    /* do not watch memory pressure (PSI) */
