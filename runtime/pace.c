@@ -4,14 +4,17 @@
  * (R. Kennke, A. Shipilev), simplified: what was allocated since it began, as
  * a share of the room there was, may be ahead of the share of its time that
  * has gone by, but not by far. Who is ahead sleeps for a part of the time
- * that it runs.
+ * that it runs; when hardly any room is left, for nearly all of it: many short
+ * sleeps in place of one long wait.
  *
  *	share of room
- *	  1 |                 . '
- *	    |   sleeps    . '  /
- *	    |         . '   /      lines: sleeps half of the time; sleeps not
- *	    |     . '    /
- *	    | . '     /   does not
+ *	  1 |-------------------
+ *	    |  sleeps, the longer the less room
+ *	0.9 |-------------------
+ *	    |             . '
+ *	    |   sleeps. '    /
+ *	    |     . '     /      lines: sleeps half of the time; sleeps not
+ *	    | . '      /   does not
  *	  0 +-------------------- share of time
  */
 #include "runtime/heap-internal.h"
@@ -22,15 +25,21 @@
  * how much more it is. */
 #define AHEAD 0.05
 #define STEEP 8.0
-/* At most, by the time that it ran: half of all time; while there is hardly
- * any room left, more. */
-#define MOST	  1.0
-#define MOST_LATE 4.0
-#define LATE	  0.9
+/* At most, for the time that it ran: as much again; three times that while
+ * rounds are to get shorter (HELD). */
+#define MOST 1.0
+#define HELD 3.0
+/* The room that is left from this share on is to last however long marking
+ * takes. */
+#define LATE	   0.9
+#define LATE_LEAST 3.0
+#define LATE_MOST  300.0
 
 /* Sleeps are not shorter, and not longer than what a pause may take. */
 #define SLEEP_LEAST_NS 50000u
 #define SLEEP_MOST_NS  1000000u
+/* What is not slept at once is made up for at the next look, up to this. */
+#define DEBT_MOST_NS (4 * SLEEP_MOST_NS)
 
 #define load(word) atomic_load_explicit(&(word), memory_order_relaxed)
 #define store(word, value)                                                     \
@@ -64,9 +73,9 @@ void ferry__pace_begin(struct ferry_heap *heap)
 	store(pace->on, true);
 }
 
-void ferry__pace_hold(struct ferry_heap *heap, bool hold)
+void ferry__pace_hold(struct ferry_heap *heap)
 {
-	store(heap->pace.held, hold);
+	store(heap->pace.held, true);
 }
 
 /* What takes longer than ever is believed sooner. */
@@ -85,25 +94,52 @@ void ferry__pace_end(struct ferry_heap *heap)
 		*mean = *mean / 4 * 3 + took / 4;
 }
 
-/* For each nanosecond run, those to be slept. */
-static double slack(const struct ferry_heap *heap, uint64_t now)
+/* The nearer the end of the room, the slower: never quite there. */
+static double late(double share)
+{
+	double slack = LATE_LEAST * (1 - LATE) / (share < 1 ? 1 - share : 1e-9);
+
+	return slack < LATE_MOST ? slack : LATE_MOST;
+}
+
+/* Allocated since, of the room there was. */
+static double share_now(const struct ferry_heap *heap)
+{
+	return (double)load(heap->space.since) /
+	       ((double)load(heap->pace.room) + 1);
+}
+
+static double ahead_of_time(const struct ferry__pace *pace, double share,
+			    uint64_t now_ns)
+{
+	double took = (double)(now_ns - load(pace->begin_ns));
+	double expect = (double)load(pace->expect_ns);
+	double slack;
+
+	if (!(expect > 0))
+		return 0;
+	/* One that takes longer than was expected is about to end. */
+	if (expect < took * 1.15)
+		expect = took * 1.15;
+	slack = (share - took / expect - AHEAD) * STEEP;
+	return slack < 0 ? 0 : slack < MOST ? slack : MOST;
+}
+
+double ferry__pace_slack(const struct ferry_heap *heap, uint64_t now_ns)
 {
 	const struct ferry__pace *pace = &heap->pace;
-	double took = (double)(now - load(pace->begin_ns));
-	double expect = (double)load(pace->expect_ns);
-	double room = (double)load(pace->room) + 1;
-	double share, ahead, most;
+	double share = share_now(heap);
 
-	share = (double)load(heap->space.since) / room;
-	/* One that takes longer than was expected is about to end. */
-	ahead = expect > 0 ? share - took / (expect > took * 1.15 ? expect
-								  : took * 1.15)
-			   : 0;
-	most = share > LATE ? MOST_LATE : MOST;
-	ahead = (ahead - AHEAD) * STEEP;
-	if (load(pace->held) && ahead < MOST)
-		ahead = MOST;
-	return ahead < 0 ? 0 : ahead < most ? ahead : most;
+	if (share > LATE)
+		return late(share);
+	return load(pace->held) ? HELD : ahead_of_time(pace, share, now_ns);
+}
+
+bool ferry__pace_yields(const struct ferry_heap *heap)
+{
+	const struct ferry__pace *pace = &heap->pace;
+
+	return load(pace->on) && (load(pace->held) || share_now(heap) > LATE);
 }
 
 static void sleep_ns(struct ferry_mutator *m, uint64_t ns)
@@ -126,9 +162,12 @@ void ferry__pace_slow(struct ferry_mutator *m)
 	/* What it did before that was not looked at. */
 	if (ran > SLEEP_MOST_NS)
 		ran = SLEEP_MOST_NS;
-	paced->debt_ns += (uint64_t)((double)ran * slack(mutator->heap, now));
+	paced->debt_ns +=
+		(uint64_t)((double)ran * ferry__pace_slack(mutator->heap, now));
 	if (paced->debt_ns < SLEEP_LEAST_NS)
 		return;
+	if (paced->debt_ns > DEBT_MOST_NS)
+		paced->debt_ns = DEBT_MOST_NS;
 	sleep_ns(m, paced->debt_ns < SLEEP_MOST_NS ? paced->debt_ns
 						   : SLEEP_MOST_NS);
 	paced->last_ns = ferry__sys->now_ns();

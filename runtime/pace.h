@@ -18,7 +18,7 @@ struct ferry_mutator;
 /* Relaxed, all of it: a hint, and a stale one costs a millisecond. */
 struct ferry__pace {
 	_Atomic bool on;   /* a collection is marking */
-	_Atomic bool held; /* its rounds do not get shorter */
+	_Atomic bool held; /* its rounds are to get shorter */
 	_Atomic uint64_t begin_ns;
 	_Atomic uint64_t expect_ns; /* that it takes; 0: not known */
 	_Atomic size_t room; /* bytes that could be allocated when it began */
@@ -31,10 +31,17 @@ struct ferry__paced {
 	uint64_t debt_ns; /* to sleep */
 };
 
-/* Marking begins (world stopped), does not get on, is over. Collector. */
+/* Marking begins (world stopped), is to get on, is over. Collector. */
 void ferry__pace_begin(struct ferry_heap *heap);
-void ferry__pace_hold(struct ferry_heap *heap, bool hold);
+void ferry__pace_hold(struct ferry_heap *heap);
 void ferry__pace_end(struct ferry_heap *heap);
+
+/* For each nanosecond that a mutator runs, those that it has to sleep; @now_ns:
+ * as ferry__sys->now_ns() tells. */
+double ferry__pace_slack(const struct ferry_heap *heap, uint64_t now_ns);
+
+/* Do mutators that allocate leave processors to the markers? */
+bool ferry__pace_yields(const struct ferry_heap *heap);
 
 /* In a slow allocation, while it is on: sleeps if it has to. */
 void ferry__pace_slow(struct ferry_mutator *m);

@@ -13,7 +13,7 @@
 #define ROUND_SHORT_NS 300000u
 #define ROUND_FEW      256u
 
-/* The program is held back while rounds take longer and get no shorter. */
+/* The program is held back from a round that took longer on. */
 #define ROUND_LONG_NS 1000000u
 
 /* Tracking is not worth its faults where more than this is written anyway:
@@ -148,10 +148,10 @@ void ferry__rounds_run(struct ferry_heap *heap)
 			learn_heat(heap, pages, last);
 		if (took < ROUND_SHORT_NS || pages < ROUND_FEW)
 			break;
-		if (took > best / 16 * 15) {
+		if (took > ROUND_LONG_NS)
+			ferry__pace_hold(heap);
+		if (took > best / 16 * 15)
 			worse++;
-			ferry__pace_hold(heap, took > ROUND_LONG_NS);
-		}
 		if (took < best)
 			best = took;
 	}

@@ -39,9 +39,9 @@ static void *member_main(void *arg)
 void ferry__team_run(struct ferry_heap *heap, ferry__team_fn fn)
 {
 	struct ferry__mark *mark = &heap->mark;
-	unsigned int most = ferry__world_is_quiet(heap)
-				    ? heap->params.pause_threads
-				    : heap->params.threads;
+	bool free = ferry__world_is_quiet(heap) || ferry__pace_yields(heap);
+	unsigned int most = free ? heap->params.pause_threads
+				 : heap->params.threads;
 
 	pthread_mutex_lock(&mark->lock);
 	mark->fn = fn;

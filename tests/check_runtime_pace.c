@@ -68,7 +68,7 @@ START_TEST(who_is_held_back_sleeps_whatever_room_there_is)
 	struct cells *c = open_never_collecting();
 
 	pretend(c, (size_t)1 << 40);
-	ferry__pace_hold(c->heap, true);
+	ferry__pace_hold(c->heap);
 	allocate(c);
 	ck_assert_uint_gt(paced_ns(c), 0);
 	cells_close(c);
@@ -79,10 +79,65 @@ START_TEST(nobody_sleeps_before_a_collection_has_told_how_long_it_takes)
 {
 	struct cells *c = open_never_collecting();
 
-	pretend(c, 1 << 20);
+	pretend(c, 64 << 20);
 	atomic_store(&c->heap->pace.expect_ns, 0);
 	allocate(c);
 	ck_assert_uint_eq(paced_ns(c), 0);
+	cells_close(c);
+}
+END_TEST
+
+/* Half-way through what it is expected to take. */
+static double slack_at(struct cells *c, double share)
+{
+	struct ferry__pace *pace = &c->heap->pace;
+
+	pretend(c, 1 << 20);
+	atomic_store(&c->heap->space.since, (size_t)(share * (1 << 20)));
+	return ferry__pace_slack(c->heap, pace->begin_ns + pace->expect_ns / 2);
+}
+
+START_TEST(the_less_room_the_longer_the_sleeps)
+{
+	struct cells *c = open_never_collecting();
+	double share, last = -1;
+
+	for (share = 0; share < 1.2; share += 0.01) {
+		ck_assert_double_ge(slack_at(c, share), last);
+		last = slack_at(c, share);
+	}
+	ck_assert_double_eq(slack_at(c, 0.5), 0);
+	ck_assert_double_le(slack_at(c, 0.9), 1);
+	ck_assert_double_ge(slack_at(c, 0.95), 4);
+	ck_assert_double_ge(slack_at(c, 1), 100);
+	cells_close(c);
+}
+END_TEST
+
+START_TEST(last_of_the_room_is_not_given_to_who_nothing_is_known_of)
+{
+	struct cells *c = open_never_collecting();
+
+	pretend(c, 1 << 20);
+	atomic_store(&c->heap->pace.expect_ns, 0);
+	allocate(c);
+	ck_assert_uint_gt(paced_ns(c), 0);
+	cells_close(c);
+}
+END_TEST
+
+START_TEST(markers_get_the_processors_of_who_sleeps)
+{
+	struct cells *c = open_never_collecting();
+
+	ck_assert(!ferry__pace_yields(c->heap));
+	slack_at(c, 0.5);
+	ck_assert(!ferry__pace_yields(c->heap));
+	slack_at(c, 0.99);
+	ck_assert(ferry__pace_yields(c->heap));
+	slack_at(c, 0.5);
+	ferry__pace_hold(c->heap);
+	ck_assert(ferry__pace_yields(c->heap));
 	cells_close(c);
 }
 END_TEST
@@ -123,6 +178,9 @@ static const struct test tests[] = {
 	TEST(who_is_held_back_sleeps_whatever_room_there_is, NULL),
 	TEST(nobody_sleeps_before_a_collection_has_told_how_long_it_takes,
 	     NULL),
+	TEST(the_less_room_the_longer_the_sleeps, NULL),
+	TEST(last_of_the_room_is_not_given_to_who_nothing_is_known_of, NULL),
+	TEST(markers_get_the_processors_of_who_sleeps, NULL),
 	TEST(nobody_sleeps_when_the_collection_has_marked, "move"),
 	TEST(heap_that_is_not_to_be_paced_is_not, NULL),
 };
