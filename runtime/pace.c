@@ -137,9 +137,7 @@ double ferry__pace_slack(const struct ferry_heap *heap, uint64_t now_ns)
 
 bool ferry__pace_yields(const struct ferry_heap *heap)
 {
-	const struct ferry__pace *pace = &heap->pace;
-
-	return load(pace->on) && (load(pace->held) || share_now(heap) > LATE);
+	return load(heap->pace.on) && share_now(heap) > LATE;
 }
 
 static void sleep_ns(struct ferry_mutator *m, uint64_t ns)

@@ -40,7 +40,8 @@ void ferry__pace_end(struct ferry_heap *heap);
  * as ferry__sys->now_ns() tells. */
 double ferry__pace_slack(const struct ferry_heap *heap, uint64_t now_ns);
 
-/* Do mutators that allocate leave processors to the markers? */
+/* Do mutators that allocate leave processors to the markers? Not those that
+ * are held back: they would wait for one each time they wake up. */
 bool ferry__pace_yields(const struct ferry_heap *heap);
 
 /* In a slow allocation, while it is on: sleeps if it has to. */
