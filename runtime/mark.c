@@ -24,7 +24,7 @@
 
 /* Chunks of a slab: what one mmap(2) brings. */
 #define SLAB_CHUNKS 63u
-/* Slabs kept from one collection to the next. */
+/* Slabs kept from one collection to the next, at least. */
 #define SLABS_KEPT 4u
 /* A chunk with fewer objects is not worth handing over. */
 #define SHARE_MIN 32u
@@ -501,7 +501,8 @@ void ferry__mark_end(struct ferry_heap *heap)
 
 	pthread_mutex_lock(&mark->lock);
 	ferry__check(!mark->full && !mark->news);
-	slabs_free(mark, SLABS_KEPT);
+	/* With those that hold the members' own chunks: it cannot fail. */
+	slabs_free(mark, SLABS_KEPT + heap->params.pause_threads / SLAB_CHUNKS);
 	for (i = 0; i < heap->params.pause_threads; i++)
 		mark->member[i].chunk = chunk_empty(mark);
 	pthread_mutex_unlock(&mark->lock);
