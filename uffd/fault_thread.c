@@ -62,8 +62,9 @@ static void refuse(const struct ferry__fault_case *c)
 
 void ferry__fault_poison(struct ferry_fault_service *service, void *page)
 {
-	int r = ferry_uffd_poison(service->uffd, page, ferry__page_size, 0,
-				  NULL);
+	/* F6: serve() wakes, when the supplier is done. */
+	int r = ferry_uffd_poison(service->uffd, page, ferry__page_size,
+				  FERRY_OP_NO_WAKE, NULL);
 
 	if (r && r != -EEXIST)
 		ferry__sys->mprotect(page, ferry__page_size, PROT_NONE);
