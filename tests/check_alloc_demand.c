@@ -601,12 +601,7 @@ BOTH_MODES(threads_that_touch_a_unit_at_once_ask_for_it_once)
 
 static void bed_with_idle_units(struct bed *bed, enum ferry_fault_mode mode)
 {
-	size_t i;
-
-	bed_create(bed, mode);
-	bed_add(bed, 12, 16, FERRY_DEMAND_MOVE);
-	for (i = 2; i < 12; i++)
-		bed->range->initial[i] = FERRY_DEMAND_IDLE;
+	bed_create_idle(bed, mode, 12);
 	bed_begin(bed);
 }
 
