@@ -135,6 +135,42 @@ static void idle_units_are_refused(enum ferry_fault_mode mode)
 }
 BOTH_MODES(idle_units_are_refused)
 
+static bool gone_on;
+
+static void nobody_has_gone_on(void *arg)
+{
+	(void)arg;
+	usleep(20000);
+	EXPECT(!__atomic_load_n(&gone_on, __ATOMIC_ACQUIRE));
+}
+
+/* A handler thread lets go of the unit before it wakes who touched it. */
+START_TEST(who_was_refused_may_ask_for_the_unit)
+{
+	struct inject_rule wake = {
+		.call = INJECT_IOCTL,
+		.request = FERRY__UFFDIO_WAKE,
+		.hook = nobody_has_gone_on,
+	};
+	struct bed bed;
+
+	catch_bus();
+	inject_start();
+	bed_create(&bed, FERRY_FAULT_THREAD);
+	bed_add(&bed, 3, 4, FERRY_DEMAND_MOVE)->initial[2] = FERRY_DEMAND_IDLE;
+	bed_begin(&bed);
+	inject_add(&wake);
+	ck_assert_int_ne(touch_caught(bed_unit(&bed, 2)), 0);
+	__atomic_store_n(&gone_on, true, __ATOMIC_RELEASE);
+	ck_assert_int_eq(ferry_demand_expect(bed.demand, bed_unit(&bed, 2),
+					     bed.range->unit),
+			 0);
+	ck_assert_uint_eq(inject_hits(&wake), 1);
+	bed.range->initial[2] = FERRY_DEMAND_WAITING;
+	bed_stop(&bed);
+}
+END_TEST
+
 static void a_source_that_makes_no_sense_is_refused(enum ferry_fault_mode mode)
 {
 	struct bed bed;
@@ -565,12 +601,7 @@ BOTH_MODES(threads_that_touch_a_unit_at_once_ask_for_it_once)
 
 static void bed_with_idle_units(struct bed *bed, enum ferry_fault_mode mode)
 {
-	size_t i;
-
-	bed_create(bed, mode);
-	bed_add(bed, 12, 16, FERRY_DEMAND_MOVE);
-	for (i = 2; i < 12; i++)
-		bed->range->initial[i] = FERRY_DEMAND_IDLE;
+	bed_create_idle(bed, mode, 12);
 	bed_begin(bed);
 }
 
@@ -816,6 +847,7 @@ static const struct test tests[] = {
 	TEST_BOTH(skipped_units_are_what_the_host_installed),
 	TEST_BOTH(units_not_to_be_had_are_refused),
 	TEST_BOTH(idle_units_are_refused),
+	TEST(who_was_refused_may_ask_for_the_unit, "userfaultfd"),
 	TEST_BOTH(a_source_that_makes_no_sense_is_refused),
 	TEST_BOTH(holes_of_a_source_read_as_zero),
 	TEST_BOTH(units_done_before_read_as_zero),
