@@ -228,12 +228,11 @@ static void ratio(struct bench *b, const struct gc_group *g, enum gc_metric m,
 				  .limit = at,
 				  .unit = "x" };
 
-	t.name = bench_asprintf("gc/ratio/%s/live=%llu/mutators=%llu/"
-				"ferry_to_bdwgc/%s",
-				gc_workload_names[s->workload],
-				(unsigned long long)s->live,
-				(unsigned long long)s->mutators,
-				gc_metrics[m].name);
+	t.name = bench_asprintf(
+		"gc/ratio/%s/live=%llu/mutators=%llu/"
+		"ferry_to_bdwgc/%s",
+		gc_workload_names[s->workload], (unsigned long long)s->live,
+		(unsigned long long)s->mutators, gc_metrics[m].name);
 	t.text = target_text(s, said);
 	if (other && !other->error && !ferry->error)
 		t.got = bench_paired_ratio(&ferry->metric[m],

@@ -404,9 +404,9 @@ memory_that_stayed_registered_is_armed_again(enum ferry_dirty_provider provider)
 	ck_assert_int_eq(ferry_dirty_disarm(t.dirty, t.mem, PAGES * PAGE), 0);
 	if (provider != FERRY_DIRTY_MPROTECT) {
 		stays.hits = stays.seen = 0;
-		ck_assert_int_eq(ferry_dirty_arm(t.dirty, t.mem, PAGES * PAGE,
-						 &reason),
-				 -ENOMEM);
+		ck_assert_int_eq(
+			ferry_dirty_arm(t.dirty, t.mem, PAGES * PAGE, &reason),
+			-ENOMEM);
 		ck_assert_int_eq(reason, FERRY_REASON_NO_MEMORY);
 	}
 	arm(t.dirty, t.mem, PAGES);
