@@ -406,6 +406,38 @@ START_TEST(a_run_can_be_told_to_stop)
 }
 END_TEST
 
+static volatile sig_atomic_t struck[2];
+
+static void note_signal(int sig)
+{
+	struck[sig == SIGFPE] = 1;
+}
+
+static void raise_both(struct bed *bed, struct ferry_demand_unit *unit)
+{
+	(void)bed;
+	(void)unit;
+	raise(SIGUSR1);
+	raise(SIGFPE);
+	EXPECT(!struck[0] && struck[1]);
+}
+
+/* Blocked, a signal that an instruction raises would end the process. */
+START_TEST(only_signals_of_instructions_reach_a_callback)
+{
+	struct sigaction act = { .sa_handler = note_signal };
+	struct bed bed;
+
+	ck_assert_int_eq(sigaction(SIGUSR1, &act, NULL), 0);
+	ck_assert_int_eq(sigaction(SIGFPE, &act, NULL), 0);
+	bed_start(&bed, FERRY_FAULT_SIGBUS, 1, FERRY_DEMAND_MOVE);
+	bed.hook = raise_both;
+	ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
+	ck_assert(struck[0]);
+	bed_stop(&bed);
+}
+END_TEST
+
 #define SPARSE ((size_t)1 << 40)
 
 START_TEST(a_range_of_a_terabyte_costs_what_is_used)
@@ -860,6 +892,7 @@ static const struct test tests[] = {
 	TEST(a_step_ends_with_its_time, "sigbus"),
 	TEST(a_run_keeps_to_its_pace, "sigbus"),
 	TEST(a_run_can_be_told_to_stop, "sigbus"),
+	TEST(only_signals_of_instructions_reach_a_callback, "sigbus"),
 	TEST(a_range_of_a_terabyte_costs_what_is_used, "sigbus"),
 	TEST_BOTH(who_comes_second_waits),
 	TEST(ready_units_are_installed_by_whoever_needs_one, "sigbus,move"),
