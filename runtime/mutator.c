@@ -206,12 +206,16 @@ void ferry_mutator_detach(struct ferry_mutator *mutator)
 	if (!m)
 		return;
 	world = &m->heap->world;
+	/* It ends inside a blocking bracket: what it allocates from is the
+	 * stopped world's until it goes on. */
+	if (!m->running)
+		ferry__mutator_enter(mutator);
 	ferry__space_retire(mutator);
 	key_remove(m);
 	pthread_mutex_lock(&world->lock);
 	cds_list_del(&m->node);
 	world->len--;
-	if (m->running && !--world->running && world->stopping)
+	if (!--world->running && world->stopping)
 		pthread_cond_signal(&world->quiet);
 	pthread_mutex_unlock(&world->lock);
 	ferry__meta_free(m, sizeof(*m));
