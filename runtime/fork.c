@@ -192,8 +192,12 @@ err_remember:
 	return r;
 }
 
-/* Cycle lock, no collection under way. */
-static void revive(struct ferry_heap *heap)
+bool ferry__is_orphan(const struct ferry_heap *heap)
+{
+	return atomic_load_explicit(&heap->fork.orphan, memory_order_relaxed);
+}
+
+void ferry__revive(struct ferry_heap *heap)
 {
 	belongings_forget(heap);
 	if (belongings_make(heap) < 0) {
@@ -209,10 +213,8 @@ void ferry__revive_slow(struct ferry_heap *heap)
 	struct ferry__cycle *cycle = &heap->cycle;
 
 	pthread_mutex_lock(&cycle->lock);
-	while (cycle->active)
-		pthread_cond_wait(&cycle->done, &cycle->lock);
-	if (atomic_load_explicit(&heap->fork.orphan, memory_order_relaxed))
-		revive(heap);
+	if (!cycle->active && ferry__is_orphan(heap))
+		ferry__revive(heap);
 	pthread_mutex_unlock(&cycle->lock);
 }
 

@@ -660,6 +660,57 @@ START_TEST(fork_waits_for_a_compaction_under_way)
 }
 END_TEST
 
+/* --- the first request, in a pause ---------------------------------------------------- */
+
+static _Atomic bool attached;
+
+/* Asks for the first collection while it holds up a pause. */
+static void *request_in_pause(void *arg)
+{
+	struct ferry_mutator *m;
+	int r;
+
+	(void)arg;
+	if (ferry_mutator_attach(heap, NULL, &m))
+		return (void *)"attach";
+	atomic_store(&attached, true);
+	while (!__atomic_load_n(&m->poll, __ATOMIC_RELAXED))
+		sched_yield();
+	r = ferry_heap_request(heap, FERRY_COLLECT_FULL);
+	ferry_mutator_detach(m);
+	return r ? (void *)"request" : NULL;
+}
+
+static int verify_meanwhile(void)
+{
+	pthread_t thread;
+	void *result;
+	int bad = 0;
+
+	alarm(60); /* where it did, it would wait for ever */
+	if (pthread_create(&thread, NULL, request_in_pause, NULL))
+		return BAD_THREADS;
+	while (!atomic_load(&attached))
+		ferry_safepoint(mutator);
+	if (ferry_heap_verify(heap, mutator, NULL))
+		bad |= BAD_OTHER;
+	ferry_blocking_enter(mutator);
+	pthread_join(thread, &result);
+	ferry_blocking_leave(mutator);
+	if (result)
+		bad |= BAD_COLLECT;
+	return bad | use_and_end();
+}
+
+START_TEST(first_request_of_a_child_does_not_hold_up_a_pause)
+{
+	make(FERRY_GC_CONCURRENT);
+	ck_assert(list_grow(mutator, &lists[0], 50000));
+	ck_assert_int_eq(in_child(verify_meanwhile), 0);
+	unmake();
+}
+END_TEST
+
 /* --- several heaps ------------------------------------------------------------------------ */
 
 static struct ferry_heap *other;
@@ -750,6 +801,7 @@ static const struct test tests[] = {
 	TEST(child_sees_one_moment_of_other_threads, NULL),
 	TEST(fork_waits_for_a_collection_under_way, "move"),
 	TEST(fork_waits_for_a_compaction_under_way, "move"),
+	TEST(first_request_of_a_child_does_not_hold_up_a_pause, "move"),
 	TEST(threads_of_several_heaps_do_not_hold_up_a_fork, NULL),
 };
 
