@@ -754,27 +754,40 @@ static void *make_heaps(void *arg)
 	return NULL;
 }
 
-START_TEST(threads_of_several_heaps_do_not_hold_up_a_fork)
+/* Collections of the other heap, one behind the other. */
+static void *collect_other(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&stop))
+		if (ferry_heap_collect(other, NULL, FERRY_COLLECT_FULL))
+			return (void *)"collect";
+	return NULL;
+}
+
+static int end_both(void)
+{
+	return end_in_child() | (ferry_heap_destroy(other) ? BAD_END : 0);
+}
+
+/* Forks beside a thread of two heaps and one that does what @beside does. */
+static void fork_beside(enum ferry_gc_mode mode, void *(*beside)(void *arg),
+			int (*fn)(void), size_t n)
 {
 	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
-	size_t i, n = harness_scaled(60);
 	pthread_t thread[2];
 	void *result;
+	size_t i;
 
-#ifdef __SANITIZE_ADDRESS__
-	SKIP("asan-fork", "AddressSanitizer's allocator keeps its lock in the "
-			  "child when another thread allocates");
-#endif
-	make(FERRY_GC_STOPPED);
+	make(mode);
 	ck_assert(list_grow(mutator, &lists[0], 1000));
-	p.mode = FERRY_GC_STOPPED;
+	p.mode = mode;
 	p.max_bytes = 8 * MIB;
 	ck_assert_int_eq(ferry_heap_create(&p, NULL, &other), 0);
 	ck_assert_int_eq(pthread_create(&thread[0], NULL, live_in_both, NULL),
 			 0);
-	ck_assert_int_eq(pthread_create(&thread[1], NULL, make_heaps, NULL), 0);
+	ck_assert_int_eq(pthread_create(&thread[1], NULL, beside, NULL), 0);
 	for (i = 0; i < n; i++)
-		ck_assert_int_eq(in_child(use_and_end), 0);
+		ck_assert_int_eq(in_child(fn), 0);
 	atomic_store(&stop, true);
 	ferry_blocking_enter(mutator);
 	for (i = 0; i < ARRAY_SIZE(thread); i++) {
@@ -784,6 +797,23 @@ START_TEST(threads_of_several_heaps_do_not_hold_up_a_fork)
 	ferry_blocking_leave(mutator);
 	ck_assert_int_eq(ferry_heap_destroy(other), 0);
 	unmake();
+}
+
+START_TEST(threads_of_several_heaps_do_not_hold_up_a_fork)
+{
+#ifdef __SANITIZE_ADDRESS__
+	SKIP("asan-fork", "AddressSanitizer's allocator keeps its lock in the "
+			  "child when another thread allocates");
+#endif
+	fork_beside(FERRY_GC_STOPPED, make_heaps, use_and_end,
+		    harness_scaled(60));
+}
+END_TEST
+
+START_TEST(fork_waits_for_collections_of_several_heaps)
+{
+	fork_beside(FERRY_GC_CONCURRENT, collect_other, end_both,
+		    harness_scaled(60));
 }
 END_TEST
 
@@ -803,6 +833,7 @@ static const struct test tests[] = {
 	TEST(fork_waits_for_a_compaction_under_way, "move"),
 	TEST(first_request_of_a_child_does_not_hold_up_a_pause, "move"),
 	TEST(threads_of_several_heaps_do_not_hold_up_a_fork, NULL),
+	TEST(fork_waits_for_collections_of_several_heaps, "move"),
 };
 
 int main(int argc, char **argv)
