@@ -340,8 +340,11 @@ void ferry_demand_destroy(struct ferry_demand *demand)
 	if (!demand)
 		return;
 	if (ferry__demand_ours(demand) &&
-	    demand->phase == FERRY__DEMAND_RUNNING && ferry_demand_end(demand))
+	    demand->phase == FERRY__DEMAND_RUNNING &&
+	    ferry_demand_end(demand)) {
 		detach(demand, demand->ranges_len);
+		ferry__demand_cure(demand);
+	}
 	ferry__demand_ranges_free(demand);
 	ferry__demand_spare_free(demand);
 	demand_free(demand);

@@ -206,8 +206,8 @@ void ferry_mutator_detach(struct ferry_mutator *mutator)
 	if (!m)
 		return;
 	world = &m->heap->world;
-	/* It ends inside a blocking bracket: what it allocates from is the
-	 * stopped world's until it goes on. */
+	/* A thread may end where it blocks. What it leaves behind changes what
+	 * a pause goes by: its blocks, and the list of mutators (R1). */
 	if (!m->running)
 		ferry__mutator_enter(mutator);
 	ferry__space_retire(mutator);

@@ -244,10 +244,10 @@ FERRY_EXPORT int ferry_demand_revise(struct ferry_demand *demand, void *addr,
  * The change-over: on return the ranges are served. WAITING units are
  * produced when touched: pages that they have already, as huge pages may
  * bring more than was touched, are dropped. IDLE ones keep theirs, as they may
- * be sources; what is absent is refused. With FERRY_DEMAND_VACANT it takes
- * microseconds for each range whatever its size: made for the pause of a
- * collector. Without, page tables are looked at: about half a millisecond for
- * each GiB that is or was in use.
+ * be sources; what is absent is refused. Nobody may touch WAITING units while
+ * it runs. With FERRY_DEMAND_VACANT it takes microseconds for each range
+ * whatever its size: made for the pause of a collector. Without, page tables
+ * are looked at: about half a millisecond for each GiB that is or was in use.
  *
  * fork(2) from here until the end: the child has no service. What is at its
  * place the child has, what is not reads as zero there, and every call on the
