@@ -169,12 +169,17 @@ static void cure_range(struct ferry_demand *demand,
 		       struct ferry__demand_range *range)
 {
 	struct ferry__place at = { .range = range };
+	uint64_t word;
 
-	for (; at.unit < range->units; at.unit++)
-		if (ferry__unit_load(&at) & FERRY__UNIT_POISONED)
-			ferry__fault_cure(demand->service,
-					  (void *)ferry__unit_addr(&at),
-					  ferry__unit_bytes(range));
+	for (; at.unit < range->units; at.unit++) {
+		word = ferry__unit_load(&at);
+		if (!(word & FERRY__UNIT_POISONED))
+			continue;
+		ferry__fault_cure(demand->service,
+				  (void *)ferry__unit_addr(&at),
+				  ferry__unit_bytes(range));
+		ferry__unit_store(&at, word & ~FERRY__UNIT_POISONED);
+	}
 }
 
 void ferry__demand_cure(struct ferry_demand *demand)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "tests/demand_bed.h"
 #include "tests/harness.h"
@@ -212,6 +213,40 @@ START_TEST(pages_that_stay_are_a_reason_not_to_begin)
 }
 END_TEST
 
+/* A system call on a unit that is not to be had. */
+static void touch_in_vain(void *arg)
+{
+	int fd[2];
+
+	EXPECT(!pipe(fd));
+	EXPECT(write(fd[1], arg, 1) < 0 && errno == EFAULT);
+	close(fd[0]);
+	close(fd[1]);
+}
+
+START_TEST(what_was_refused_is_ordinary_where_it_did_not_begin)
+{
+	struct inject_rule stay = { .call = INJECT_MADVISE,
+				    .request = MADV_DONTNEED,
+				    .error = ENOMEM,
+				    .hook = touch_in_vain };
+	struct bed bed;
+
+	inject_start();
+	bed_create_idle(&bed, FERRY_FAULT_THREAD, 8);
+	bed_prepare(&bed);
+	stay.at = (uintptr_t)bed.range->dst;
+	stay.arg = bed_unit(&bed, 5);
+	inject_add(&stay);
+	ck_assert_int_eq(ferry_demand_begin(bed.demand, NULL), -ENOMEM);
+	served_assert_noted();
+	ck_assert(is_zero(bed_unit(&bed, 5), bed.range->unit));
+	ck_assert_int_eq(ferry_demand_begin(bed.demand, NULL), 0);
+	bed_stop(&bed);
+	inject_stop();
+}
+END_TEST
+
 START_TEST(pages_that_stay_are_a_reason_not_to_expect)
 {
 	struct bed bed;
@@ -243,6 +278,8 @@ static const struct test tests[] = {
 	TEST(poisoned_units_can_be_provided, "userfaultfd,poison"),
 	TEST(a_host_that_vouches_is_believed, "sigbus"),
 	TEST(pages_that_stay_are_a_reason_not_to_begin, "sigbus"),
+	TEST(what_was_refused_is_ordinary_where_it_did_not_begin,
+	     "userfaultfd"),
 	TEST(pages_that_stay_are_a_reason_not_to_expect, "sigbus"),
 };
 

@@ -357,9 +357,10 @@ FERRY_EXPORT int ferry_demand_complete_stopped(struct ferry_demand *demand);
 /*
  * Completes what remains, waits for faults and calls in flight, and ends the
  * service of the ranges: they are ordinary memory again, IDLE units included,
- * whose pages read as zero (see ferry_fault_detach() for a kernel without
- * memory to do so). Recycled memory is dropped. Other threads may be
- * in any call but prepare, begin, end and destroy; afterwards they are told
+ * whose absent pages read as zero (see ferry_fault_detach() for a kernel
+ * without memory to do so); in THREAD mode those of a unit in which a touch
+ * was refused are all dropped. Recycled memory is dropped. Other threads may
+ * be in any call but prepare, begin, end and destroy; afterwards they are told
  * -ENOTCONN, and not before the memory is ordinary.
  *
  * Returns 0; -ENOTCONN not begun; -ECHILD; errors of ferry_demand_run():
