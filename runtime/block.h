@@ -12,9 +12,10 @@
 #include <stdatomic.h>
 
 /*
- *	VOID -> FREE -> OWNED -> UNSWEPT -> SWEEPING -> FREE | HOLES | FULL
- *			  ^				 |      |
- *			  +------------------------------+------+
+ *	VOID -> OWNED -> RETIRED -> UNSWEPT -> SWEEPING -> FREE | HOLES | FULL
+ *		  ^	   ^			  |	    |	    |
+ *		  |	   +----------------------+	    |	    |
+ *		  +-----------------------------------------+-------+
  * and of HOLES, FULL: SPARSE while a compaction empties them, then VOID.
  * Who makes which step: DESIGN.md, B1 to B6.
  */
@@ -22,7 +23,8 @@ enum ferry__block_state {
 	FERRY__BLOCK_VOID = 0, /* no memory */
 	FERRY__BLOCK_FREE,     /* memory with leftovers; side table zero */
 	FERRY__BLOCK_OWNED,    /* a mutator allocates in it */
-	FERRY__BLOCK_RETIRED,  /* was owned since the last sweep */
+	FERRY__BLOCK_RETIRED,  /* was owned since the last sweep, or is to be
+				  swept by the next one as well: B10 */
 	FERRY__BLOCK_UNSWEPT,  /* marks are final, garbage still in it; after
 				  a full collection by EPOCH alone: B12 */
 	FERRY__BLOCK_SWEEPING,
@@ -33,17 +35,18 @@ enum ferry__block_state {
 };
 
 /* Flags of a block. */
-#define FERRY__BLOCK_LEAF   0x01u  /* objects without references */
-#define FERRY__BLOCK_HALF   0x02u  /* it lies in half 1 */
-#define FERRY__BLOCK_PINNED 0x04u  /* keeps its address in this compaction */
-#define FERRY__BLOCK_AMBIG  0x08u  /* has objects of kind AMBIGUOUS */
-#define FERRY__BLOCK_FRESH  0x10u  /* memory came zeroed from the kernel */
-#define FERRY__BLOCK_SCAN   0x20u  /* retired while marking, to be scanned */
-#define FERRY__BLOCK_ASKED  0x40u  /* an identity hash was, while SPARSE; H3 */
-#define FERRY__BLOCK_CLEAN  0x80u  /* its pages may be protected: a hint; M8 */
-#define FERRY__BLOCK_MOVES  0x100u /* HALF means the other, once toggled; B11 */
-#define FERRY__BLOCK_YOUNG  0x200u /* the next sweep comes here too; B10 */
-#define FERRY__BLOCK_EPOCH  0x400u /* of its last sweep; B12 */
+#define FERRY__BLOCK_LEAF    0x01u  /* objects without references */
+#define FERRY__BLOCK_HALF    0x02u  /* it lies in half 1 */
+#define FERRY__BLOCK_PINNED  0x04u  /* keeps its address in this compaction */
+#define FERRY__BLOCK_AMBIG   0x08u  /* has objects of kind AMBIGUOUS */
+#define FERRY__BLOCK_FRESH   0x10u  /* memory came zeroed from the kernel */
+#define FERRY__BLOCK_SCAN    0x20u  /* retired while marking, to be scanned */
+#define FERRY__BLOCK_ASKED   0x40u  /* an identity hash was, while SPARSE; H3 */
+#define FERRY__BLOCK_CLEAN   0x80u  /* its pages may be protected: a hint; M8 */
+#define FERRY__BLOCK_MOVES   0x100u /* HALF means the other, once toggled; B11 */
+#define FERRY__BLOCK_YOUNG   0x200u /* the next sweep comes here too; B10 */
+#define FERRY__BLOCK_EPOCH   0x400u /* of its last sweep; B12 */
+#define FERRY__BLOCK_ALIGNED 0x800u /* has objects of more alignment; K14 */
 
 struct ferry__block {
 	_Atomic uint16_t flags; /* FERRY__BLOCK_* */

@@ -265,6 +265,29 @@ START_TEST(finalizer_of_what_was_made_while_marking_is_due_after_the_minor)
 }
 END_TEST
 
+static bool is_noted(const void *slot)
+{
+	const struct ferry__remember *remember = &c->heap->remember;
+	size_t at = ((uintptr_t)slot - c->heap->base) / 4096;
+
+	return remember->noted[remember->filling][at / 64] >> at % 64 & 1;
+}
+
+/* The reference can be seen before the object's entry in the side table. */
+START_TEST(slot_that_hits_what_cannot_be_seen_yet_is_noted)
+{
+	struct ferry__marker *marker = &c->heap->mark.member[0];
+	struct cell *cell = cell_new(c->m, FERRY_KIND_AMBIGUOUS, 1, 50);
+
+	cell->slot[0] = (void *)(c->heap->base + c->heap->half - 64);
+	ferry__cycle_exclude(c->heap, c->m);
+	ck_assert(!is_noted(cell->slot));
+	ferry__mark_trace(marker, (uintptr_t)cell, FERRY_KIND_AMBIGUOUS);
+	ck_assert(is_noted(cell->slot));
+	ferry__cycle_admit(c->heap, c->m);
+}
+END_TEST
+
 #define YOUNG(name) TEST_FIXTURE(name, "move", open_heap, close_heap)
 #define FULLS(name) TEST_FIXTURE(name, "move", open_without_minors, close_heap)
 
@@ -277,6 +300,7 @@ static const struct test tests[] = {
 	YOUNG(ephemeron_of_an_old_object_holds_its_value_in_the_minor),
 	YOUNG(entries_of_weak_maps_made_while_marking_die_and_live_as_any),
 	YOUNG(finalizer_of_what_was_made_while_marking_is_due_after_the_minor),
+	YOUNG(slot_that_hits_what_cannot_be_seen_yet_is_noted),
 };
 
 int main(int argc, char **argv)
