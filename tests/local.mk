@@ -70,7 +70,9 @@ CHECK_RUNTIME += %D%/check_runtime_young
 CHECK_RUNTIME += %D%/check_runtime_pace
 CHECK_RUNTIME += %D%/check_runtime_stats
 CHECK_RUNTIME += %D%/check_runtime_compact
+CHECK_RUNTIME += %D%/check_runtime_compact_beside
 CHECK_RUNTIME += %D%/check_runtime_compact_inject
+CHECK_RUNTIME += %D%/check_runtime_stale
 CHECK_RUNTIME += %D%/check_runtime_world
 CHECK_RUNTIME += %D%/check_runtime_large
 CHECK_RUNTIME += %D%/check_runtime_root
@@ -221,8 +223,14 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_stats_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_compact_SOURCES = %D%/check_runtime_compact.c \
-	%D%/cells.c %D%/cells.h
+	%D%/cells.c %D%/cells.h %D%/ways.c %D%/ways.h
 %C%_check_runtime_compact_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_compact_beside_SOURCES = %D%/check_runtime_compact_beside.c \
+	%D%/cells.c %D%/cells.h %D%/ways.c %D%/ways.h
+%C%_check_runtime_compact_beside_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_stale_SOURCES = %D%/check_runtime_stale.c \
+	%D%/cells.c %D%/cells.h %D%/ways.c %D%/ways.h
+%C%_check_runtime_stale_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_compact_inject_SOURCES = %D%/check_runtime_compact_inject.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_compact_inject_LDADD = $(RUNTIME_TEST_LIBS)
