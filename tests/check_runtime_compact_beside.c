@@ -18,6 +18,9 @@ struct runner {
 	_Atomic bool *quit;
 	const char *wrong;
 	unsigned int number;
+	/* Set by the runner once it has made a list, or has given up; read by
+	 * await_runners(). */
+	_Atomic bool began;
 };
 
 /* Makes a list of cells that tell the sum of their ids, changes it, checks
@@ -91,6 +94,7 @@ static void run_in(struct runner *runner, struct ferry_mutator *m)
 			run_make(runner, m, (struct cell **)slots);
 			step = 0;
 			run_link(m, (struct cell **)slots, step);
+			runner->began = true;
 		}
 		root = slots[0];
 		if (!runner->wrong)
@@ -112,11 +116,25 @@ static void *run(void *arg)
 
 	if (ferry_mutator_attach(runner->heap, NULL, &m) < 0) {
 		runner->wrong = "no mutator";
-		return NULL;
+	} else {
+		run_in(runner, m);
+		ferry_mutator_detach(m);
 	}
-	run_in(runner, m);
-	ferry_mutator_detach(m);
+	runner->began = true;
 	return NULL;
+}
+
+/* On a busy machine all would be over before they ran. */
+static void await_runners(struct cells *c, const struct runner *runner,
+			  size_t n)
+{
+	size_t i;
+
+	ferry_blocking_enter(c->m);
+	for (i = 0; i < n; i++)
+		while (!runner[i].began)
+			sched_yield();
+	ferry_blocking_leave(c->m);
 }
 
 #define RUNNERS 3
@@ -131,11 +149,13 @@ static void run_beside(const struct ferry_heap_params *p, size_t rounds)
 
 	cells_list(c, 0, FERRY_KIND_TRACED, 5000, 2, 96);
 	for (i = 0; i < RUNNERS; i++) {
-		runner[i] = (struct runner){ c->heap, &quit, NULL,
-					     (unsigned int)i };
+		runner[i] = (struct runner){ .heap = c->heap,
+					     .quit = &quit,
+					     .number = (unsigned int)i };
 		ck_assert_int_eq(
 			pthread_create(&thread[i], NULL, run, &runner[i]), 0);
 	}
+	await_runners(c, runner, RUNNERS);
 	for (i = 0; i < rounds; i++) {
 		cells_collect(c, FERRY_COLLECT_COMPACT);
 		cells_list_check(c, 0, 5000);
