@@ -64,6 +64,7 @@ CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_heap
 CHECK_RUNTIME += %D%/check_runtime_alloc
 CHECK_RUNTIME += %D%/check_runtime_mark
+CHECK_RUNTIME += %D%/check_runtime_mark_race
 CHECK_RUNTIME += %D%/check_runtime_flip
 CHECK_RUNTIME += %D%/check_runtime_rounds
 CHECK_RUNTIME += %D%/check_runtime_young
@@ -207,6 +208,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_runtime_mark_SOURCES = %D%/check_runtime_mark.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_mark_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_mark_race_SOURCES = %D%/check_runtime_mark_race.c \
+	%D%/cells.c %D%/cells.h
+%C%_check_runtime_mark_race_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_flip_SOURCES = %D%/check_runtime_flip.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_flip_LDADD = $(RUNTIME_TEST_LIBS)
