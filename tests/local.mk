@@ -52,6 +52,7 @@ CHECK_ALLOC += %D%/check_alloc_node
 CHECK_ALLOC += %D%/check_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_compact_inject
 CHECK_ALLOC += %D%/check_alloc_compact_layout
+CHECK_ALLOC += %D%/check_alloc_compact_transit
 CHECK_ALLOC += %D%/stress_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_demand
 CHECK_ALLOC += %D%/check_alloc_demand_clear
@@ -178,6 +179,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 	%D%/compact_heap.c %D%/compact_heap.h
 %C%_check_alloc_compact_inject_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_compact_layout_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_compact_transit_SOURCES = %D%/check_alloc_compact_transit.c \
+	%D%/compact_heap.c %D%/compact_heap.h
+%C%_check_alloc_compact_transit_LDADD = $(ALLOC_TEST_LIBS)
 %C%_stress_alloc_compact_SOURCES = %D%/stress_alloc_compact.c \
 	%D%/compact_heap.c %D%/compact_heap.h
 %C%_stress_alloc_compact_LDADD = $(ALLOC_TEST_LIBS)
