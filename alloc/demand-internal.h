@@ -157,7 +157,7 @@ struct ferry_demand {
 	int phase;		 /* enum ferry__demand_phase; D5 */
 	bool copying;		 /* MOVE was refused; relaxed: a hint */
 	bool recycling; /* pages were recycled since begin; relaxed: a hint */
-	bool poisoned;	/* some unit was, since begin; relaxed, read after D1 */
+	bool poisoned;	/* some unit was, since begin; relaxed, read after T1 */
 
 	ferry_demand_produce_fn produce;
 	void *arg;

@@ -183,6 +183,7 @@ struct ferry_uffd *ferry_demand_uffd(struct ferry_demand *demand)
 
 /* --- begin and end ------------------------------------------------------- */
 
+/* The first @n ranges are ordinary memory again, what was refused included. */
 static void detach(struct ferry_demand *demand, size_t n)
 {
 	const struct ferry__demand_range *range;
@@ -194,6 +195,7 @@ static void detach(struct ferry_demand *demand, size_t n)
 		ferry_fault_detach(demand->service, (void *)range->addr,
 				   range->len);
 	}
+	ferry__demand_cure(demand);
 }
 
 void ferry__demand_tidy(struct ferry_demand *demand)
@@ -306,7 +308,6 @@ static bool end_at_rest(struct ferry_demand *demand)
 		return false;
 	}
 	detach(demand, demand->ranges_len);
-	ferry__demand_cure(demand);
 	ferry__demand_debug_check(demand);
 	ferry__staging_settle(demand);
 	ferry__demand_ranges_free(demand);

@@ -53,7 +53,7 @@ static size_t next_run(struct ferry__place *at, size_t end)
 	return begin < end ? end - begin : 0;
 }
 
-/* STOPPED: a unit is written where it lies. */
+/* STOPPED: a unit is written where it lies, and no page of it is left out. */
 static bool needs_none(const struct ferry_demand *demand)
 {
 	return demand->mode == FERRY_DEMAND_STOPPED ||

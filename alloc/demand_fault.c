@@ -169,12 +169,17 @@ static void cure_range(struct ferry_demand *demand,
 		       struct ferry__demand_range *range)
 {
 	struct ferry__place at = { .range = range };
+	uint64_t word;
 
-	for (; at.unit < range->units; at.unit++)
-		if (ferry__unit_load(&at) & FERRY__UNIT_POISONED)
-			ferry__fault_cure(demand->service,
-					  (void *)ferry__unit_addr(&at),
-					  ferry__unit_bytes(range));
+	for (; at.unit < range->units; at.unit++) {
+		word = ferry__unit_load(&at);
+		if (!(word & FERRY__UNIT_POISONED))
+			continue;
+		ferry__fault_cure(demand->service,
+				  (void *)ferry__unit_addr(&at),
+				  ferry__unit_bytes(range));
+		ferry__unit_store(&at, word & ~FERRY__UNIT_POISONED);
+	}
 }
 
 void ferry__demand_cure(struct ferry_demand *demand)
@@ -192,7 +197,8 @@ void ferry__demand_cure(struct ferry_demand *demand)
 /*
  * A handler thread poisons the page itself, while it holds the unit: or the
  * poison might come after the unit was provided by another thread, and hide
- * what is moved there.
+ * what is moved there. Who touched it is woken when the unit is IDLE again: it
+ * may ask for the unit as soon as it has its signal.
  */
 static enum ferry_supply_kind refuse(struct ferry_demand *demand,
 				     const struct ferry__place *at, void *page)
@@ -207,6 +213,7 @@ static enum ferry_supply_kind refuse(struct ferry_demand *demand,
 				      FERRY__UNIT(FERRY_DEMAND_CLAIMED, 0, 0)))
 			return FERRY_SUPPLY_AGAIN;
 		ferry__fault_poison(demand->service, page);
+		/* Relaxed: ferry__demand_cure() comes after T1. */
 		__atomic_store_n(&demand->poisoned, true, __ATOMIC_RELAXED);
 		ferry__unit_store(at, word | FERRY__UNIT_POISONED);
 	}

@@ -235,10 +235,20 @@ static int zero(const struct job *job)
 	return 0;
 }
 
-/* Staging was the place itself, and what is absent reads as zero. */
+/* Absent pages read as zero; but there may be some (N15), and such that cannot
+ * be dropped. */
+static void zero_in_place(const struct job *job)
+{
+	if (ferry__dontneed((char *)job->dst, job->len))
+		memset((void *)job->dst, 0, job->len);
+}
+
+/* Staging was the place itself. */
 static int in_place(const struct job *job)
 {
 	installed_by(job->demand, FERRY_DEMAND_IN_PLACE);
+	if (job->answer == FERRY_DEMAND_ZERO)
+		zero_in_place(job);
 	if (job->answer != FERRY_DEMAND_MOVE)
 		return 0;
 	memcpy((void *)job->dst, (void *)job->src, job->len);

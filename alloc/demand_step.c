@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "alloc/demand-internal.h"
+#include "uffd/signal.h"
 
 /* How long to wait for units that are in the hands of others. */
 #define OTHERS_NS 50000u
@@ -178,9 +179,7 @@ void ferry__guard_enter(struct ferry__guard *guard)
 {
 	sigset_t all;
 
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGSEGV);
+	ferry__signal_fill(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &guard->mask);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &guard->cancel);
 }

@@ -184,6 +184,18 @@ static const struct gc_cell *cell_of(const struct gc_group *g,
 	return NULL;
 }
 
+/* What a target says: of which cell, and what. */
+static char *target_text(const struct gc_spec *s, const char *what)
+{
+	const char *workload = gc_workload_names[s->workload];
+	double mib = (double)s->live / MIB;
+
+	if (s->mutators == 1)
+		return bench_asprintf("%s, %.4g MiB: %s", workload, mib, what);
+	return bench_asprintf("%s, %.4g MiB, %llu mutators: %s", workload, mib,
+			      (unsigned long long)s->mutators, what);
+}
+
 /* The result that a target is about is there already. */
 static void limit(struct bench *b, const struct gc_cell *c, enum gc_metric m,
 		  enum bench_sense sense, double at, const char *text)
@@ -191,9 +203,7 @@ static void limit(struct bench *b, const struct gc_cell *c, enum gc_metric m,
 	char *name = gc_cell_name(c);
 	struct bench_target t = {
 		.name = bench_asprintf("%s/%s", name, gc_metrics[m].name),
-		.text = bench_asprintf("%s, %.4g MiB: %s",
-				       gc_workload_names[c->spec.workload],
-				       (double)c->spec.live / MIB, text),
+		.text = target_text(&c->spec, text),
 		.sense = sense,
 		.limit = at,
 		.unit = gc_metrics[m].unit,
@@ -213,24 +223,24 @@ static void ratio(struct bench *b, const struct gc_group *g, enum gc_metric m,
 	const struct gc_cell *ferry = cell_of(g, GC_FERRY);
 	const struct gc_cell *other = cell_of(g, GC_BDWGC);
 	const struct gc_spec *s = &ferry->spec;
-	const char *workload = gc_workload_names[s->workload];
+	char *said = bench_asprintf("%s, ferry / bdwgc", what);
 	struct bench_target t = { .sense = BENCH_AT_MOST,
 				  .limit = at,
 				  .unit = "x" };
 
-	t.name = bench_asprintf("gc/ratio/%s/live=%llu/mutators=%llu/"
-				"ferry_to_bdwgc/%s",
-				workload, (unsigned long long)s->live,
-				(unsigned long long)s->mutators,
-				gc_metrics[m].name);
-	t.text = bench_asprintf("%s, %.4g MiB: %s, ferry / bdwgc", workload,
-				(double)s->live / MIB, what);
+	t.name = bench_asprintf(
+		"gc/ratio/%s/live=%llu/mutators=%llu/"
+		"ferry_to_bdwgc/%s",
+		gc_workload_names[s->workload], (unsigned long long)s->live,
+		(unsigned long long)s->mutators, gc_metrics[m].name);
+	t.text = target_text(s, said);
 	if (other && !other->error && !ferry->error)
 		t.got = bench_paired_ratio(&ferry->metric[m],
 					   &other->metric[m]);
 	bench_target(b, &t);
 	free(t.name);
 	free(t.text);
+	free(said);
 }
 
 static void limit_oldmut(struct bench *b, const struct gc_group *g)

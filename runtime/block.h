@@ -12,9 +12,10 @@
 #include <stdatomic.h>
 
 /*
- *	VOID -> FREE -> OWNED -> UNSWEPT -> SWEEPING -> FREE | HOLES | FULL
- *			  ^				 |      |
- *			  +------------------------------+------+
+ *	VOID -> OWNED -> RETIRED -> UNSWEPT -> SWEEPING -> FREE | HOLES | FULL
+ *		  ^	   ^			  |	    |	    |
+ *		  |	   +----------------------+	    |	    |
+ *		  +-----------------------------------------+-------+
  * and of HOLES, FULL: SPARSE while a compaction empties them, then VOID.
  * Who makes which step: DESIGN.md, B1 to B6.
  */
@@ -22,7 +23,8 @@ enum ferry__block_state {
 	FERRY__BLOCK_VOID = 0, /* no memory */
 	FERRY__BLOCK_FREE,     /* memory with leftovers; side table zero */
 	FERRY__BLOCK_OWNED,    /* a mutator allocates in it */
-	FERRY__BLOCK_RETIRED,  /* was owned since the last sweep */
+	FERRY__BLOCK_RETIRED,  /* was owned since the last sweep, or is to be
+				  swept by the next one as well: B10 */
 	FERRY__BLOCK_UNSWEPT,  /* marks are final, garbage still in it; after
 				  a full collection by EPOCH alone: B12 */
 	FERRY__BLOCK_SWEEPING,

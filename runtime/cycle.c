@@ -288,8 +288,9 @@ static void run(struct ferry_heap *heap, enum ferry_collect what)
 	struct ferry__cycle_report report = { .what = what };
 	uint64_t begin = ferry__sys->now_ns(), cpu = gc_cpu_ns(heap);
 	bool stopped = heap->mode == FERRY_GC_STOPPED;
+	/* M9: without minors nothing is noted, even if one is asked for. */
 	bool full = what != FERRY_COLLECT_MINOR || stopped ||
-		    !heap->remember.whole;
+		    heap->params.no_minor || !heap->remember.whole;
 
 	report.since_ns = begin - heap->cycle.last_end_ns;
 	report.allocated =

@@ -517,11 +517,14 @@ void ferry__flip_end(struct ferry_heap *heap, bool undo)
 	struct ferry__reloc *reloc = &heap->reloc;
 	uint32_t i;
 
-	/* Relaxed: addresses asked for in the meantime are the same. */
-	atomic_store_explicit(&reloc->on, false, memory_order_relaxed);
+	/* K12, release: pairs with ferry__reloc_is_on(): who sees that it is
+	 * off sees the side tables of all targets. */
+	atomic_store_explicit(&reloc->on, false, memory_order_release);
 	atomic_store_explicit(&reloc->asked, false, memory_order_relaxed);
 	for (i = 0; i < ferry__space_end(&heap->space); i++)
 		block_settle(heap, i, undo);
-	atomic_store_explicit(&reloc->toggle, false, memory_order_relaxed);
+	/* B11, release: pairs with ferry__block_half(): who sees that it is
+	 * off sees that all blocks are settled. */
+	atomic_store_explicit(&reloc->toggle, false, memory_order_release);
 	lists_clear(reloc);
 }

@@ -224,16 +224,20 @@ static inline bool ferry__is_large(const struct ferry_heap *heap,
 	return addr - heap->base >= 2 * heap->half;
 }
 
-/* The half a block lies in. B11, relaxed: .toggle changes with the world
- * stopped, or when no block has the flag MOVES. */
+/*
+ * The half a block lies in, B11. First .toggle, then the flags: who finds that
+ * it is off again must not go by flags from before the end of the flip.
+ * Acquire: pairs with the release in ferry__flip_end(). It is set with the
+ * world stopped.
+ */
 static inline unsigned int ferry__block_half(const struct ferry_heap *heap,
 					     uint32_t index)
 {
+	bool toggle =
+		atomic_load_explicit(&heap->reloc.toggle, memory_order_acquire);
 	uint16_t flags = atomic_load_explicit(&heap->blocks[index].flags,
 					      memory_order_relaxed);
-	bool other =
-		flags & FERRY__BLOCK_MOVES &&
-		atomic_load_explicit(&heap->reloc.toggle, memory_order_relaxed);
+	bool other = toggle && flags & FERRY__BLOCK_MOVES;
 
 	return (flags & FERRY__BLOCK_HALF ? 1u : 0u) ^ other;
 }

@@ -68,7 +68,7 @@ static void bit_set(const struct ferry_heap *heap, uintptr_t addr)
 	size_t at = granule(heap, addr);
 
 	/* H3, seq_cst: pairs with the planner, which makes a block SPARSE and
-	 * then looks at this bit. */
+	 * then looks at this bit in ferry__hash_grows(). */
 	atomic_fetch_or(&heap->weak.hashed[at / 64], 1ull << at % 64);
 }
 
@@ -106,8 +106,12 @@ NO_TSAN static void touch(const struct ferry_heap *heap, uintptr_t addr)
 	    FERRY__PHASE_COMPACT)
 		return;
 	*(volatile const uint8_t *)addr;
+	/* What was written before the page was there, the size first, is not
+	 * read before the page is seen. */
+	ferry__fence();
 	*(volatile const uint8_t *)last_granule(
 		addr, ferry__object_bytes(heap, addr));
+	ferry__fence();
 }
 
 static uint64_t hash_of_asked(const struct ferry_heap *heap, uintptr_t addr)
@@ -129,7 +133,10 @@ static void ask(struct ferry_heap *heap, uintptr_t addr)
 	struct ferry__block *block =
 		&heap->blocks[ferry__offset(heap, addr) >> FERRY__BLOCK_SHIFT];
 
-	atomic_store_explicit(&heap->weak.hashing, true, memory_order_relaxed);
+	/* H3, seq_cst: pairs with ferry__hash_grows(). Acquire: who set it
+	 * before did so before what follows here. */
+	if (!atomic_load_explicit(&heap->weak.hashing, memory_order_acquire))
+		atomic_store(&heap->weak.hashing, true);
 	bit_set(heap, addr);
 	if (atomic_load(&block->state) == FERRY__BLOCK_SPARSE)
 		ferry__flip_asked(heap, block);
@@ -178,7 +185,12 @@ bool ferry__hash_carried(const struct ferry_heap *heap, uintptr_t addr)
 
 bool ferry__hash_grows(const struct ferry_heap *heap, uintptr_t addr)
 {
-	return hashing(heap) && bit(heap, addr) &&
+	size_t at = granule(heap, addr);
+
+	/* H3, seq_cst, both: the block was made SPARSE before they are read;
+	 * pairs with ask(). */
+	return atomic_load(&heap->weak.hashing) &&
+	       atomic_load(&heap->weak.hashed[at / 64]) >> at % 64 & 1 &&
 	       !carried(heap, addr, ferry__object_bytes(heap, addr));
 }
 

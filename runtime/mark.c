@@ -24,7 +24,7 @@
 
 /* Chunks of a slab: what one mmap(2) brings. */
 #define SLAB_CHUNKS 63u
-/* Slabs kept from one collection to the next. */
+/* Slabs kept from one collection to the next, at least. */
 #define SLABS_KEPT 4u
 /* A chunk with fewer objects is not worth handing over. */
 #define SHARE_MIN 32u
@@ -204,10 +204,14 @@ void ferry__mark_note(struct ferry__marker *marker, const void *slot,
 		   ferry__meta_load(ferry__meta(marker->heap, addr)));
 }
 
+/* @addr is 0 where the slot hits nothing that can be seen: it may be an object
+ * being made as well. */
 static void mark_from(struct ferry__marker *marker, const void *slot,
 		      uintptr_t addr)
 {
-	if (!ferry__mark_object(marker, addr))
+	if (!addr)
+		ferry__remember_note(marker->heap, (uintptr_t)slot);
+	else if (!ferry__mark_object(marker, addr))
 		ferry__mark_note(marker, slot, addr);
 }
 
@@ -271,10 +275,11 @@ static void flush_encoded(struct ferry_visitor *v)
 	for (i = 0; i < n; i++) {
 		uintptr_t addr = ferry__slot_load(heap, v->slots[i]);
 
-		if (addr && heap->params.interior_slots)
+		if (!addr)
+			continue;
+		if (heap->params.interior_slots)
 			addr = ferry__object_find(heap, addr);
-		if (addr)
-			mark_from(marker, v->slots[i], addr);
+		mark_from(marker, v->slots[i], addr);
 	}
 }
 
@@ -312,10 +317,11 @@ FERRY__NO_TSAN static void trace_ambiguous(struct ferry__marker *marker,
 	const uintptr_t *word = (const uintptr_t *)addr;
 
 	for (; n; n--, word++) {
-		addr = ferry__object_find(marker->heap,
-					  ferry__load_plain(word));
-		if (addr)
-			mark_from(marker, word, addr);
+		uintptr_t value = ferry__load_plain(word);
+
+		if (ferry__in_heap(marker->heap, value))
+			mark_from(marker, word,
+				  ferry__object_find(marker->heap, value));
 	}
 }
 
@@ -501,7 +507,8 @@ void ferry__mark_end(struct ferry_heap *heap)
 
 	pthread_mutex_lock(&mark->lock);
 	ferry__check(!mark->full && !mark->news);
-	slabs_free(mark, SLABS_KEPT);
+	/* With those that hold the members' own chunks: it cannot fail. */
+	slabs_free(mark, SLABS_KEPT + heap->params.pause_threads / SLAB_CHUNKS);
 	for (i = 0; i < heap->params.pause_threads; i++)
 		mark->member[i].chunk = chunk_empty(mark);
 	pthread_mutex_unlock(&mark->lock);

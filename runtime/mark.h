@@ -87,7 +87,8 @@ void ferry__team_stop(struct ferry_heap *heap);
 
 /*
  * Runs @fn in params.threads members, the caller as number 0, or in all of them
- * while no mutator runs; returns when they have.
+ * while no mutator runs; and in those below one that has work left. Returns
+ * when they have.
  */
 void ferry__team_run(struct ferry_heap *heap, ferry__team_fn fn);
 

@@ -206,12 +206,16 @@ void ferry_mutator_detach(struct ferry_mutator *mutator)
 	if (!m)
 		return;
 	world = &m->heap->world;
+	/* A thread may end where it blocks. What it leaves behind changes what
+	 * a pause goes by: its blocks, and the list of mutators (R1). */
+	if (!m->running)
+		ferry__mutator_enter(mutator);
 	ferry__space_retire(mutator);
 	key_remove(m);
 	pthread_mutex_lock(&world->lock);
 	cds_list_del(&m->node);
 	world->len--;
-	if (m->running && !--world->running && world->stopping)
+	if (!--world->running && world->stopping)
 		pthread_cond_signal(&world->quiet);
 	pthread_mutex_unlock(&world->lock);
 	ferry__meta_free(m, sizeof(*m));

@@ -348,8 +348,6 @@ void ferry__plan_reset_fwd(struct ferry_heap *heap, uint32_t index)
 
 static void empty_source(struct ferry_heap *heap, uint32_t index)
 {
-	ferry__hash_swept(heap, ferry__block_addr(heap, index),
-			  FERRY__BLOCK_SIZE);
 	memset(ferry__block_meta(heap, index), 0, FERRY__BLOCK_GRANULES);
 	ferry__hash_swept(heap, ferry__block_addr(heap, index),
 			  FERRY__BLOCK_SIZE);

@@ -293,9 +293,10 @@ size_t ferry__reloc_run(struct ferry_heap *heap, uint32_t most)
 
 bool ferry__reloc_is_on(const struct ferry_heap *heap)
 {
-	/* Relaxed: it is set with the world stopped, and a mutator that reads
-	 * it late, after the end, finds a demand that is over. */
-	return atomic_load_explicit(&heap->reloc.on, memory_order_relaxed);
+	/* K12, acquire: pairs with the release in ferry__flip_end(). It is set
+	 * with the world stopped, and a mutator that reads it late, after the
+	 * end, finds a demand that is over. */
+	return atomic_load_explicit(&heap->reloc.on, memory_order_acquire);
 }
 
 int ferry__reloc_provide(struct ferry_heap *heap, uintptr_t addr, size_t len)
@@ -322,9 +323,13 @@ NO_TSAN void ferry__reloc_bring(const struct ferry_heap *heap, uintptr_t word)
 	    ferry__is_large(heap, word))
 		return;
 	/* In the other half it would be refused. */
-	if (state_of(heap, index) == FERRY__BLOCK_TARGET &&
-	    word - ferry__block_addr(heap, index) < FERRY__BLOCK_SIZE)
-		(void)*(volatile const uint8_t *)word;
+	if (state_of(heap, index) != FERRY__BLOCK_TARGET ||
+	    word - ferry__block_addr(heap, index) >= FERRY__BLOCK_SIZE)
+		return;
+	(void)*(volatile const uint8_t *)word;
+	/* The side table was written before the page was there: it is not read
+	 * before the page is seen. */
+	ferry__fence();
 }
 
 void ferry__reloc_tidy(struct ferry_heap *heap)

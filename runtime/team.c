@@ -36,17 +36,35 @@ static void *member_main(void *arg)
 	return NULL;
 }
 
-void ferry__team_run(struct ferry_heap *heap, ferry__team_fn fn)
+/* Of a member at rest: queued, or gathered and not looked at. */
+static bool has_work(const struct ferry__marker *marker)
 {
-	struct ferry__mark *mark = &heap->mark;
+	return marker->chunk->n || marker->visitor.n;
+}
+
+/* Who has kept something from a job of more members takes part in this one,
+ * or it would be left to the pause, with all that it leads to. */
+static unsigned int members_for(struct ferry_heap *heap)
+{
 	unsigned int most = ferry__world_is_quiet(heap)
 				    ? heap->params.pause_threads
 				    : heap->params.threads;
+	unsigned int n = heap->mark.threads + 1;
+
+	while (n > most && !has_work(&heap->mark.member[n - 1]))
+		n--;
+	return n;
+}
+
+void ferry__team_run(struct ferry_heap *heap, ferry__team_fn fn)
+{
+	struct ferry__mark *mark = &heap->mark;
+	unsigned int n = members_for(heap);
 
 	pthread_mutex_lock(&mark->lock);
 	mark->fn = fn;
 	mark->idle = 0;
-	mark->markers = mark->threads + 1 < most ? mark->threads + 1 : most;
+	mark->markers = n;
 	mark->busy = mark->markers - 1;
 	mark->job_number++;
 	pthread_cond_broadcast(&mark->job);

@@ -25,9 +25,9 @@ uintptr_t ferry__weak_load(const struct ferry_heap *heap, void *slot)
 }
 
 /*
- * Was the object made since reachability was decided? Then it has the colour
- * of what was never marked, as the dead have: but these stand in blocks that
- * wait to be swept, and nobody allocates in those before (W2).
+ * Was the object made since reachability was decided? It has the young colour
+ * then, and its block tells as well: the dead stand in blocks that wait to be
+ * swept, and nobody allocates in those before (W2).
  */
 static bool is_new(const struct ferry_heap *heap, uintptr_t addr)
 {

@@ -4,8 +4,9 @@
  * the collector calls them.
  *
  * What the collector owes these tables:
- *  - New objects have the current colour while marking, and no colour from
- *    the final pause on, in blocks that are not UNSWEPT.
+ *  - New objects have the young colour of the collection under way from its
+ *    beginning on (M6), and are in blocks that are not UNSWEPT from the final
+ *    pause on.
  *  - ferry__weak_drained() is called with all mark stacks empty, while no
  *    other marker marks, as long as it returns true: in every round of
  *    concurrent marking, so that little is left for the pause, and in the

@@ -14,12 +14,17 @@ workloads=gcbench,binary-trees,oldmut,fragment,chain,leaf
 bad='had not their contents\|the heap was full\|it was ended\|it ended with\|Sanitizer'
 unset FERRY_HEAP_CONF
 
+# The last thing that was said.
+last_line() {
+  grep -v '^[[:space:]]*$' "$tmp/out" | tail -n 1
+}
+
 # run NAME OPTIONS: with the heap's options from the environment.
 run() {
   if ! FERRY_HEAP_CONF=$2 "$bench" gc --quick --quick --live=2M \
     --workload="$workloads" --collector=ferry,ferry-stw --mutators=1,2 --volume=1M \
     >"$tmp/out" 2>&1; then
-    echo "FAIL $1: it ended with an error: $(tail -n 1 "$tmp/out")"
+    echo "FAIL $1: it ended with an error: $(last_line)"
     failed=$((failed + 1))
   elif grep -q -e "$bad" "$tmp/out"; then
     echo "FAIL $1: $(grep -m 1 -e "$bad" "$tmp/out")"

@@ -135,6 +135,42 @@ static void idle_units_are_refused(enum ferry_fault_mode mode)
 }
 BOTH_MODES(idle_units_are_refused)
 
+static bool gone_on;
+
+static void nobody_has_gone_on(void *arg)
+{
+	(void)arg;
+	usleep(20000);
+	EXPECT(!__atomic_load_n(&gone_on, __ATOMIC_ACQUIRE));
+}
+
+/* A handler thread lets go of the unit before it wakes who touched it. */
+START_TEST(who_was_refused_may_ask_for_the_unit)
+{
+	struct inject_rule wake = {
+		.call = INJECT_IOCTL,
+		.request = FERRY__UFFDIO_WAKE,
+		.hook = nobody_has_gone_on,
+	};
+	struct bed bed;
+
+	catch_bus();
+	inject_start();
+	bed_create(&bed, FERRY_FAULT_THREAD);
+	bed_add(&bed, 3, 4, FERRY_DEMAND_MOVE)->initial[2] = FERRY_DEMAND_IDLE;
+	bed_begin(&bed);
+	inject_add(&wake);
+	ck_assert_int_ne(touch_caught(bed_unit(&bed, 2)), 0);
+	__atomic_store_n(&gone_on, true, __ATOMIC_RELEASE);
+	ck_assert_int_eq(ferry_demand_expect(bed.demand, bed_unit(&bed, 2),
+					     bed.range->unit),
+			 0);
+	ck_assert_uint_eq(inject_hits(&wake), 1);
+	bed.range->initial[2] = FERRY_DEMAND_WAITING;
+	bed_stop(&bed);
+}
+END_TEST
+
 static void a_source_that_makes_no_sense_is_refused(enum ferry_fault_mode mode)
 {
 	struct bed bed;
@@ -370,6 +406,38 @@ START_TEST(a_run_can_be_told_to_stop)
 }
 END_TEST
 
+static volatile sig_atomic_t struck[2];
+
+static void note_signal(int sig)
+{
+	struck[sig == SIGFPE] = 1;
+}
+
+static void raise_both(struct bed *bed, struct ferry_demand_unit *unit)
+{
+	(void)bed;
+	(void)unit;
+	raise(SIGUSR1);
+	raise(SIGFPE);
+	EXPECT(!struck[0] && struck[1]);
+}
+
+/* Blocked, a signal that an instruction raises would end the process. */
+START_TEST(only_signals_of_instructions_reach_a_callback)
+{
+	struct sigaction act = { .sa_handler = note_signal };
+	struct bed bed;
+
+	ck_assert_int_eq(sigaction(SIGUSR1, &act, NULL), 0);
+	ck_assert_int_eq(sigaction(SIGFPE, &act, NULL), 0);
+	bed_start(&bed, FERRY_FAULT_SIGBUS, 1, FERRY_DEMAND_MOVE);
+	bed.hook = raise_both;
+	ck_assert_int_eq(ferry_demand_run(bed.demand, NULL), 0);
+	ck_assert(struck[0]);
+	bed_stop(&bed);
+}
+END_TEST
+
 #define SPARSE ((size_t)1 << 40)
 
 START_TEST(a_range_of_a_terabyte_costs_what_is_used)
@@ -565,12 +633,7 @@ BOTH_MODES(threads_that_touch_a_unit_at_once_ask_for_it_once)
 
 static void bed_with_idle_units(struct bed *bed, enum ferry_fault_mode mode)
 {
-	size_t i;
-
-	bed_create(bed, mode);
-	bed_add(bed, 12, 16, FERRY_DEMAND_MOVE);
-	for (i = 2; i < 12; i++)
-		bed->range->initial[i] = FERRY_DEMAND_IDLE;
+	bed_create_idle(bed, mode, 12);
 	bed_begin(bed);
 }
 
@@ -816,6 +879,7 @@ static const struct test tests[] = {
 	TEST_BOTH(skipped_units_are_what_the_host_installed),
 	TEST_BOTH(units_not_to_be_had_are_refused),
 	TEST_BOTH(idle_units_are_refused),
+	TEST(who_was_refused_may_ask_for_the_unit, "userfaultfd"),
 	TEST_BOTH(a_source_that_makes_no_sense_is_refused),
 	TEST_BOTH(holes_of_a_source_read_as_zero),
 	TEST_BOTH(units_done_before_read_as_zero),
@@ -828,6 +892,7 @@ static const struct test tests[] = {
 	TEST(a_step_ends_with_its_time, "sigbus"),
 	TEST(a_run_keeps_to_its_pace, "sigbus"),
 	TEST(a_run_can_be_told_to_stop, "sigbus"),
+	TEST(only_signals_of_instructions_reach_a_callback, "sigbus"),
 	TEST(a_range_of_a_terabyte_costs_what_is_used, "sigbus"),
 	TEST_BOTH(who_comes_second_waits),
 	TEST(ready_units_are_installed_by_whoever_needs_one, "sigbus,move"),

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "tests/demand_bed.h"
 #include "tests/harness.h"
@@ -98,12 +99,7 @@ BOTH_MODES(scattered_pages_go)
 
 static void idle_units(struct bed *bed, enum ferry_fault_mode mode)
 {
-	size_t i;
-
-	bed_create(bed, mode);
-	bed_add(bed, 8, 16, FERRY_DEMAND_MOVE);
-	for (i = 2; i < 8; i++)
-		bed->range->initial[i] = FERRY_DEMAND_IDLE;
+	bed_create_idle(bed, mode, 8);
 	memset(bed->range->dst, LEFT, bed->range->len);
 	bed_begin(bed);
 }
@@ -184,12 +180,21 @@ START_TEST(a_host_that_vouches_is_believed)
 }
 END_TEST
 
+/* As many attempts to drop the page there fail. */
+static void pages_stay(char *at, uint64_t attempts)
+{
+	static struct inject_rule stay = { .call = INJECT_MADVISE,
+					   .request = MADV_DONTNEED,
+					   .error = ENOMEM };
+
+	stay.at = (uintptr_t)at;
+	stay.count = attempts;
+	inject_add(&stay);
+}
+
 /* What cannot be dropped is not served: it would be taken for the unit. */
 START_TEST(pages_that_stay_are_a_reason_not_to_begin)
 {
-	struct inject_rule stay = { .call = INJECT_MADVISE,
-				    .request = MADV_DONTNEED,
-				    .error = ENOMEM };
 	enum ferry_reason reason = FERRY_REASON_NONE;
 	struct bed bed;
 
@@ -198,8 +203,7 @@ START_TEST(pages_that_stay_are_a_reason_not_to_begin)
 	bed_add(&bed, 4, 16, FERRY_DEMAND_MOVE);
 	memset(bed.range->dst, LEFT, bed.range->len);
 	bed_prepare(&bed);
-	stay.at = (uintptr_t)bed.range->dst;
-	inject_add(&stay);
+	pages_stay(bed.range->dst, 1);
 	ck_assert_int_eq(ferry_demand_begin(bed.demand, &reason), -ENOMEM);
 	ck_assert_int_eq(reason, FERRY_REASON_PRESENT);
 	ck_assert(is_left(bed.range->dst, bed.range->len));
@@ -209,20 +213,49 @@ START_TEST(pages_that_stay_are_a_reason_not_to_begin)
 }
 END_TEST
 
-START_TEST(pages_that_stay_are_a_reason_not_to_expect)
+/* A system call on a unit that is not to be had. */
+static void touch_in_vain(void *arg)
+{
+	int fd[2];
+
+	EXPECT(!pipe(fd));
+	EXPECT(write(fd[1], arg, 1) < 0 && errno == EFAULT);
+	close(fd[0]);
+	close(fd[1]);
+}
+
+START_TEST(what_was_refused_is_ordinary_where_it_did_not_begin)
 {
 	struct inject_rule stay = { .call = INJECT_MADVISE,
 				    .request = MADV_DONTNEED,
-				    .error = ENOMEM };
+				    .error = ENOMEM,
+				    .hook = touch_in_vain };
+	struct bed bed;
+
+	inject_start();
+	bed_create_idle(&bed, FERRY_FAULT_THREAD, 8);
+	bed_prepare(&bed);
+	stay.at = (uintptr_t)bed.range->dst;
+	stay.arg = bed_unit(&bed, 5);
+	inject_add(&stay);
+	ck_assert_int_eq(ferry_demand_begin(bed.demand, NULL), -ENOMEM);
+	served_assert_noted();
+	ck_assert(is_zero(bed_unit(&bed, 5), bed.range->unit));
+	ck_assert_int_eq(ferry_demand_begin(bed.demand, NULL), 0);
+	bed_stop(&bed);
+	inject_stop();
+}
+END_TEST
+
+START_TEST(pages_that_stay_are_a_reason_not_to_expect)
+{
 	struct bed bed;
 	char *at;
 
 	inject_start();
 	idle_units(&bed, FERRY_FAULT_SIGBUS);
 	at = bed_unit(&bed, 3);
-	stay.at = (uintptr_t)at;
-	stay.count = 2;
-	inject_add(&stay);
+	pages_stay(at, 2);
 	ck_assert_int_eq(ferry_demand_expect(bed.demand, at, bed.range->unit),
 			 -ENOMEM);
 	ck_assert_int_eq(ferry_demand_provide(bed.demand, at, bed.range->unit,
@@ -245,6 +278,8 @@ static const struct test tests[] = {
 	TEST(poisoned_units_can_be_provided, "userfaultfd,poison"),
 	TEST(a_host_that_vouches_is_believed, "sigbus"),
 	TEST(pages_that_stay_are_a_reason_not_to_begin, "sigbus"),
+	TEST(what_was_refused_is_ordinary_where_it_did_not_begin,
+	     "userfaultfd"),
 	TEST(pages_that_stay_are_a_reason_not_to_expect, "sigbus"),
 };
 

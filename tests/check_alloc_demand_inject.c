@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "tests/demand_bed.h"
 #include "tests/harness.h"
@@ -302,6 +303,37 @@ START_TEST(a_beginning_that_fails_leaves_nothing_behind)
 }
 END_TEST
 
+/* The kernel has no memory for what remains: pages that were refused do not
+ * stay poisoned for that. */
+static void
+a_demand_that_cannot_end_leaves_ordinary_memory(enum ferry_fault_mode mode)
+{
+	struct inject_rule none = { .call = INJECT_IOCTL,
+				    .request = FERRY__UFFDIO_MOVE,
+				    .error = ENOMEM,
+				    .count = INJECT_ALWAYS };
+	struct bed bed;
+	int fd[2];
+
+	inject_start();
+	bed_create(&bed, mode);
+	bed_add(&bed, 2, 16, FERRY_DEMAND_MOVE)->initial[1] = FERRY_DEMAND_IDLE;
+	bed_begin(&bed);
+	ck_assert_int_eq(pipe(fd), 0);
+	ck_assert_int_eq((int)write(fd[1], bed_unit(&bed, 1), 1), -1);
+	ck_assert_int_eq(errno, EFAULT);
+	inject_add(&none);
+	inject_clock(1000000);
+	ck_assert_int_eq(ferry_demand_end(bed.demand), -ENOMEM);
+	ferry_demand_destroy(bed.demand);
+	ck_assert(is_zero(bed_unit(&bed, 0), 2 * bed.range->unit));
+	close(fd[0]);
+	close(fd[1]);
+	bed_fini(&bed);
+	inject_stop();
+}
+BOTH_MODES(a_demand_that_cannot_end_leaves_ordinary_memory)
+
 static const struct test tests[] = {
 	TEST(moved_units_survive_every_answer_in_sigbus_mode, "sigbus,move"),
 	TEST(moved_units_survive_every_answer_in_thread_mode,
@@ -316,6 +348,10 @@ static const struct test tests[] = {
 	TEST(storms_lose_no_page_in_sigbus_mode, "sigbus,move"),
 	TEST(storms_lose_no_page_in_thread_mode, "userfaultfd,move"),
 	TEST(a_beginning_that_fails_leaves_nothing_behind, "sigbus"),
+	TEST(a_demand_that_cannot_end_leaves_ordinary_memory_in_sigbus_mode,
+	     "sigbus,move"),
+	TEST(a_demand_that_cannot_end_leaves_ordinary_memory_in_thread_mode,
+	     "userfaultfd,move"),
 };
 
 int main(int argc, char **argv)

@@ -4,8 +4,11 @@
  * and large objects taken there were not prepared.
  */
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "runtime/heap-internal.h"
 #include "tests/cells.h"
@@ -278,6 +281,69 @@ START_TEST(large_objects_made_after_the_preparation_are_put_right)
 }
 END_TEST
 
+/* --- the end of a flip ------------------------------------------------------- */
+
+/* A heap of one block, of which one page can be made to stop who reads it. */
+static struct {
+	struct ferry_heap *heap;
+	char *stop;
+	size_t page;
+} caught;
+
+/* The block is settled, as at the end of a flip, before the reader goes on. */
+static void settle(int sig)
+{
+	struct ferry__block *block;
+
+	(void)sig;
+	mprotect(caught.stop, caught.page, PROT_READ | PROT_WRITE);
+	block = caught.heap->blocks;
+	block->flags ^= FERRY__BLOCK_MOVES | FERRY__BLOCK_HALF;
+	caught.heap->reloc.toggle = false;
+}
+
+static char *pages(size_t n)
+{
+	void *mem = mmap(NULL, n * caught.page, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert_ptr_ne(mem, MAP_FAILED);
+	return mem;
+}
+
+/* The half of a block for who is stopped at the page of @stop until it is
+ * settled: the half that it is in from the flip on, 1. */
+static void look_across_the_end(const void *stop)
+{
+	caught.stop = (char *)((uintptr_t)stop & ~(caught.page - 1));
+	caught.heap->blocks->flags = FERRY__BLOCK_MOVES;
+	caught.heap->reloc.toggle = true;
+	ck_assert_uint_eq(ferry__block_half(caught.heap, 0), 1);
+	ck_assert_int_eq(mprotect(caught.stop, caught.page, PROT_NONE), 0);
+	ck_assert_uint_eq(ferry__block_half(caught.heap, 0), 1);
+	ck_assert(!caught.heap->reloc.toggle);
+	ck_assert_uint_eq(ferry__block_half(caught.heap, 0), 1);
+}
+
+START_TEST(block_is_in_one_half_however_slowly_it_is_looked_up)
+{
+	const struct sigaction action = { .sa_handler = settle };
+	size_t at = offsetof(struct ferry_heap, reloc.toggle);
+	size_t before;
+	char *mem;
+
+	caught.page = (size_t)sysconf(_SC_PAGESIZE);
+	before = at / caught.page + 1;
+	mem = pages(before + sizeof(struct ferry_heap) / caught.page + 1);
+	/* .toggle begins a page, .blocks lies in one before. */
+	caught.heap = (struct ferry_heap *)(mem + before * caught.page - at);
+	caught.heap->blocks = (struct ferry__block *)pages(1);
+	ck_assert_int_eq(sigaction(SIGSEGV, &action, NULL), 0);
+	look_across_the_end((char *)&caught.heap->reloc.toggle);
+	look_across_the_end((char *)caught.heap->blocks);
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST(blocks_taken_after_the_preparation_move, "move"),
 	TEST(more_blocks_than_were_laid_by_move, "move"),
@@ -286,6 +352,7 @@ static const struct test tests[] = {
 	TEST(hashes_asked_for_after_the_preparation_last, "move"),
 	TEST(objects_not_made_yet_can_be_asked_about, "move"),
 	TEST(large_objects_made_after_the_preparation_are_put_right, "move"),
+	TEST(block_is_in_one_half_however_slowly_it_is_looked_up, NULL),
 };
 
 int main(int argc, char **argv)

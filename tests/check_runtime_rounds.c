@@ -121,9 +121,51 @@ START_TEST(what_is_stored_into_a_new_chunk_after_the_last_round_lives)
 }
 END_TEST
 
+static void *nothing; /* a slot */
+static _Atomic unsigned int came;
+
+/* Each gathers a slot, and leaves it at that. */
+static void leave_slot(struct ferry__marker *marker)
+{
+	ferry_visit(&marker->visitor, &nothing);
+	came++;
+}
+
+/* Mutators that all wait for memory may go on in the middle of a round: there
+ * are fewer markers then. */
+START_TEST(what_more_markers_have_gathered_is_seen_to_by_fewer)
+{
+	struct ferry_heap_params p = cells_params(FERRY_GC_CONCURRENT);
+	struct ferry__mark *mark;
+	struct cells *c;
+	unsigned int i;
+
+	p.threads = 1;
+	p.pause_threads = 3;
+	c = cells_open(&p, 1);
+	mark = &c->heap->mark;
+	ferry__cycle_exclude(c->heap, c->m);
+	c->heap->cycle.stalled = 1;
+	ferry__team_run(c->heap, leave_slot);
+	c->heap->cycle.stalled = 0;
+	ck_assert_uint_eq(came, 3);
+	ferry__team_run(c->heap, ferry__mark_drain);
+	for (i = 0; i < 3; i++)
+		ck_assert_uint_eq(mark->member[i].visitor.n, 0);
+	/* They have nothing to do any more. */
+	came = 0;
+	ferry__team_run(c->heap, leave_slot);
+	ck_assert_uint_eq(came, 1);
+	ferry__team_run(c->heap, ferry__mark_drain);
+	ferry__cycle_admit(c->heap, c->m);
+	cells_close(c);
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST(what_is_stored_into_a_new_chunk_after_the_last_round_lives,
 	     "move"),
+	TEST(what_more_markers_have_gathered_is_seen_to_by_fewer, "move"),
 };
 
 int main(int argc, char **argv)

@@ -288,6 +288,79 @@ START_TEST(collections_do_not_wait_for_who_blocks)
 }
 END_TEST
 
+struct leaver {
+	struct ferry_heap *heap;
+	_Atomic int step; /* 1: it blocks; 2: it may leave; 3: it has left */
+	_Atomic bool left_in_pause;
+	const char *wrong;
+};
+
+static void *leave(void *arg)
+{
+	struct leaver *leaver = arg;
+	struct ferry_mutator *m;
+
+	if (ferry_mutator_attach(leaver->heap, NULL, &m) < 0 ||
+	    !cell_try(m, FERRY_KIND_TRACED, 1, 32, 0)) {
+		leaver->wrong = "not attached, or no memory";
+		leaver->step = 3;
+		return NULL;
+	}
+	ferry_blocking_enter(m);
+	leaver->step = 1;
+	while (leaver->step != 2)
+		nap(100);
+	ferry_mutator_detach(m);
+	leaver->step = 3;
+	return NULL;
+}
+
+/* A root that has no references: called in pauses. */
+static void pause_with_leaver(void *arg, struct ferry_visitor *v)
+{
+	struct leaver *leaver = arg;
+
+	(void)v;
+	if (leaver->step == 1) {
+		leaver->step = 2;
+		nap(20000);
+		leaver->left_in_pause = leaver->step == 3;
+	}
+}
+
+/* Its block would be retired twice, and the list of mutators change while it
+ * is walked. */
+START_TEST(thread_that_ends_where_it_blocks_waits_for_the_pause)
+{
+	size_t mode;
+
+	for (mode = 0; mode < 2; mode++) {
+		struct cells *c = cells_make(cells_modes[mode], 1);
+		struct leaver leaver = { .heap = c->heap };
+		struct ferry_root *root;
+		pthread_t thread;
+
+		ck_assert_int_eq(ferry_root_add_callback(c->heap,
+							 pause_with_leaver,
+							 &leaver, &root),
+				 0);
+		ck_assert_int_eq(pthread_create(&thread, NULL, leave, &leaver),
+				 0);
+		ferry_blocking_enter(c->m);
+		while (!leaver.step)
+			nap(100);
+		ferry_blocking_leave(c->m);
+		cells_collect(c, FERRY_COLLECT_FULL);
+		join(c, thread);
+		ck_assert_msg(!leaver.wrong, "%s", leaver.wrong);
+		ck_assert(!leaver.left_in_pause);
+		ferry_root_remove(c->heap, root);
+		cells_verify(c);
+		cells_close(c);
+	}
+}
+END_TEST
+
 struct napper {
 	struct ferry_heap *heap;
 	_Atomic bool *quit;
@@ -503,6 +576,7 @@ static const struct test tests[] = {
 	TEST(thread_that_is_not_attached_has_no_mutator, NULL),
 	TEST(unattached_threads_may_collect, NULL),
 	TEST(collections_do_not_wait_for_who_blocks, NULL),
+	TEST(thread_that_ends_where_it_blocks_waits_for_the_pause, NULL),
 	TEST(blocking_brackets_race_with_collections, NULL),
 	TEST(thread_with_two_heaps_meets_the_pauses_of_both, NULL),
 	TEST(thread_that_ends_leaves_all_its_heaps, NULL),

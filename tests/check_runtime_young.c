@@ -39,16 +39,27 @@ static size_t held_trace(void *object, struct ferry_visitor *v)
 	return cell_trace(object, v);
 }
 
-static void open_heap(void)
+static void open_with(bool no_minor)
 {
 	struct ferry_heap_params p = cells_params(FERRY_GC_CONCURRENT);
 
 	p.trace = held_trace;
 	p.no_compact = true;
+	p.no_minor = no_minor;
 	c = cells_open(&p, 4);
 	c->root[0] = cell_new(c->m, FERRY_KIND_TRACED, 3, 1);
 	c->root[1] = cell_new(c->m, FERRY_KIND_TRACED, 3, WEAK_ID);
 	cells_collect(c, FERRY_COLLECT_FULL);
+}
+
+static void open_heap(void)
+{
+	open_with(false);
+}
+
+static void open_without_minors(void)
+{
+	open_with(true);
 }
 
 static void close_heap(void)
@@ -142,10 +153,19 @@ START_TEST(garbage_made_while_marking_goes_with_the_next_full_one)
 }
 END_TEST
 
+/* Nobody allocates in the gate's block any more: it would be scanned as a
+ * whole. */
+static void fill_block_of_gate(void)
+{
+	cells_list(c, 2, FERRY_KIND_TRACED, 4000, 1, 0);
+	cells_collect(c, FERRY_COLLECT_FULL);
+}
+
 START_TEST(what_an_old_object_got_while_marking_lives_through_minors)
 {
 	size_t i;
 
+	fill_block_of_gate();
 	hold_collector();
 	/* The page of the gate is looked at after this, in a round. */
 	c->root[0]->slot[1] = cell_new(c->m, FERRY_KIND_TRACED, 2, 42);
@@ -157,6 +177,21 @@ START_TEST(what_an_old_object_got_while_marking_lives_through_minors)
 		ck_assert_uint_eq(c->root[0]->slot[1]->id, 42);
 		ck_assert_uint_eq(c->root[0]->slot[1]->slot[0]->id, 43);
 	}
+}
+END_TEST
+
+/* Without minors nothing is noted, so a minor would lose it. */
+START_TEST(minor_that_is_not_wanted_is_a_full_one)
+{
+	fill_block_of_gate();
+	hold_collector();
+	c->root[0]->slot[1] = cell_new(c->m, FERRY_KIND_TRACED, 2, 42);
+	release_collector();
+	make_garbage(FERRY_KIND_TRACED);
+	/* It would be lost, and verification tell. */
+	cells_collect(c, FERRY_COLLECT_MINOR);
+	ck_assert_uint_eq(c->root[0]->slot[1]->id, 42);
+	ck_assert_uint_eq(minors(), 0);
 }
 END_TEST
 
@@ -230,16 +265,42 @@ START_TEST(finalizer_of_what_was_made_while_marking_is_due_after_the_minor)
 }
 END_TEST
 
+static bool is_noted(const void *slot)
+{
+	const struct ferry__remember *remember = &c->heap->remember;
+	size_t at = ((uintptr_t)slot - c->heap->base) / 4096;
+
+	return remember->noted[remember->filling][at / 64] >> at % 64 & 1;
+}
+
+/* The reference can be seen before the object's entry in the side table. */
+START_TEST(slot_that_hits_what_cannot_be_seen_yet_is_noted)
+{
+	struct ferry__marker *marker = &c->heap->mark.member[0];
+	struct cell *cell = cell_new(c->m, FERRY_KIND_AMBIGUOUS, 1, 50);
+
+	cell->slot[0] = (void *)(c->heap->base + c->heap->half - 64);
+	ferry__cycle_exclude(c->heap, c->m);
+	ck_assert(!is_noted(cell->slot));
+	ferry__mark_trace(marker, (uintptr_t)cell, FERRY_KIND_AMBIGUOUS);
+	ck_assert(is_noted(cell->slot));
+	ferry__cycle_admit(c->heap, c->m);
+}
+END_TEST
+
 #define YOUNG(name) TEST_FIXTURE(name, "move", open_heap, close_heap)
+#define FULLS(name) TEST_FIXTURE(name, "move", open_without_minors, close_heap)
 
 static const struct test tests[] = {
 	YOUNG(garbage_made_while_marking_goes_with_the_next_minor),
 	YOUNG(garbage_made_while_marking_goes_with_the_next_full_one),
 	YOUNG(what_an_old_object_got_while_marking_lives_through_minors),
+	FULLS(minor_that_is_not_wanted_is_a_full_one),
 	YOUNG(weak_slot_of_an_old_object_is_cleared_by_the_minor),
 	YOUNG(ephemeron_of_an_old_object_holds_its_value_in_the_minor),
 	YOUNG(entries_of_weak_maps_made_while_marking_die_and_live_as_any),
 	YOUNG(finalizer_of_what_was_made_while_marking_is_due_after_the_minor),
+	YOUNG(slot_that_hits_what_cannot_be_seen_yet_is_noted),
 };
 
 int main(int argc, char **argv)

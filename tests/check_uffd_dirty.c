@@ -386,6 +386,38 @@ static void disarmed_memory_is_ordinary(enum ferry_dirty_provider provider)
 	free(t.runs);
 }
 
+/* Where the kernel had no memory to unregister it. */
+static void
+memory_that_stayed_registered_is_armed_again(enum ferry_dirty_provider provider)
+{
+	struct inject_rule stays = { .call = INJECT_IOCTL,
+				     .request = FERRY__UFFDIO_UNREGISTER,
+				     .error = ENOMEM };
+	struct random random = harness_random();
+	enum ferry_reason reason;
+	bool expected[PAGES];
+	struct tracked t;
+
+	inject_start();
+	t = track(provider, PAGES, PAGES);
+	inject_add(&stays);
+	ck_assert_int_eq(ferry_dirty_disarm(t.dirty, t.mem, PAGES * PAGE), 0);
+	if (provider != FERRY_DIRTY_MPROTECT) {
+		stays.hits = stays.seen = 0;
+		ck_assert_int_eq(
+			ferry_dirty_arm(t.dirty, t.mem, PAGES * PAGE, &reason),
+			-ENOMEM);
+		ck_assert_int_eq(reason, FERRY_REASON_NO_MEMORY);
+	}
+	arm(t.dirty, t.mem, PAGES);
+	assert_clean(&t);
+	write_random(&t, &random, 100, expected);
+	collect(&t);
+	assert_pages(&t, expected);
+	untrack(&t);
+	inject_stop();
+}
+
 static void overlapping_ranges_are_refused(enum ferry_dirty_provider provider)
 {
 	struct ferry_dirty *dirty = open_tracker(provider);
@@ -880,6 +912,7 @@ static void writes_of_system_calls_are_seen(enum ferry_dirty_provider provider)
 	X(__VA_ARGS__, a_part_leaves_the_rest_dirty)                           \
 	X(__VA_ARGS__, many_runs_are_all_reported)                             \
 	X(__VA_ARGS__, disarmed_memory_is_ordinary)                            \
+	X(__VA_ARGS__, memory_that_stayed_registered_is_armed_again)           \
 	X(__VA_ARGS__, overlapping_ranges_are_refused)                         \
 	X(__VA_ARGS__, bad_requests_are_refused)                               \
 	X(__VA_ARGS__, several_ranges_are_told_apart)                          \

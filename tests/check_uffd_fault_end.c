@@ -74,6 +74,16 @@ START_TEST(detach_wants_the_bounds_of_attach)
 }
 END_TEST
 
+/* As it was at first: what was moved is back at the source. */
+static void attach_again(void)
+{
+	ck_assert_int_eq(madvise(s.dst, s.len, MADV_DONTNEED), 0);
+	fill_pages(s.src, s.len, 1);
+	ck_assert_int_eq(ferry_fault_attach(s.service, s.dst, s.len,
+					    served_supply, &s, NULL),
+			 0);
+}
+
 START_TEST(range_may_be_attached_again)
 {
 	int i;
@@ -82,11 +92,7 @@ START_TEST(range_may_be_attached_again)
 	for (i = 0; i < 100; i++) {
 		ck_assert(page_holds(s.dst, 1));
 		served_detach(&s);
-		ck_assert_int_eq(madvise(s.dst, s.len, MADV_DONTNEED), 0);
-		fill_pages(s.src, s.len, 1);
-		ck_assert_int_eq(ferry_fault_attach(s.service, s.dst, s.len,
-						    served_supply, &s, NULL),
-				 0);
+		attach_again();
 	}
 	assert_pages(s.dst, s.len, 1);
 	served_stop(&s);
@@ -149,11 +155,7 @@ static void attach_tries_again_to_unregister(enum ferry_fault_mode mode)
 	ck_assert_int_eq(reason, FERRY_REASON_NO_MEMORY);
 	served_add(&other, &s, 2); /* elsewhere: no matter */
 	assert_pages(other.dst, other.len, 1);
-	ck_assert_int_eq(madvise(s.dst, s.len, MADV_DONTNEED), 0);
-	fill_pages(s.src, s.len, 1);
-	ck_assert_int_eq(ferry_fault_attach(s.service, s.dst, s.len,
-					    served_supply, &s, NULL),
-			 0);
+	attach_again();
 	assert_pages(s.dst, s.len, 1);
 	served_detach(&other);
 	served_stop(&s);

@@ -181,11 +181,9 @@ START_TEST(lasting_errors_end_in_a_refusal)
 }
 END_TEST
 
-/* A kernel without UFFDIO_POISON. */
-START_TEST(refused_page_loses_its_access_where_poison_is_unknown)
+/* The signal by which a touch of a refused page ends a process. */
+static int end_of_who_touches(struct inject_rule *rule)
 {
-	struct inject_rule rule =
-		strike(FERRY__UFFDIO_POISON, EINVAL, INJECT_ALWAYS);
 	int status;
 	pid_t pid;
 
@@ -193,15 +191,34 @@ START_TEST(refused_page_loses_its_access_where_poison_is_unknown)
 	ck_assert_int_ge(pid, 0);
 	if (!pid) {
 		signal(SIGSEGV, SIG_DFL);
+		signal(SIGBUS, SIG_DFL);
 		s.kind = FERRY_SUPPLY_NONE;
 		inject_start();
 		served_start(&s, FERRY_FAULT_THREAD, 4, 1);
-		inject_add(&rule);
+		inject_add(rule);
 		_exit(touch(s.dst));
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert(WIFSIGNALED(status));
-	ck_assert_int_eq(WTERMSIG(status), SIGSEGV);
+	return WTERMSIG(status);
+}
+
+/* A kernel without UFFDIO_POISON. */
+START_TEST(refused_page_loses_its_access_where_poison_is_unknown)
+{
+	struct inject_rule rule =
+		strike(FERRY__UFFDIO_POISON, EINVAL, INJECT_ALWAYS);
+
+	ck_assert_int_eq(end_of_who_touches(&rule), SIGSEGV);
+}
+END_TEST
+
+/* Access that was taken would not come back with the page. */
+START_TEST(refused_page_keeps_its_access_where_poison_fails_for_once)
+{
+	struct inject_rule rule = strike(FERRY__UFFDIO_POISON, ENOMEM, 3);
+
+	ck_assert_int_eq(end_of_who_touches(&rule), SIGBUS);
 }
 END_TEST
 
@@ -368,6 +385,8 @@ static const struct test tests[] = {
 	TEST(lasting_errors_end_in_a_refusal, "move,sigbus"),
 	TEST(refused_page_loses_its_access_where_poison_is_unknown,
 	     "userfaultfd"),
+	TEST(refused_page_keeps_its_access_where_poison_fails_for_once,
+	     "userfaultfd,poison"),
 	TEST(failed_creation_leaves_nothing_open, "sigbus"),
 	TEST(creation_survives_want_of_memory_at_any_point, "userfaultfd"),
 	TEST(failed_attach_leaves_nothing_behind, "sigbus"),

@@ -264,6 +264,27 @@ START_TEST(pages_are_protected_and_let_go)
 }
 END_TEST
 
+/* Or its absent pages would be zero from then on. */
+START_TEST(a_mode_that_cannot_be_changed_stays)
+{
+	struct inject_rule none = on(FERRY__UFFDIO_REGISTER, ENOMEM);
+	enum ferry_reason reason;
+
+	/* The first two ask how the first and the last page are registered. */
+	none.nth = 3;
+	inject_add(&none);
+	ck_assert_int_eq(
+		ferry_uffd_register(uffd, dst, len,
+				    FERRY_REGISTER_MISSING | FERRY_REGISTER_WP,
+				    &reason),
+		-ENOMEM);
+	ck_assert_int_eq(reason, FERRY_REASON_NO_MEMORY);
+	ck_assert_uint_eq(inject_hits(&none), 1);
+	ck_assert_int_eq(ferry_uffd_copy(uffd, dst, src, len, 0, &done), 0);
+	assert_pages(dst, len, 1);
+}
+END_TEST
+
 START_TEST(protection_of_memory_not_registered)
 {
 	char *p = map_anon(len);
@@ -306,6 +327,7 @@ static const struct test tests[] = {
 	OP(without_the_feature_an_operation_says_so),
 	OP(continue_maps_what_the_file_holds, ",minor_shmem"),
 	OP(pages_are_protected_and_let_go, ",wp"),
+	OP(a_mode_that_cannot_be_changed_stays, ",wp"),
 	OP(protection_of_memory_not_registered, ",wp"),
 	OP(several_mappings_are_protected_one_by_one, ",wp"),
 };

@@ -128,6 +128,13 @@ void bed_start(struct bed *bed, enum ferry_fault_mode mode, size_t units,
 	bed_begin(bed);
 }
 
+void bed_create_idle(struct bed *bed, enum ferry_fault_mode mode, size_t units)
+{
+	bed_create(bed, mode);
+	bed_add(bed, units, 16, FERRY_DEMAND_MOVE);
+	memset(bed->range->initial + 2, FERRY_DEMAND_IDLE, units - 2);
+}
+
 char *bed_unit(const struct bed *bed, size_t unit)
 {
 	return bed->range[0].dst + unit * bed->range[0].unit;

@@ -49,6 +49,10 @@ void bed_begin(struct bed *bed);
 void bed_start(struct bed *bed, enum ferry_fault_mode mode, size_t units,
 	       enum ferry_demand_answer answer);
 
+/* Creates, with one range of units of 16 pages to be moved, of which all but
+ * the first two are IDLE. */
+void bed_create_idle(struct bed *bed, enum ferry_fault_mode mode, size_t units);
+
 /* The address of a unit of the first range. */
 char *bed_unit(const struct bed *bed, size_t unit);
 

@@ -315,14 +315,15 @@ static int scan_range(struct ferry_dirty *dirty, size_t len,
 	return r;
 }
 
-int ferry_dirty_collect(struct ferry_dirty *dirty, void *addr, size_t len,
-			struct ferry_range *runs, size_t max, size_t *ret_n,
-			void **ret_next)
+static int report(struct ferry_dirty *dirty, void *addr, size_t len,
+		  struct ferry_range *runs, size_t max, bool peek,
+		  size_t *ret_n, void **ret_next)
 {
 	struct ferry__dirty_scan scan = {
 		.pos = (uintptr_t)addr,
 		.runs = runs,
 		.max = max,
+		.peek = peek,
 	};
 	int r = scan_range(dirty, len, &scan);
 
@@ -333,23 +334,20 @@ int ferry_dirty_collect(struct ferry_dirty *dirty, void *addr, size_t len,
 	return 0;
 }
 
+int ferry_dirty_collect(struct ferry_dirty *dirty, void *addr, size_t len,
+			struct ferry_range *runs, size_t max, size_t *ret_n,
+			void **ret_next)
+{
+	return report(dirty, addr, len, runs, max, false, ret_n, ret_next);
+}
+
 int ferry_dirty_peek(struct ferry_dirty *dirty, void *addr, size_t len,
 		     struct ferry_range *runs, size_t max, size_t *ret_n,
 		     void **ret_next)
 {
-	struct ferry__dirty_scan scan = {
-		.pos = (uintptr_t)addr,
-		.runs = runs,
-		.max = max,
-		.peek = true,
-	};
-	int r = dirty->ops->peeks ? scan_range(dirty, len, &scan) : -EOPNOTSUPP;
-
-	if (r)
-		return r;
-	*ret_n = scan.n;
-	*ret_next = (void *)scan.pos;
-	return 0;
+	if (!dirty->ops->peeks)
+		return -EOPNOTSUPP;
+	return report(dirty, addr, len, runs, max, true, ret_n, ret_next);
 }
 
 static int expect_locked(struct ferry_dirty *dirty, uintptr_t start,

@@ -30,8 +30,10 @@ int ferry__dirty_register(struct ferry_dirty *dirty, void *addr, size_t len,
 	if (r != -EEXIST)
 		return r;
 	r = ferry_uffd_unregister(dirty->uffd, addr, len);
-	if (r)
+	if (r) {
+		*reason = FERRY_REASON_NO_MEMORY;
 		return r;
+	}
 	return ferry_uffd_register(dirty->uffd, addr, len, FERRY_REGISTER_WP,
 				   reason);
 }

@@ -167,8 +167,7 @@ static int arm(struct ferry_dirty *dirty, struct ferry__dirty_range *range,
 	size_t i, len = range->end - range->start;
 	int r;
 
-	r = ferry_uffd_register(dirty->uffd, addr, len, FERRY_REGISTER_WP,
-				reason);
+	r = ferry__dirty_register(dirty, addr, len, reason);
 	if (r)
 		return r;
 	r = harvest(dirty);

@@ -202,7 +202,10 @@ struct ferry__fault_case {
  */
 #define FERRY__SUPPLY_POISONED ((enum ferry_supply_kind)0x40)
 
-/* In thread mode: what touches the page gets a signal. Signal-safe. */
+/*
+ * In thread mode: what touches the page gets a signal. Who waits for it is not
+ * woken. Signal-safe.
+ */
 void ferry__fault_poison(struct ferry_fault_service *service, void *page);
 
 /* Memory without pages but poisoned ones is plain again. Signal-safe. */

@@ -46,11 +46,11 @@ static bool serve(const struct ferry__fault_visit *visit, uintptr_t page)
 
 	/* Out of the range before waiting, and before the host's handler. */
 	ferry__fault_leave(visit);
-	if (r == -ESTALE)
-		ferry__fault_add(&ferry__fault_stale, 1);
 	/* The host has unmapped it since it was kept. */
 	if (r == -ESTALE && kept)
 		return is_late(page);
+	if (r == -ESTALE)
+		ferry__fault_add(&ferry__fault_stale, 1);
 	if (r == -EAGAIN || r == -ESTALE)
 		ferry__fault_pace(page);
 	return !r || r == -EAGAIN || r == -ESTALE;

@@ -62,10 +62,15 @@ static void refuse(const struct ferry__fault_case *c)
 
 void ferry__fault_poison(struct ferry_fault_service *service, void *page)
 {
-	int r = ferry_uffd_poison(service->uffd, page, ferry__page_size, 0,
-				  NULL);
+	/* F6: serve() wakes, when the supplier is done. */
+	int r = ferry_uffd_poison(service->uffd, page, ferry__page_size,
+				  FERRY_OP_NO_WAKE, NULL);
 
-	if (r && r != -EEXIST)
+	/*
+	 * Not for what passes, nor for memory that is not registered any more,
+	 * which may be the host's for something else: it is touched again.
+	 */
+	if (r == -EOPNOTSUPP || r == -EINVAL)
 		ferry__sys->mprotect(page, ferry__page_size, PROT_NONE);
 }
 

@@ -107,16 +107,15 @@ static enum ferry_reason explain_register(int error, void *addr, size_t len)
 }
 
 /*
- * Is the page at @addr registered here with this mode? The kernel would take
- * it again without a word. Mappings are read only where it is registered, as
- * that is the mistake.
+ * The mode with which the page at @addr is registered here; 0: it is not.
+ * Mappings are read only where it is, which is a mistake if the mode is the
+ * same: the kernel would take it again without a word.
  */
-static bool registered_alike(const struct ferry_uffd *uffd, uintptr_t addr,
-			     unsigned int mode)
+static unsigned int mode_before(const struct ferry_uffd *uffd, uintptr_t addr)
 {
-	unsigned int old;
+	unsigned int mode;
 
-	return ferry__uffd_registered(uffd, addr, &old) && old == mode;
+	return ferry__uffd_registered(uffd, addr, &mode) ? mode : 0;
 }
 
 static int do_register(struct ferry_uffd *uffd, void *addr, size_t len,
@@ -126,6 +125,7 @@ static int do_register(struct ferry_uffd *uffd, void *addr, size_t len,
 		.range = { .start = (uintptr_t)addr, .len = len },
 		.mode = mode,
 	};
+	unsigned int first, last;
 	int r;
 
 	/* The kernel passes over holes; msync(2) finds them, and only that. */
@@ -133,15 +133,18 @@ static int do_register(struct ferry_uffd *uffd, void *addr, size_t len,
 		*reason = FERRY_REASON_UNMAPPED;
 		return -ENOMEM;
 	}
-	if (registered_alike(uffd, reg.range.start, mode) ||
-	    registered_alike(uffd, reg.range.start + len - ferry__page_size,
-			     mode)) {
+	first = mode_before(uffd, reg.range.start);
+	last = mode_before(uffd, reg.range.start + len - ferry__page_size);
+	if (first == mode || last == mode) {
 		*reason = FERRY_REASON_PRESENT;
 		return -EEXIST;
 	}
 	r = ferry__sys->ioctl(uffd->fd, FERRY__UFFDIO_REGISTER, &reg);
-	/* The kernel goes by mappings: some may be registered already. */
-	if (r == -ENOMEM)
+	/*
+	 * The kernel goes by mappings: some may be registered by now. But what
+	 * was before goes on being served: absent pages would read as zero.
+	 */
+	if (r == -ENOMEM && !first && !last)
 		ferry__sys->ioctl(uffd->fd, FERRY__UFFDIO_UNREGISTER,
 				  &reg.range);
 	if (r < 0)

@@ -2,7 +2,6 @@
 /* Threads of the library. */
 #include "uffd/thread.h"
 
-#include <errno.h>
 #include <semaphore.h>
 #include <signal.h>
 

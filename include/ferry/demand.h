@@ -244,10 +244,10 @@ FERRY_EXPORT int ferry_demand_revise(struct ferry_demand *demand, void *addr,
  * The change-over: on return the ranges are served. WAITING units are
  * produced when touched: pages that they have already, as huge pages may
  * bring more than was touched, are dropped. IDLE ones keep theirs, as they may
- * be sources; what is absent is refused. With FERRY_DEMAND_VACANT it takes
- * microseconds for each range whatever its size: made for the pause of a
- * collector. Without, page tables are looked at: about half a millisecond for
- * each GiB that is or was in use.
+ * be sources; what is absent is refused. Nobody may touch WAITING units while
+ * it runs. With FERRY_DEMAND_VACANT it takes microseconds for each range
+ * whatever its size: made for the pause of a collector. Without, page tables
+ * are looked at: about half a millisecond for each GiB that is or was in use.
  *
  * fork(2) from here until the end: the child has no service. What is at its
  * place the child has, what is not reads as zero there, and every call on the
@@ -357,9 +357,10 @@ FERRY_EXPORT int ferry_demand_complete_stopped(struct ferry_demand *demand);
 /*
  * Completes what remains, waits for faults and calls in flight, and ends the
  * service of the ranges: they are ordinary memory again, IDLE units included,
- * whose pages read as zero (see ferry_fault_detach() for a kernel without
- * memory to do so). Recycled memory is dropped. Other threads may be
- * in any call but prepare, begin, end and destroy; afterwards they are told
+ * whose absent pages read as zero (see ferry_fault_detach() for a kernel
+ * without memory to do so); in THREAD mode those of a unit in which a touch
+ * was refused are all dropped. Recycled memory is dropped. Other threads may
+ * be in any call but prepare, begin, end and destroy; afterwards they are told
  * -ENOTCONN, and not before the memory is ordinary.
  *
  * Returns 0; -ENOTCONN not begun; -ECHILD; errors of ferry_demand_run():

@@ -108,7 +108,7 @@ struct ferry_heap_params {
 				 half the processors */
 	unsigned int pause_threads; /* while it is stopped, or waits; default
 				       the processors; @threads at least */
-	bool no_minor;		    /* full collections only */
+	bool no_minor;		    /* full ones, whatever is asked for */
 	bool no_compact;	    /* only when asked for */
 	bool no_pressure;	    /* do not watch memory pressure (PSI) */
 	bool no_pace; /* do not slow down who allocates quicker than a

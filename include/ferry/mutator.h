@@ -92,7 +92,8 @@ FERRY_EXPORT int ferry_mutator_attach(struct ferry_heap *heap,
 
 /*
  * Ends it, by the thread that is attached; frames must be popped. A thread
- * that exits attached is detached then. NULL is allowed.
+ * that exits attached is detached then. Allowed in a blocking bracket; waits
+ * there while the world is stopped. NULL is allowed.
  */
 FERRY_EXPORT void ferry_mutator_detach(struct ferry_mutator *mutator);
 

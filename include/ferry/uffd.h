@@ -170,7 +170,8 @@ FERRY_EXPORT enum ferry_uffd_way ferry_uffd_way(const struct ferry_uffd *uffd);
  *  -EINVAL	reason UNALIGNED, ZERO_LENGTH, OVERFLOW, BAD_FLAGS, or a kind
  *		of memory that cannot be registered (reason names it)
  *  -ENOMEM	UNMAPPED (the kernel's errno for a range with holes), or
- *		NO_MEMORY
+ *		NO_MEMORY: it is not registered; where it was with another
+ *		mode it still is, each mapping with that mode or the new one
  *  -EEXIST	registered already
  *  -EBUSY	registered with another userfaultfd (OTHER_UFFD)
  *  -EPERM	MINOR or WP of memory mapped without write permission
