@@ -40,17 +40,25 @@ static int report(struct gc_run *run)
 	return EXIT_SUCCESS;
 }
 
-/* The process ends here: nothing of the run is worth tidying up. */
+/*
+ * The run fails with the sentence in its outcome. The process ends here:
+ * nothing of the run is worth tidying up.
+ */
+static __attribute__((noreturn)) void fail(struct gc_run *run, int error)
+{
+	run->out.error = error;
+	write_all(&run->out, sizeof(run->out));
+	_exit(EXIT_SUCCESS);
+}
+
 void gc_fail(struct gc_run *run, int error, const char *fmt, ...)
 {
 	va_list ap;
 
-	run->out.error = error;
 	va_start(ap, fmt);
 	vsnprintf(run->out.why, sizeof(run->out.why), fmt, ap);
 	va_end(ap);
-	write_all(&run->out, sizeof(run->out));
-	_exit(EXIT_SUCCESS);
+	fail(run, error);
 }
 
 void gc_out_of_heap(struct gc_thread *t)
@@ -289,7 +297,7 @@ static void verify(struct gc_run *run)
 		rc = run->collector->verify(run, run->out.why,
 					    sizeof(run->out.why));
 	if (rc < 0)
-		gc_fail(run, -EPROTO, "%s", run->out.why);
+		fail(run, -EPROTO);
 }
 
 /* A collection while normal durations were learnt makes them too long. */
@@ -372,7 +380,7 @@ static void run_all(struct gc_run *run)
 	rc = run->collector->create(run, limit, run->out.why,
 				    sizeof(run->out.why));
 	if (rc < 0)
-		gc_fail(run, rc, "%s", run->out.why);
+		fail(run, rc);
 	run->out.why[0] = '\0';
 	start_threads(run);
 	lead(run);

@@ -447,7 +447,11 @@ static size_t release_stuck(struct ferry_heap *heap)
 	uint32_t index, n;
 	bool found = true;
 
-	for (n = space->stuck.len; n && found; n--) {
+	/* Others may be at it: ferry_heap_idle(). */
+	pthread_mutex_lock(&space->lock);
+	n = space->stuck.len;
+	pthread_mutex_unlock(&space->lock);
+	for (; n && found; n--) {
 		pthread_mutex_lock(&space->lock);
 		found = ferry__space_list_pop(heap, &space->stuck, &index);
 		pthread_mutex_unlock(&space->lock);

@@ -35,17 +35,18 @@ enum ferry__block_state {
 };
 
 /* Flags of a block. */
-#define FERRY__BLOCK_LEAF   0x01u  /* objects without references */
-#define FERRY__BLOCK_HALF   0x02u  /* it lies in half 1 */
-#define FERRY__BLOCK_PINNED 0x04u  /* keeps its address in this compaction */
-#define FERRY__BLOCK_AMBIG  0x08u  /* has objects of kind AMBIGUOUS */
-#define FERRY__BLOCK_FRESH  0x10u  /* memory came zeroed from the kernel */
-#define FERRY__BLOCK_SCAN   0x20u  /* retired while marking, to be scanned */
-#define FERRY__BLOCK_ASKED  0x40u  /* an identity hash was, while SPARSE; H3 */
-#define FERRY__BLOCK_CLEAN  0x80u  /* its pages may be protected: a hint; M8 */
-#define FERRY__BLOCK_MOVES  0x100u /* HALF means the other, once toggled; B11 */
-#define FERRY__BLOCK_YOUNG  0x200u /* the next sweep comes here too; B10 */
-#define FERRY__BLOCK_EPOCH  0x400u /* of its last sweep; B12 */
+#define FERRY__BLOCK_LEAF    0x01u  /* objects without references */
+#define FERRY__BLOCK_HALF    0x02u  /* it lies in half 1 */
+#define FERRY__BLOCK_PINNED  0x04u  /* keeps its address in this compaction */
+#define FERRY__BLOCK_AMBIG   0x08u  /* has objects of kind AMBIGUOUS */
+#define FERRY__BLOCK_FRESH   0x10u  /* memory came zeroed from the kernel */
+#define FERRY__BLOCK_SCAN    0x20u  /* retired while marking, to be scanned */
+#define FERRY__BLOCK_ASKED   0x40u  /* an identity hash was, while SPARSE; H3 */
+#define FERRY__BLOCK_CLEAN   0x80u  /* its pages may be protected: a hint; M8 */
+#define FERRY__BLOCK_MOVES   0x100u /* HALF means the other, once toggled; B11 */
+#define FERRY__BLOCK_YOUNG   0x200u /* the next sweep comes here too; B10 */
+#define FERRY__BLOCK_EPOCH   0x400u /* of its last sweep; B12 */
+#define FERRY__BLOCK_ALIGNED 0x800u /* has objects of more alignment; K14 */
 
 struct ferry__block {
 	_Atomic uint16_t flags; /* FERRY__BLOCK_* */

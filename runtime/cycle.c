@@ -385,9 +385,7 @@ static void *collector_main(void *arg)
 /* In the child of a fork: makes up for what is missing. */
 static void revive(struct ferry_heap *heap)
 {
-	if (__builtin_expect(atomic_load_explicit(&heap->fork.orphan,
-						  memory_order_relaxed),
-			     0))
+	if (__builtin_expect(ferry__is_orphan(heap), 0))
 		ferry__revive_slow(heap);
 }
 
@@ -416,11 +414,13 @@ static void wait_for(struct ferry_heap *heap, const uint64_t *count,
 
 	pthread_mutex_lock(&cycle->lock);
 	while (*count < number) {
-		if (!cycle->has_thread && !cycle->active && !cycle->excluders &&
-		    cycle->want)
-			run_wanted(heap);
-		else
+		if (cycle->has_thread || cycle->active || cycle->excluders ||
+		    !cycle->want)
 			pthread_cond_wait(&cycle->done, &cycle->lock);
+		else if (ferry__is_orphan(heap))
+			ferry__revive(heap);
+		else
+			run_wanted(heap);
 	}
 	pthread_mutex_unlock(&cycle->lock);
 }

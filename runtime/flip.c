@@ -327,8 +327,11 @@ void ferry__flip_stopped(struct ferry_heap *heap)
 
 /* --- before the pause --------------------------------------------------------------- */
 
-/* K10: what becomes of a block, in either half. Space lock, or the world is
- * stopped. */
+/*
+ * K10: what becomes of a block, in either half. Not of one that is OWNED: it
+ * is retired by the pause and seen to there, or, if there was no memory for
+ * it, VOID. Space lock, or the world is stopped.
+ */
 static void block_prepare(struct ferry_heap *heap, uint32_t index,
 			  unsigned char *states, size_t n)
 {
@@ -339,7 +342,8 @@ static void block_prepare(struct ferry_heap *heap, uint32_t index,
 		states[half * n + index] = FERRY_DEMAND_WAITING;
 		return;
 	}
-	if (!has_objects(heap, index))
+	if (!has_objects(heap, index) ||
+	    state_of(heap, index) == FERRY__BLOCK_OWNED)
 		return;
 	if (flags_of(heap, index) & FERRY__BLOCK_AMBIG)
 		list_add(&heap->reloc, &heap->reloc.ambiguous, index);

@@ -3,8 +3,8 @@
  * What a child of fork(2) sees of heaps: all of them, as of one moment at
  * which no collection was under way and every mutator had stopped.
  *
- *	prepare		for each heap: a collection under way is finished, the
- *			world stops, all locks are taken in the order of ranks
+ *	prepare		in all heaps a collection under way is finished; then
+ *			all worlds stop; then all locks are taken, by rank
  *	parent		they are let go, the world goes on
  *	child		the same; mutators of threads that are not here are
  *			taken away, the thread that forked goes on as one
@@ -69,10 +69,9 @@ static void locks_release(struct ferry_heap *heap)
 
 /* --- before, and in the parent ------------------------------------------------- */
 
-static void hold(struct ferry_heap *heap)
+static void exclude(struct ferry_heap *heap)
 {
 	ferry__cycle_exclude(heap, NULL);
-	ferry__world_freeze(heap);
 }
 
 static void let_go(struct ferry_heap *heap)
@@ -95,9 +94,12 @@ static void prepare(void)
 	ferry__thread_leave();
 	pthread_mutex_lock(&heaps_lock);
 	forking_pid = ferry__sys->getpid();
-	/* X1: all worlds before any lock: a thread must get through to where
-	 * it waits in one of them to be counted in another. */
-	each_heap(hold);
+	/* X1: collections of all heaps before any world, as a thread that
+	 * waits in a frozen one would keep a collection of another from its
+	 * pause; all worlds before any lock: a thread must get through to
+	 * where it waits in one of them to be counted in another. */
+	each_heap(exclude);
+	each_heap(ferry__world_freeze);
 	each_heap(locks_take);
 }
 
@@ -192,8 +194,12 @@ err_remember:
 	return r;
 }
 
-/* Cycle lock, no collection under way. */
-static void revive(struct ferry_heap *heap)
+bool ferry__is_orphan(const struct ferry_heap *heap)
+{
+	return atomic_load_explicit(&heap->fork.orphan, memory_order_relaxed);
+}
+
+void ferry__revive(struct ferry_heap *heap)
 {
 	belongings_forget(heap);
 	if (belongings_make(heap) < 0) {
@@ -209,10 +215,8 @@ void ferry__revive_slow(struct ferry_heap *heap)
 	struct ferry__cycle *cycle = &heap->cycle;
 
 	pthread_mutex_lock(&cycle->lock);
-	while (cycle->active)
-		pthread_cond_wait(&cycle->done, &cycle->lock);
-	if (atomic_load_explicit(&heap->fork.orphan, memory_order_relaxed))
-		revive(heap);
+	if (!cycle->active && ferry__is_orphan(heap))
+		ferry__revive(heap);
 	pthread_mutex_unlock(&cycle->lock);
 }
 

@@ -26,8 +26,19 @@ struct ferry__fork {
 int ferry__survive_init(struct ferry_heap *heap);
 void ferry__survive_fini(struct ferry_heap *heap);
 
-/* A collection is wanted: gives an orphan what it needs for it, or makes it
- * STOPPED. Any thread; no lock held. */
+/* Is the heap one that the child has not collected yet? */
+bool ferry__is_orphan(const struct ferry_heap *heap);
+
+/* Gives an orphan what it needs for a collection, or makes it STOPPED. Cycle
+ * lock, no collection under way. */
+void ferry__revive(struct ferry_heap *heap);
+
+/*
+ * A collection is wanted: revives an orphan, unless collections are excluded
+ * at the moment: who waits for one sees to it then, or who looks next. It
+ * must not wait: a mutator that runs would, and a pause, or another fork,
+ * waits for that. Any thread; no lock held.
+ */
 void ferry__revive_slow(struct ferry_heap *heap);
 
 #endif

@@ -243,14 +243,15 @@ static void *bump_take(struct ferry_mutator *m, struct ferry_bump *b,
 	return (void *)p;
 }
 
-/* Blocks with ambiguous objects are known by a flag: the flip reads them. */
-static void note_ambiguous(struct ferry_heap *heap, const void *object)
+/* Blocks with objects of a sort that matters to compactions are known by a
+ * flag. Relaxed: the lock orders it, when the block is retired. */
+static void note(struct ferry_heap *heap, const void *object, uint16_t flag)
 {
 	size_t offset = ferry__offset(heap, (uintptr_t)object);
 
 	atomic_fetch_or_explicit(
-		&heap->blocks[offset >> FERRY__BLOCK_SHIFT].flags,
-		FERRY__BLOCK_AMBIG, memory_order_relaxed);
+		&heap->blocks[offset >> FERRY__BLOCK_SHIFT].flags, flag,
+		memory_order_relaxed);
 }
 
 static struct ferry_bump *refill(struct ferry_mutator *m, unsigned int leaf,
@@ -287,7 +288,7 @@ static void *alloc_small(struct ferry_mutator *m, size_t granules,
 	}
 	object = bump_take(m, b, granules, kind);
 	if (kind == FERRY_KIND_AMBIGUOUS)
-		note_ambiguous(heap, object);
+		note(heap, object, FERRY__BLOCK_AMBIG);
 	return object;
 }
 
@@ -378,8 +379,9 @@ static void *alloc_small_aligned(struct ferry_mutator *m, size_t granules,
 			return NULL;
 	}
 	object = bump_take(m, b, granules, kind);
+	note(mutator->heap, object, FERRY__BLOCK_ALIGNED);
 	if (kind == FERRY_KIND_AMBIGUOUS)
-		note_ambiguous(mutator->heap, object);
+		note(mutator->heap, object, FERRY__BLOCK_AMBIG);
 	return object;
 }
 

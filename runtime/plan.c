@@ -80,7 +80,8 @@ static bool is_sparse(const struct ferry_heap *heap, uint32_t index,
 		atomic_load_explicit(&block->flags, memory_order_relaxed);
 
 	return (state == FERRY__BLOCK_HOLES || state == FERRY__BLOCK_FULL) &&
-	       !(flags & FERRY__BLOCK_AMBIG) && block->live < most;
+	       !(flags & (FERRY__BLOCK_AMBIG | FERRY__BLOCK_ALIGNED)) &&
+	       block->live < most;
 }
 
 /* The bits of a block's objects; false if an object would have to grow and

@@ -97,6 +97,36 @@ START_TEST(sparse_blocks_give_their_memory_back)
 }
 END_TEST
 
+START_TEST(alignment_is_kept_by_compactions)
+{
+	static const enum ferry_kind kinds[] = { FERRY_KIND_TYPED,
+						 FERRY_KIND_RAW };
+	enum { N = 400 };
+	size_t w, k, i;
+
+	for (w = 0; w < WAYS; w++)
+		for (k = 0; k < ARRAY_SIZE(kinds); k++) {
+			struct cells *c = make(&ways[w], N);
+
+			for (i = 0; i < N * 8; i++) {
+				void *object = ferry_alloc_aligned(
+					c->m, 48, 32u << i / 8 % 8, kinds[k]);
+
+				ck_assert_ptr_nonnull(object);
+				if (i % 8 == 0)
+					c->root[i / 8] = object;
+			}
+			for (i = 0; i < 3; i++)
+				cells_collect(c, FERRY_COLLECT_COMPACT);
+			for (i = 0; i < N; i++)
+				ck_assert_uint_eq((uintptr_t)c->root[i] %
+							  (32u << i % 8),
+						  0);
+			cells_close(c);
+		}
+}
+END_TEST
+
 START_TEST(survivors_hold_through_many_compactions)
 {
 	size_t w, i, n = 3000, rounds = harness_scaled(50);
@@ -441,6 +471,7 @@ static const struct test tests[] = {
 	TEST(graph_is_the_same_at_other_addresses, NULL),
 	TEST(reading_where_nothing_is_does_no_harm, NULL),
 	TEST(sparse_blocks_give_their_memory_back, NULL),
+	TEST(alignment_is_kept_by_compactions, NULL),
 	TEST(survivors_hold_through_many_compactions, NULL),
 	TEST(every_other_collection_works_between_compactions, NULL),
 	TEST(everything_movable_moves_when_told_to, NULL),

@@ -3,6 +3,7 @@
  * What a program does between the preparation of a flip and its pause: blocks
  * and large objects taken there were not prepared.
  */
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 #include "runtime/heap-internal.h"
 #include "tests/cells.h"
 #include "tests/harness.h"
+#include "uffd/uapi.h"
 
 #define CELLS 3000u
 
@@ -344,6 +346,85 @@ START_TEST(block_is_in_one_half_however_slowly_it_is_looked_up)
 }
 END_TEST
 
+/* --- a block that is not to be had ------------------------------------------ */
+
+static const struct ferry__sys *kernel;
+static struct ferry__sys table;
+static _Atomic bool taking;
+
+/* The first block's memory is refused when the flip was prepared. */
+static int refuse_late(void *addr, size_t len, int advice)
+{
+	if (advice == FERRY__MADV_POPULATE_WRITE && step == BEGUN) {
+		taking = true;
+		while (step != PREPARED)
+			sched_yield();
+		step = MADE;
+		return -ENOMEM;
+	}
+	return kernel->madvise(addr, len, advice);
+}
+
+/* Blocks without memory that are being taken across: who took one now would
+ * have its objects moved from under it. */
+static unsigned int void_moving(const struct ferry_heap *heap)
+{
+	uint32_t i, n = 0;
+
+	for (i = 0; i < ferry__space_end(&heap->space); i++)
+		n += heap->blocks[i].state == FERRY__BLOCK_VOID &&
+		     heap->blocks[i].flags & FERRY__BLOCK_MOVES;
+	return n;
+}
+
+/* The collector waits for a block to be taken, then for its refusal. */
+static void event_refused(void *arg, const struct ferry_event *e)
+{
+	while (e->kind == FERRY_EVENT_SWEPT && step == BEGUN && !taking)
+		sched_yield();
+	if (e->kind == FERRY_EVENT_COMPACT_PLAN && step == BEGUN) {
+		step = PREPARED;
+		while (step != MADE)
+			sched_yield();
+	}
+	if (e->kind == FERRY_EVENT_PAUSE_END && step == MADE) {
+		ck_assert_uint_eq(void_moving(arg), 0);
+		step = FLIPPED;
+	}
+}
+
+START_TEST(block_that_was_refused_after_the_preparation_is_left_alone)
+{
+	struct ferry_heap_params p = cells_params(FERRY_GC_CONCURRENT);
+	struct ferry_listener *listener;
+	struct cells *c;
+
+	p.no_compact = true;
+	c = cells_open(&p, 2);
+	cells_list(c, 0, FERRY_KIND_TRACED, CELLS, 2, 96);
+	cells_collect(c, FERRY_COLLECT_FULL);
+	step = BEGUN;
+	kernel = ferry__sys;
+	table = *ferry__sys;
+	table.madvise = refuse_late;
+	ck_assert_int_eq(
+		ferry_listener_add(c->heap, event_refused, c->heap, &listener),
+		0);
+	ck_assert_int_eq(ferry_heap_request(c->heap, FERRY_COLLECT_COMPACT), 0);
+	while (c->heap->cycle.phase != FERRY__PHASE_SWEEP)
+		ferry_safepoint(c->m);
+	ferry__sys = &table;
+	while (step < MADE)
+		cell_new(c->m, FERRY_KIND_TRACED, 100, 1);
+	await(c, FLIPPED);
+	cells_collect(c, FERRY_COLLECT_COMPACT);
+	cells_list_check(c, 0, CELLS);
+	ferry__sys = kernel;
+	ferry_listener_remove(c->heap, listener);
+	cells_close(c);
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST(blocks_taken_after_the_preparation_move, "move"),
 	TEST(more_blocks_than_were_laid_by_move, "move"),
@@ -353,6 +434,8 @@ static const struct test tests[] = {
 	TEST(objects_not_made_yet_can_be_asked_about, "move"),
 	TEST(large_objects_made_after_the_preparation_are_put_right, "move"),
 	TEST(block_is_in_one_half_however_slowly_it_is_looked_up, NULL),
+	TEST(block_that_was_refused_after_the_preparation_is_left_alone,
+	     "move"),
 };
 
 int main(int argc, char **argv)

@@ -660,6 +660,57 @@ START_TEST(fork_waits_for_a_compaction_under_way)
 }
 END_TEST
 
+/* --- the first request, in a pause ---------------------------------------------------- */
+
+static _Atomic bool attached;
+
+/* Asks for the first collection while it holds up a pause. */
+static void *request_in_pause(void *arg)
+{
+	struct ferry_mutator *m;
+	int r;
+
+	(void)arg;
+	if (ferry_mutator_attach(heap, NULL, &m))
+		return (void *)"attach";
+	atomic_store(&attached, true);
+	while (!__atomic_load_n(&m->poll, __ATOMIC_RELAXED))
+		sched_yield();
+	r = ferry_heap_request(heap, FERRY_COLLECT_FULL);
+	ferry_mutator_detach(m);
+	return r ? (void *)"request" : NULL;
+}
+
+static int verify_meanwhile(void)
+{
+	pthread_t thread;
+	void *result;
+	int bad = 0;
+
+	alarm(60); /* where it did, it would wait for ever */
+	if (pthread_create(&thread, NULL, request_in_pause, NULL))
+		return BAD_THREADS;
+	while (!atomic_load(&attached))
+		ferry_safepoint(mutator);
+	if (ferry_heap_verify(heap, mutator, NULL))
+		bad |= BAD_OTHER;
+	ferry_blocking_enter(mutator);
+	pthread_join(thread, &result);
+	ferry_blocking_leave(mutator);
+	if (result)
+		bad |= BAD_COLLECT;
+	return bad | use_and_end();
+}
+
+START_TEST(first_request_of_a_child_does_not_hold_up_a_pause)
+{
+	make(FERRY_GC_CONCURRENT);
+	ck_assert(list_grow(mutator, &lists[0], 50000));
+	ck_assert_int_eq(in_child(verify_meanwhile), 0);
+	unmake();
+}
+END_TEST
+
 /* --- several heaps ------------------------------------------------------------------------ */
 
 static struct ferry_heap *other;
@@ -703,27 +754,40 @@ static void *make_heaps(void *arg)
 	return NULL;
 }
 
-START_TEST(threads_of_several_heaps_do_not_hold_up_a_fork)
+/* Collections of the other heap, one behind the other. */
+static void *collect_other(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&stop))
+		if (ferry_heap_collect(other, NULL, FERRY_COLLECT_FULL))
+			return (void *)"collect";
+	return NULL;
+}
+
+static int end_both(void)
+{
+	return end_in_child() | (ferry_heap_destroy(other) ? BAD_END : 0);
+}
+
+/* Forks beside a thread of two heaps and one that does what @beside does. */
+static void fork_beside(enum ferry_gc_mode mode, void *(*beside)(void *arg),
+			int (*fn)(void), size_t n)
 {
 	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
-	size_t i, n = harness_scaled(60);
 	pthread_t thread[2];
 	void *result;
+	size_t i;
 
-#ifdef __SANITIZE_ADDRESS__
-	SKIP("asan-fork", "AddressSanitizer's allocator keeps its lock in the "
-			  "child when another thread allocates");
-#endif
-	make(FERRY_GC_STOPPED);
+	make(mode);
 	ck_assert(list_grow(mutator, &lists[0], 1000));
-	p.mode = FERRY_GC_STOPPED;
+	p.mode = mode;
 	p.max_bytes = 8 * MIB;
 	ck_assert_int_eq(ferry_heap_create(&p, NULL, &other), 0);
 	ck_assert_int_eq(pthread_create(&thread[0], NULL, live_in_both, NULL),
 			 0);
-	ck_assert_int_eq(pthread_create(&thread[1], NULL, make_heaps, NULL), 0);
+	ck_assert_int_eq(pthread_create(&thread[1], NULL, beside, NULL), 0);
 	for (i = 0; i < n; i++)
-		ck_assert_int_eq(in_child(use_and_end), 0);
+		ck_assert_int_eq(in_child(fn), 0);
 	atomic_store(&stop, true);
 	ferry_blocking_enter(mutator);
 	for (i = 0; i < ARRAY_SIZE(thread); i++) {
@@ -733,6 +797,23 @@ START_TEST(threads_of_several_heaps_do_not_hold_up_a_fork)
 	ferry_blocking_leave(mutator);
 	ck_assert_int_eq(ferry_heap_destroy(other), 0);
 	unmake();
+}
+
+START_TEST(threads_of_several_heaps_do_not_hold_up_a_fork)
+{
+#ifdef __SANITIZE_ADDRESS__
+	SKIP("asan-fork", "AddressSanitizer's allocator keeps its lock in the "
+			  "child when another thread allocates");
+#endif
+	fork_beside(FERRY_GC_STOPPED, make_heaps, use_and_end,
+		    harness_scaled(60));
+}
+END_TEST
+
+START_TEST(fork_waits_for_collections_of_several_heaps)
+{
+	fork_beside(FERRY_GC_CONCURRENT, collect_other, end_both,
+		    harness_scaled(60));
 }
 END_TEST
 
@@ -750,7 +831,9 @@ static const struct test tests[] = {
 	TEST(child_sees_one_moment_of_other_threads, NULL),
 	TEST(fork_waits_for_a_collection_under_way, "move"),
 	TEST(fork_waits_for_a_compaction_under_way, "move"),
+	TEST(first_request_of_a_child_does_not_hold_up_a_pause, "move"),
 	TEST(threads_of_several_heaps_do_not_hold_up_a_fork, NULL),
+	TEST(fork_waits_for_collections_of_several_heaps, "move"),
 };
 
 int main(int argc, char **argv)

@@ -142,7 +142,8 @@ static inline void *ferry_alloc(struct ferry_mutator *m, size_t size,
 
 /*
  * The same with an alignment, a power of two up to 4096 for small objects and
- * 2 MiB for large ones. NULL also for another @align.
+ * 2 MiB for large ones, which is kept when the object moves. NULL also for
+ * another @align.
  */
 FERRY_EXPORT void *ferry_alloc_aligned(struct ferry_mutator *m, size_t size,
 				       size_t align, enum ferry_kind kind);
