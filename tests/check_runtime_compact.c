@@ -106,7 +106,7 @@ START_TEST(alignment_is_kept_by_compactions)
 
 	for (w = 0; w < WAYS; w++)
 		for (k = 0; k < ARRAY_SIZE(kinds); k++) {
-			struct cells *c = make(&ways[w], N);
+			struct cells *c = way_open(&ways[w], N);
 
 			for (i = 0; i < N * 8; i++) {
 				void *object = ferry_alloc_aligned(
