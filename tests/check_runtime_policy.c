@@ -292,8 +292,8 @@ static _Atomic size_t refused;
 
 static void *litter_beside(void *arg)
 {
-	struct ferry_mutator *m;
 	size_t i, n = harness_scaled(100000);
+	struct ferry_mutator *m;
 
 	(void)arg;
 	if (ferry_mutator_attach(heap, NULL, &m))
@@ -304,31 +304,6 @@ static void *litter_beside(void *arg)
 	ferry_mutator_detach(m);
 	return NULL;
 }
-
-START_TEST(null_means_full_and_not_that_others_were_quicker)
-{
-	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
-	pthread_t thread[6];
-	void *result;
-	size_t i;
-
-	p.mode = FERRY_GC_STOPPED;
-	p.max_bytes = MIB; /* sixteen blocks for six threads */
-	make(&p);
-	ferry_blocking_enter(mutator);
-	for (i = 0; i < ARRAY_SIZE(thread); i++)
-		ck_assert_int_eq(
-			pthread_create(&thread[i], NULL, litter_beside, NULL),
-			0);
-	for (i = 0; i < ARRAY_SIZE(thread); i++) {
-		pthread_join(thread[i], &result);
-		ck_assert_msg(!result, "%s", (char *)result);
-	}
-	ferry_blocking_leave(mutator);
-	ck_assert_uint_eq(refused, 0);
-	unmake();
-}
-END_TEST
 
 static void *large_litter(void *arg)
 {
@@ -346,29 +321,49 @@ static void *large_litter(void *arg)
 	return NULL;
 }
 
-/* Garbage in large objects alone, nearly up to the limit at any time. */
-START_TEST(garbage_of_others_is_not_taken_for_alive)
+#define CROWD_MAX 6u
+
+/* @n threads, of numbers from 0 on, allocate at once; none is refused. */
+static void crowd(struct ferry_heap_params *p, void *(*allocate)(void *arg),
+		  size_t n)
 {
-	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
-	pthread_t thread[2];
+	pthread_t thread[CROWD_MAX];
 	void *wrong;
 	uintptr_t i;
 
-	p.no_pressure = true;
-	p.max_bytes = 5 * MIB;
-	make(&p);
+	make(p);
 	ferry_blocking_enter(mutator);
-	for (i = 0; i < 2; i++)
-		ck_assert_int_eq(pthread_create(&thread[i], NULL, large_litter,
-						(void *)i),
-				 0);
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < n; i++)
+		ck_assert_int_eq(
+			pthread_create(&thread[i], NULL, allocate, (void *)i),
+			0);
+	for (i = 0; i < n; i++) {
 		ck_assert_int_eq(pthread_join(thread[i], &wrong), 0);
-		ck_assert_ptr_null(wrong);
+		ck_assert_msg(!wrong, "%s", (char *)wrong);
 	}
 	ferry_blocking_leave(mutator);
 	ck_assert_uint_eq(refused, 0);
 	unmake();
+}
+
+START_TEST(null_means_full_and_not_that_others_were_quicker)
+{
+	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
+
+	p.mode = FERRY_GC_STOPPED;
+	p.max_bytes = MIB; /* sixteen blocks for six threads */
+	crowd(&p, litter_beside, CROWD_MAX);
+}
+END_TEST
+
+/* Garbage in large objects alone, nearly up to the limit at any time. */
+START_TEST(garbage_of_others_is_not_taken_for_alive)
+{
+	struct ferry_heap_params p = FERRY_INIT(struct ferry_heap_params);
+
+	p.no_pressure = true;
+	p.max_bytes = 5 * MIB;
+	crowd(&p, large_litter, 2);
 }
 END_TEST
 
