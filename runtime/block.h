@@ -43,7 +43,7 @@ enum ferry__block_state {
 #define FERRY__BLOCK_SCAN    0x20u  /* retired while marking, to be scanned */
 #define FERRY__BLOCK_ASKED   0x40u  /* an identity hash was, while SPARSE; H3 */
 #define FERRY__BLOCK_CLEAN   0x80u  /* its pages may be protected: a hint; M8 */
-#define FERRY__BLOCK_MOVES   0x100u /* HALF means the other, once toggled; B11 */
+#define FERRY__BLOCK_MOVES   0x100u /* HALF means the other once toggled; B11 */
 #define FERRY__BLOCK_YOUNG   0x200u /* the next sweep comes here too; B10 */
 #define FERRY__BLOCK_EPOCH   0x400u /* of its last sweep; B12 */
 #define FERRY__BLOCK_ALIGNED 0x800u /* has objects of more alignment; K14 */

@@ -123,15 +123,6 @@ static int parts_init(struct ferry_heap *heap)
 	return 0;
 }
 
-static int params_check(const struct ferry_heap_params *p)
-{
-	if (!p->load != !p->store)
-		return -EINVAL;
-	if (p->mode > FERRY_GC_STOPPED || p->stacks > FERRY_STACK_AMBIGUOUS)
-		return -EINVAL;
-	return 0;
-}
-
 static int params_take(const struct ferry_heap_params *params,
 		       struct ferry_heap *heap)
 {
@@ -142,11 +133,7 @@ static int params_take(const struct ferry_heap_params *params,
 		params = &none;
 	r = ferry__params_copy(&heap->params, sizeof(heap->params), params,
 			       sizeof(params->size));
-	if (r == 0)
-		r = ferry__conf_resolve(&heap->params, &heap->stress);
-	if (r == 0)
-		r = params_check(&heap->params);
-	return r;
+	return r ? r : ferry__conf_resolve(&heap->params, &heap->stress);
 }
 
 int ferry_heap_create(const struct ferry_heap_params *params,

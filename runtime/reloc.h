@@ -198,7 +198,8 @@ void ferry__fix_block(struct ferry__fixer *fixer, uint32_t index, void *memory);
 void ferry__fix_object(struct ferry__fixer *fixer, void *object,
 		       enum ferry_kind kind);
 
-/* Copies what goes to a target, and its side table (K12), to @memory, its block's size. */
+/* Copies what goes to a target to @memory, of its block's size, and writes its
+ * side table (K12). */
 void ferry__fix_fill(struct ferry_heap *heap, struct ferry__target *target,
 		     void *memory);
 

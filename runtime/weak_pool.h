@@ -3,9 +3,10 @@
  * Pools of records that hold the address of an object each: weak references
  * and requests to finalize.
  *
- * Records never move; they lie in pages that know which are in use, when
- * the last one was made, and of which flip the addresses in it are. The collector walks a pool page by page and lets the lock go
- * between pages; records and pages come and go meanwhile.
+ * Records never move; they lie in pages that know which are in use, when the
+ * last one was made, and of which flip the addresses in it are. The collector
+ * walks a pool page by page and lets the lock go between pages; records and
+ * pages come and go meanwhile.
  */
 #ifndef FERRY_RUNTIME_WEAK_POOL_H
 #define FERRY_RUNTIME_WEAK_POOL_H

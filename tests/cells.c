@@ -150,6 +150,12 @@ size_t cells_live(struct cells *c)
 	return cells_stats(c)->live;
 }
 
+void cells_expect_live(struct cells *c, size_t bytes)
+{
+	cells_collect(c, FERRY_COLLECT_FULL);
+	ck_assert_uint_eq(cells_live(c), bytes);
+}
+
 bool cells_concurrent(struct cells *c)
 {
 	return cells_stats(c)->mode == FERRY_GC_CONCURRENT;

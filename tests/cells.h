@@ -64,6 +64,9 @@ void cells_verify(struct cells *c);
 size_t cells_live(struct cells *c);
 struct ferry_heap_stats *cells_stats(struct cells *c);
 
+/* A full collection finds @bytes. */
+void cells_expect_live(struct cells *c, size_t bytes);
+
 /* A list through slot 0 of @n cells with @slots slots, of ids from 0 on, in
  * root @at; between two of them @gap bytes of garbage. */
 void cells_list(struct cells *c, size_t at, enum ferry_kind kind, size_t n,

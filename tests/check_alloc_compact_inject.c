@@ -16,21 +16,12 @@
 
 #define PAGES 600
 
-static size_t bytes_in(struct ferry_arena *arena, enum ferry_page_state state)
-{
-	size_t at = 0, len, sum = 0;
-
-	for (; ferry_arena_next_run(arena, at, state, &at, &len); at += len)
-		sum += len;
-	return sum;
-}
-
 static void assert_as_before(const struct heap *heap)
 {
 	heap_assert_unmoved(heap);
-	ck_assert_uint_eq(bytes_in(heap->arena, FERRY_PAGE_LIVE),
+	ck_assert_uint_eq(heap_bytes_in(heap->arena, FERRY_PAGE_LIVE),
 			  heap_live(heap));
-	ck_assert_uint_eq(bytes_in(heap->arena, FERRY_PAGE_TRANSIT), 0);
+	ck_assert_uint_eq(heap_bytes_in(heap->arena, FERRY_PAGE_TRANSIT), 0);
 }
 
 /* After a finish: the list, the map, the states and the bytes agree. */
@@ -49,11 +40,12 @@ static void assert_consistent(const struct heap *heap,
 	ck_assert_uint_eq(sum, res->left);
 	ck_assert_uint_eq(res->planned, heap_live(heap));
 	ck_assert_uint_eq(res->moved + res->copied + res->left, res->planned);
-	ck_assert_uint_eq(bytes_in(heap->arena, FERRY_PAGE_LIVE), res->left);
-	ck_assert_uint_eq(bytes_in(heap->arena, FERRY_PAGE_TRANSIT), 0);
-	ck_assert_uint_eq(bytes_in(dst, FERRY_PAGE_LIVE),
+	ck_assert_uint_eq(heap_bytes_in(heap->arena, FERRY_PAGE_LIVE),
+			  res->left);
+	ck_assert_uint_eq(heap_bytes_in(heap->arena, FERRY_PAGE_TRANSIT), 0);
+	ck_assert_uint_eq(heap_bytes_in(dst, FERRY_PAGE_LIVE),
 			  res->planned - res->left);
-	ck_assert_uint_eq(bytes_in(dst, FERRY_PAGE_TRANSIT), 0);
+	ck_assert_uint_eq(heap_bytes_in(dst, FERRY_PAGE_TRANSIT), 0);
 	heap_assert_moved(heap, c);
 }
 

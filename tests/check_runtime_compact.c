@@ -3,83 +3,15 @@
  * Compaction: addresses change, what is at them does not, and memory comes
  * back; whatever keeps its address keeps it.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "tests/cells.h"
 #include "tests/harness.h"
-#include "tests/inject.h"
-#include "tests/memory.h"
-#include "uffd/uapi.h"
+#include "tests/ways.h"
 
 #define KIB   ((size_t)1 << 10)
 #define MIB   ((size_t)1 << 20)
 #define BLOCK (64 * KIB)
-
-/* Every way in which a compaction can run. */
-static const struct way {
-	enum ferry_gc_mode mode;
-	enum ferry_fault_mode fault_mode;
-	enum ferry_thp thp;
-} ways[] = {
-	{ FERRY_GC_AUTO, FERRY_FAULT_THREAD, FERRY_THP_SYSTEM },
-	{ FERRY_GC_AUTO, FERRY_FAULT_SIGBUS, FERRY_THP_NEVER },
-	{ FERRY_GC_AUTO, FERRY_FAULT_SIGBUS, FERRY_THP_ALWAYS },
-	{ FERRY_GC_STOPPED, FERRY_FAULT_THREAD, FERRY_THP_SYSTEM },
-};
-
-#define WAYS ARRAY_SIZE(ways)
-
-/* Compactions come when they are asked for. */
-static struct ferry_heap_params params_of(const struct way *way)
-{
-	struct ferry_heap_params p = cells_params(way->mode);
-
-	p.fault_mode = way->fault_mode;
-	p.thp = way->thp;
-	p.no_compact = true;
-	return p;
-}
-
-static struct cells *make(const struct way *way, size_t roots)
-{
-	struct ferry_heap_params p = params_of(way);
-
-	return cells_open(&p, roots);
-}
-
-/* The addresses of a list's cells. */
-static uintptr_t *addresses(const struct cell *cell, size_t n)
-{
-	uintptr_t *addr = calloc(n, sizeof(*addr));
-	size_t i;
-
-	ck_assert_ptr_nonnull(addr);
-	for (i = 0; i < n; i++, cell = cell->slot[0])
-		addr[i] = (uintptr_t)cell;
-	return addr;
-}
-
-/* How many of them are elsewhere than at @addr. */
-static size_t elsewhere(const struct cell *cell, const uintptr_t *addr,
-			size_t n)
-{
-	size_t i, count = 0;
-
-	for (i = 0; i < n; i++, cell = cell->slot[0])
-		count += (uintptr_t)cell != addr[i];
-	return count;
-}
 
 /* --- what moves ------------------------------------------------------------------- */
 
@@ -91,14 +23,14 @@ START_TEST(graph_is_the_same_at_other_addresses)
 
 	for (w = 0; w < WAYS; w++)
 		for (k = 0; k < ARRAY_SIZE(kinds); k++) {
-			struct cells *c = make(&ways[w], 1);
+			struct cells *c = way_open(&ways[w], 1);
 			uintptr_t *addr;
 
 			cells_list(c, 0, kinds[k], n, 2, 96);
-			addr = addresses(c->root[0], n);
+			addr = cells_addresses(c->root[0], n);
 			cells_collect(c, FERRY_COLLECT_COMPACT);
 			cells_list_check(c, 0, n);
-			moved = elsewhere(c->root[0], addr, n);
+			moved = cells_elsewhere(c->root[0], addr, n);
 			/* In pauses, those of sparse blocks do; all are. */
 			ck_assert_uint_ge(moved, n - n / 20);
 			ck_assert_uint_eq(cells_stats(c)->compactions, 1);
@@ -115,14 +47,14 @@ START_TEST(reading_where_nothing_is_does_no_harm)
 	size_t w, i, n = 4000;
 
 	for (w = 0; w < WAYS; w++) {
-		struct ferry_heap_params p = params_of(&ways[w]);
+		struct ferry_heap_params p = way_params(&ways[w]);
 		struct cells *c;
 		uintptr_t *addr;
 
 		p.options = "move-all:true";
 		c = cells_open(&p, 1);
 		cells_list(c, 0, FERRY_KIND_TRACED, n, 2, 0);
-		addr = addresses(c->root[0], n);
+		addr = cells_addresses(c->root[0], n);
 		cells_collect(c, FERRY_COLLECT_COMPACT);
 		for (i = 0; i < n; i++)
 			*(volatile char *)addr[i];
@@ -143,7 +75,7 @@ START_TEST(sparse_blocks_give_their_memory_back)
 
 	for (w = 0; w < WAYS; w++)
 		for (k = 0; k < ARRAY_SIZE(kinds); k++) {
-			struct cells *c = make(&ways[w], 2000);
+			struct cells *c = way_open(&ways[w], 2000);
 
 			for (i = 0; i < 40000; i++) {
 				struct cell *cell =
@@ -174,7 +106,7 @@ START_TEST(alignment_is_kept_by_compactions)
 
 	for (w = 0; w < WAYS; w++)
 		for (k = 0; k < ARRAY_SIZE(kinds); k++) {
-			struct cells *c = make(&ways[w], N);
+			struct cells *c = way_open(&ways[w], N);
 
 			for (i = 0; i < N * 8; i++) {
 				void *object = ferry_alloc_aligned(
@@ -200,7 +132,7 @@ START_TEST(survivors_hold_through_many_compactions)
 	size_t w, i, n = 3000, rounds = harness_scaled(50);
 
 	for (w = 0; w < WAYS; w++) {
-		struct cells *c = make(&ways[w], 3);
+		struct cells *c = way_open(&ways[w], 3);
 		size_t peak = 0;
 
 		for (i = 0; i < rounds; i++) {
@@ -231,7 +163,7 @@ START_TEST(every_other_collection_works_between_compactions)
 	size_t w, i, n = 2000;
 
 	for (w = 0; w < WAYS; w++) {
-		struct cells *c = make(&ways[w], 2);
+		struct cells *c = way_open(&ways[w], 2);
 
 		cells_list(c, 0, FERRY_KIND_TRACED, n, 2, 64);
 		for (i = 0; i < harness_scaled(30); i++) {
@@ -253,14 +185,14 @@ START_TEST(everything_movable_moves_when_told_to)
 	size_t w, i, n = 2000;
 
 	for (w = 0; w < WAYS; w++) {
-		struct ferry_heap_params p = params_of(&ways[w]);
+		struct ferry_heap_params p = way_params(&ways[w]);
 		struct cells *c;
 
 		p.options = "move-all:true,poison:true";
 		c = cells_open(&p, 2);
 		cells_list(c, 0, FERRY_KIND_TYPED, n, 2, 0);
 		for (i = 0; i < harness_scaled(20); i++) {
-			uintptr_t *addr = addresses(c->root[0], n);
+			uintptr_t *addr = cells_addresses(c->root[0], n);
 
 			cells_list(c, 1, FERRY_KIND_TRACED, n, 2, 300);
 			cells_collect(c, FERRY_COLLECT_FULL);
@@ -268,7 +200,8 @@ START_TEST(everything_movable_moves_when_told_to)
 			cells_list_check(c, 1, n);
 			if (cells_concurrent(c))
 				ck_assert_uint_eq(
-					elsewhere(c->root[0], addr, n), n);
+					cells_elsewhere(c->root[0], addr, n),
+					n);
 			free(addr);
 		}
 		cells_close(c);
@@ -283,12 +216,12 @@ START_TEST(pinned_objects_keep_their_address)
 	size_t w, i, n = 4000;
 
 	for (w = 0; w < WAYS; w++) {
-		struct cells *c = make(&ways[w], 2);
+		struct cells *c = way_open(&ways[w], 2);
 		uintptr_t *addr;
 		struct cell *cell;
 
 		cells_list(c, 0, FERRY_KIND_TRACED, n, 2, 96);
-		addr = addresses(c->root[0], n);
+		addr = cells_addresses(c->root[0], n);
 		for (cell = c->root[0], i = 0; cell; cell = cell->slot[0], i++)
 			if (i % 2000 == 7)
 				ck_assert_int_eq(ferry_pin(c->m, cell), 0);
@@ -298,12 +231,13 @@ START_TEST(pinned_objects_keep_their_address)
 		for (cell = c->root[0], i = 0; cell; cell = cell->slot[0], i++)
 			if (i % 2000 == 7)
 				ck_assert_uint_eq((uintptr_t)cell, addr[i]);
-		ck_assert_uint_gt(elsewhere(c->root[0], addr, n), 0);
+		ck_assert_uint_gt(cells_elsewhere(c->root[0], addr, n), 0);
 		for (i = 7; i < n; i += 2000)
 			ck_assert_int_eq(ferry_unpin(c->m, (void *)addr[i]), 0);
 		cells_collect(c, FERRY_COLLECT_COMPACT);
 		if (cells_concurrent(c))
-			ck_assert_uint_eq(elsewhere(c->root[0], addr, n), n);
+			ck_assert_uint_eq(cells_elsewhere(c->root[0], addr, n),
+					  n);
 		cells_list_check(c, 0, n);
 		free(addr);
 		cells_close(c);
@@ -318,7 +252,7 @@ START_TEST(ambiguous_roots_keep_addresses)
 	size_t w, n = 3000;
 
 	for (w = 0; w < WAYS; w++) {
-		struct cells *c = make(&ways[w], 1);
+		struct cells *c = way_open(&ways[w], 1);
 		struct ferry_root *root;
 		struct cell *cell;
 
@@ -344,7 +278,7 @@ START_TEST(ambiguous_stacks_keep_addresses)
 	size_t w, n = 3000;
 
 	for (w = 0; w < WAYS; w++) {
-		struct ferry_heap_params p = params_of(&ways[w]);
+		struct ferry_heap_params p = way_params(&ways[w]);
 		struct cell *volatile local;
 		struct cells *c;
 
@@ -367,7 +301,7 @@ START_TEST(what_ambiguous_objects_refer_to_keeps_its_address)
 
 	for (w = 0; w < WAYS; w++)
 		for (large = 0; large < 2; large++) {
-			struct cells *c = make(&ways[w], 2);
+			struct cells *c = way_open(&ways[w], 2);
 			size_t bytes = large ? 20000 : cell_bytes(100);
 			uintptr_t addr[100];
 			struct cell *holder;
@@ -403,7 +337,7 @@ START_TEST(dense_blocks_without_references_are_neither_copied_nor_moved)
 	size_t w, i, n = 500;
 
 	for (w = 0; w < WAYS; w++) {
-		struct cells *c = make(&ways[w], n);
+		struct cells *c = way_open(&ways[w], n);
 		struct cell *cell;
 
 		for (i = 0; i < n; i++)
@@ -424,7 +358,7 @@ START_TEST(large_objects_stay_and_their_slots_are_put_right)
 	size_t w, i;
 
 	for (w = 0; w < WAYS; w++) {
-		struct cells *c = make(&ways[w], 2);
+		struct cells *c = way_open(&ways[w], 2);
 		struct cell *large, *raw;
 
 		large = cell_try(c->m, FERRY_KIND_TRACED, 5000, 50000, 1);
@@ -467,7 +401,7 @@ START_TEST(every_sort_of_root_gets_the_new_address)
 	size_t w, n = 3000;
 
 	for (w = 0; w < WAYS; w++) {
-		struct cells *c = make(&ways[w], 2);
+		struct cells *c = way_open(&ways[w], 2);
 		void *by_callback, *by_range[3] = { NULL }, **handle;
 		struct ferry_root *callback, *range;
 		struct ferry_frame inner;
@@ -508,7 +442,7 @@ START_TEST(interior_references_keep_their_offset)
 	size_t w, i, n = 3000;
 
 	for (w = 0; w < WAYS; w++) {
-		struct ferry_heap_params p = params_of(&ways[w]);
+		struct ferry_heap_params p = way_params(&ways[w]);
 		struct cell *cell, *next;
 		struct cells *c;
 
@@ -533,516 +467,6 @@ START_TEST(interior_references_keep_their_offset)
 }
 END_TEST
 
-/* --- while the program runs -------------------------------------------------------------------- */
-
-struct runner {
-	struct ferry_heap *heap;
-	_Atomic bool *quit;
-	const char *wrong;
-	unsigned int number;
-};
-
-/* Makes a list of cells that tell the sum of their ids, changes it, checks
- * it, all the time. */
-#define RUN_CELLS 400u
-
-static void run_make(struct runner *runner, struct ferry_mutator *m,
-		     struct cell **root)
-{
-	unsigned int i;
-
-	for (i = RUN_CELLS, *root = NULL; i--;) {
-		struct cell *cell = cell_try(
-			m, i % 2 ? FERRY_KIND_TRACED : FERRY_KIND_TYPED, 3,
-			cell_bytes(3), i);
-
-		if (!cell) {
-			runner->wrong = "no memory";
-			return;
-		}
-		cell->slot[0] = *root;
-		*root = cell;
-		if (!cell_try(m, FERRY_KIND_RAW, 0, 16 + i % 64 * 16, 0))
-			runner->wrong = "no memory";
-	}
-}
-
-/* Every cell's slot 1 refers to a cell @step further on. */
-static void run_link(struct ferry_mutator *m, struct cell *const *root,
-		     unsigned int step)
-{
-	struct cell *ahead = *root, *cell = *root;
-
-	(void)m;
-	for (; step && ahead; step--)
-		ahead = ahead->slot[0];
-	for (; cell; cell = cell->slot[0]) {
-		cell->slot[1] = ahead;
-		ahead = ahead ? ahead->slot[0] : NULL;
-	}
-}
-
-static void run_check(struct runner *runner, const struct cell *root,
-		      unsigned int step)
-{
-	const struct cell *cell;
-	unsigned int i = 0;
-
-	for (cell = root; cell; cell = cell->slot[0], i++) {
-		if (cell->id != i)
-			runner->wrong = "a cell has another's place";
-		else if (!cell->slot[1] != (i + step >= RUN_CELLS))
-			runner->wrong = "a link is missing";
-		else if (cell->slot[1] && cell->slot[1]->id != i + step)
-			runner->wrong = "a link hits another cell";
-	}
-	if (i != RUN_CELLS)
-		runner->wrong = "the list has another length";
-}
-
-static void run_in(struct runner *runner, struct ferry_mutator *m)
-{
-	struct cell *root = NULL;
-	void *slots[1] = { NULL };
-	struct ferry_frame frame;
-	unsigned int round, step = 0;
-
-	ferry_frame_push(m, &frame, slots, 1);
-	for (round = 0; !*runner->quit && !runner->wrong; round++) {
-		if (round % 8 == 0) {
-			run_make(runner, m, (struct cell **)slots);
-			step = 0;
-			run_link(m, (struct cell **)slots, step);
-		}
-		root = slots[0];
-		if (!runner->wrong)
-			run_check(runner, root, step);
-		ferry_safepoint(m);
-		step = 1 + (round + runner->number) % 37;
-		run_link(m, (struct cell **)slots, step);
-		ferry_safepoint(m);
-		if (round % 64 == 0)
-			sched_yield();
-	}
-	ferry_frame_pop(m, &frame);
-}
-
-static void *run(void *arg)
-{
-	struct runner *runner = arg;
-	struct ferry_mutator *m;
-
-	if (ferry_mutator_attach(runner->heap, NULL, &m) < 0) {
-		runner->wrong = "no mutator";
-		return NULL;
-	}
-	run_in(runner, m);
-	ferry_mutator_detach(m);
-	return NULL;
-}
-
-#define RUNNERS 3
-
-static void run_beside(const struct ferry_heap_params *p, size_t rounds)
-{
-	struct cells *c = cells_open(p, 1);
-	_Atomic bool quit = false;
-	struct runner runner[RUNNERS];
-	pthread_t thread[RUNNERS];
-	size_t i;
-
-	cells_list(c, 0, FERRY_KIND_TRACED, 5000, 2, 96);
-	for (i = 0; i < RUNNERS; i++) {
-		runner[i] = (struct runner){ c->heap, &quit, NULL,
-					     (unsigned int)i };
-		ck_assert_int_eq(
-			pthread_create(&thread[i], NULL, run, &runner[i]), 0);
-	}
-	for (i = 0; i < rounds; i++) {
-		cells_collect(c, FERRY_COLLECT_COMPACT);
-		cells_list_check(c, 0, 5000);
-	}
-	quit = true;
-	ferry_blocking_enter(c->m);
-	for (i = 0; i < RUNNERS; i++)
-		pthread_join(thread[i], NULL);
-	ferry_blocking_leave(c->m);
-	for (i = 0; i < RUNNERS; i++)
-		ck_assert_msg(!runner[i].wrong, "%s", runner[i].wrong);
-	cells_verify(c);
-	cells_close(c);
-}
-
-START_TEST(threads_allocate_and_write_while_pages_are_produced)
-{
-	size_t w;
-
-	for (w = 0; w < WAYS; w++) {
-		struct ferry_heap_params p = params_of(&ways[w]);
-
-		run_beside(&p, harness_scaled(15));
-	}
-}
-END_TEST
-
-START_TEST(threads_allocate_and_write_while_production_is_delayed)
-{
-	size_t w;
-
-	for (w = 0; w < WAYS; w++) {
-		struct ferry_heap_params p = params_of(&ways[w]);
-
-		p.options = "delay-seed:11,poison:true,move-all:true";
-		run_beside(&p, harness_scaled(10));
-	}
-}
-END_TEST
-
-START_TEST(threads_with_ambiguous_stacks_run_beside_compactions)
-{
-	size_t w;
-
-	for (w = 0; w < WAYS; w++) {
-		struct ferry_heap_params p = params_of(&ways[w]);
-
-		p.stacks = FERRY_STACK_AMBIGUOUS;
-		run_beside(&p, harness_scaled(20));
-	}
-}
-END_TEST
-
-/* --- system calls on buffers ---------------------------------------------------------------------- */
-
-struct piper {
-	struct ferry_heap *heap;
-	_Atomic bool *quit;
-	const char *wrong;
-	int error;
-	_Atomic size_t calls;
-	_Atomic bool over;
-};
-
-/*
- * What a mutator must do to hand an object to the kernel: all of its bytes
- * but the header, which may be traced meanwhile. How many there were.
- */
-static ssize_t call_on(struct ferry_mutator *m, struct cell *cell, size_t len,
-		       int fd, bool writes)
-{
-	char *buffer = (char *)cell->slot;
-	ssize_t n;
-
-	if (ferry_pin(m, cell) < 0 || ferry_heap_prefault(m, buffer, len) < 0)
-		return -EINVAL;
-	ferry_blocking_enter(m);
-	n = writes ? write(fd, buffer, len) : read(fd, buffer, len);
-	if (n < 0)
-		n = -errno;
-	ferry_blocking_leave(m);
-	return ferry_unpin(m, cell) < 0 ? -ENOENT : n;
-}
-
-static void pipe_once(struct piper *piper, struct ferry_mutator *m,
-		      struct cell **at, const int *fd)
-{
-	size_t len = ferry_object_size(piper->heap, at[0]) - sizeof(**at), k;
-	ssize_t n;
-
-	if (len > 32 * KIB)
-		len = 32 * KIB;
-	for (k = 0; k < len / 8; k++)
-		((uint64_t *)at[0]->slot)[k] = piper->calls + k;
-	ferry_safepoint(m);
-	n = call_on(m, at[0], len, fd[1], true);
-	if (n == (ssize_t)len)
-		n = call_on(m, at[1], len, fd[0], false);
-	if (n != (ssize_t)len) {
-		piper->error = (int)n;
-		piper->wrong = "the call came back short";
-		return;
-	}
-	for (k = 0; k < len / 8; k++)
-		if (((uint64_t *)at[1]->slot)[k] != piper->calls + k)
-			piper->wrong = "other bytes came back";
-	piper->calls++;
-}
-
-static void pipe_in(struct piper *piper, struct ferry_mutator *m, const int *fd)
-{
-	static const struct {
-		enum ferry_kind kind;
-		size_t bytes;
-	} buffer[] = {
-		{ FERRY_KIND_TRACED, 5000 },
-		{ FERRY_KIND_RAW, 3000 },
-		{ FERRY_KIND_TRACED, 40000 },
-		{ FERRY_KIND_LEAF, 8192 },
-	};
-	void *slots[2] = { NULL, NULL };
-	struct ferry_frame frame;
-	size_t i, k, b;
-
-	ferry_frame_push(m, &frame, slots, 2);
-	for (i = 0; !*piper->quit && !piper->wrong; i++) {
-		b = i / 16 % ARRAY_SIZE(buffer);
-		for (k = 0; i % 16 == 0 && k < 2; k++)
-			slots[k] = cell_try(m, buffer[b].kind, 0,
-					    buffer[b].bytes, 0);
-		if (!slots[0] || !slots[1])
-			piper->wrong = "no memory";
-		else
-			pipe_once(piper, m, (struct cell **)slots, fd);
-		ferry_safepoint(m);
-	}
-	ferry_frame_pop(m, &frame);
-}
-
-static void *pipes(void *arg)
-{
-	struct piper *piper = arg;
-	struct ferry_mutator *m;
-	int fd[2];
-
-	if (pipe(fd) < 0 || ferry_mutator_attach(piper->heap, NULL, &m) < 0) {
-		piper->wrong = "no pipe, or no mutator";
-		piper->over = true;
-		return NULL;
-	}
-	pipe_in(piper, m, fd);
-	ferry_mutator_detach(m);
-	piper->over = true;
-	close(fd[0]);
-	close(fd[1]);
-	return NULL;
-}
-
-START_TEST(system_calls_on_pinned_buffers_meet_no_fault)
-{
-	size_t w, i;
-
-	for (w = 0; w < WAYS; w++) {
-		struct cells *c = make(&ways[w], 1);
-		_Atomic bool quit = false;
-		struct piper piper = { .heap = c->heap, .quit = &quit };
-		pthread_t thread;
-
-		cells_list(c, 0, FERRY_KIND_TRACED, 20000, 2, 96);
-		ck_assert_int_eq(pthread_create(&thread, NULL, pipes, &piper),
-				 0);
-		/* At least until the thread has come to make a call. */
-		for (i = 0;
-		     i < harness_scaled(40) || (!piper.calls && !piper.over);
-		     i++) {
-			cells_list(c, 0, FERRY_KIND_TRACED, 5000, 2, 96);
-			cells_collect(c, FERRY_COLLECT_COMPACT);
-		}
-		quit = true;
-		ferry_blocking_enter(c->m);
-		pthread_join(thread, NULL);
-		ferry_blocking_leave(c->m);
-		ck_assert_msg(!piper.wrong, "%s: %d", piper.wrong, piper.error);
-		ck_assert_uint_gt(piper.calls, 0);
-		cells_close(c);
-	}
-}
-END_TEST
-
-START_TEST(prefault_refuses_what_is_not_the_heaps)
-{
-	struct cells *c = make(&ways[0], 1);
-	char *raw = ferry_alloc(c->m, 100, FERRY_KIND_RAW);
-
-	ck_assert_int_eq(ferry_heap_prefault(c->m, raw, 100), 0);
-	ck_assert_int_eq(ferry_heap_prefault(c->m, c, 8), -EINVAL);
-	ck_assert_int_eq(ferry_heap_prefault(c->m, raw, SIZE_MAX), -EINVAL);
-	cells_close(c);
-}
-END_TEST
-
-/* --- stale references ------------------------------------------------------------------------------ */
-
-#define STALE 20000u
-static uintptr_t *stale;
-
-static bool died_of_memory(int status)
-{
-	return WIFSIGNALED(status) &&
-	       (WTERMSIG(status) == SIGBUS || WTERMSIG(status) == SIGSEGV);
-}
-
-/* While pages are put in place: where some were, there is nothing now. What
- * is still there may be read. */
-static void touch_stale(void *arg)
-{
-	volatile uint64_t *sink = arg;
-	size_t i;
-
-	for (i = 0; i < STALE; i += 16)
-		*sink = *(const volatile uint64_t *)stale[i];
-}
-
-static _Noreturn void compact_and_touch(enum ferry_fault_mode fault_mode)
-{
-	static volatile uint64_t sink;
-	struct inject_rule rule = { .call = INJECT_IOCTL,
-				    .request = FERRY__UFFDIO_MOVE,
-				    .count = INJECT_ALWAYS,
-				    .hook = touch_stale,
-				    .arg = (void *)&sink };
-	struct way way = { FERRY_GC_CONCURRENT, fault_mode, FERRY_THP_SYSTEM };
-	struct rlimit no_core = { 0, 0 };
-	struct cells *c;
-
-	/* A sanitizer's handlers would end the process in another way. */
-	signal(SIGSEGV, SIG_DFL);
-	signal(SIGBUS, SIG_DFL);
-	setrlimit(RLIMIT_CORE, &no_core);
-	inject_start();
-	c = make(&way, 2);
-	cells_list(c, 0, FERRY_KIND_TRACED, STALE, 2, 0);
-	cells_list(c, 1, FERRY_KIND_TRACED, 5000, 2, 96);
-	cells_collect(c, FERRY_COLLECT_FULL);
-	stale = addresses(c->root[0], STALE);
-	inject_add(&rule);
-	ferry_heap_collect(c->heap, c->m, FERRY_COLLECT_COMPACT);
-	_exit(rule.hits ? 1 : 2);
-}
-
-START_TEST(stale_references_are_fatal_while_pages_are_produced)
-{
-	static const enum ferry_fault_mode modes[] = { FERRY_FAULT_SIGBUS,
-						       FERRY_FAULT_THREAD };
-	const char *why;
-	int status;
-	size_t i;
-	pid_t pid;
-
-	if (!harness_feature("sigbus", &why))
-		SKIP("sigbus", "%s", why);
-	for (i = 0; i < ARRAY_SIZE(modes); i++) {
-		pid = fork();
-		ck_assert_int_ge(pid, 0);
-		if (!pid)
-			compact_and_touch(modes[i]);
-		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-		ck_assert_msg(died_of_memory(status), "mode %zu: status %#x", i,
-			      (unsigned int)status);
-	}
-}
-END_TEST
-
-/* The places of a dense list, and of a sparse one, before a compaction: all
- * have moved, or in mode STOPPED the sparse ones. */
-static struct cells *leave_places(const struct way *way, const char *options)
-{
-	struct ferry_heap_params p = params_of(way);
-	struct cells *c;
-
-	p.options = options;
-	c = cells_open(&p, 2);
-	cells_list(c, 0, FERRY_KIND_TRACED, STALE, 2, 0);
-	cells_list(c, 1, FERRY_KIND_TRACED, STALE, 2, 300);
-	cells_collect(c, FERRY_COLLECT_FULL);
-	stale = addresses(c->root[cells_concurrent(c) ? 0 : 1], STALE);
-	cells_collect(c, FERRY_COLLECT_COMPACT);
-	return c;
-}
-
-/* How many of the places left can be read, each tried by a child. */
-static size_t readable_places(void)
-{
-	volatile uint64_t *sink = stale;
-	struct rlimit no_core = { 0, 0 };
-	size_t i, n = 0;
-	int status;
-	pid_t pid;
-
-	for (i = 0; i < STALE; i += STALE / 20) {
-		pid = fork();
-		ck_assert_int_ge(pid, 0);
-		if (!pid) {
-			setrlimit(RLIMIT_CORE, &no_core);
-			/* A sanitizer has handlers of its own. */
-			signal(SIGSEGV, SIG_DFL);
-			signal(SIGBUS, SIG_DFL);
-			*sink = *(const volatile uint64_t *)stale[i];
-			_exit(0);
-		}
-		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-		if (!status)
-			n++;
-		else
-			ck_assert(died_of_memory(status));
-	}
-	return n;
-}
-
-START_TEST(stale_references_are_fatal_afterwards_in_debug_heaps)
-{
-	static const char *const options[] = { "debug:yes", "poison:yes" };
-	size_t w, k;
-
-	for (w = 0; w < WAYS; w++)
-		for (k = 0; k < 2; k++) {
-			struct cells *c = leave_places(&ways[w], options[k]);
-
-			ck_assert_msg(!readable_places(), "way %zu, %s", w,
-				      options[k]);
-			/* Places are taken again, and left again. */
-			cells_list(c, 1, FERRY_KIND_TRACED, 3 * STALE, 2, 300);
-			cells_collect(c, FERRY_COLLECT_MINOR);
-			cells_collect(c, FERRY_COLLECT_COMPACT);
-			cells_list(c, 0, FERRY_KIND_TRACED, STALE, 2, 0);
-			cells_collect(c, FERRY_COLLECT_COMPACT);
-			cells_list_check(c, 0, STALE);
-			cells_list_check(c, 1, 3 * STALE);
-			cells_close(c);
-			free(stale);
-		}
-}
-END_TEST
-
-/* Every other page gets other rights, until there are no more mappings. */
-static void use_up_mappings(void)
-{
-	size_t page = page_size(), len = (size_t)64 << 30, at = page;
-	char *mem = mmap(NULL, len, PROT_READ,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	ck_assert_ptr_ne(mem, MAP_FAILED);
-	while (at < len && !mprotect(mem + at, page, PROT_NONE))
-		at += 2 * page;
-	ck_assert_int_eq(errno, ENOMEM);
-}
-
-START_TEST(debug_heap_has_memory_where_guards_used_up_mappings)
-{
-	struct cells *c = leave_places(&ways[0], "debug:yes");
-
-	use_up_mappings();
-	cells_list(c, 1, FERRY_KIND_TRACED, 3 * STALE, 2, 300);
-	cells_list_check(c, 0, STALE);
-	cells_list_check(c, 1, 3 * STALE);
-	cells_close(c);
-	free(stale);
-}
-END_TEST
-
-/* A debugging aid only: it costs mappings. */
-START_TEST(places_left_are_ordinary_memory_without_debug)
-{
-	size_t w;
-
-	for (w = 0; w < WAYS; w++) {
-		struct cells *c = leave_places(&ways[w], NULL);
-
-		ck_assert_uint_gt(readable_places(), 0);
-		cells_close(c);
-		free(stale);
-	}
-}
-END_TEST
-
 static const struct test tests[] = {
 	TEST(graph_is_the_same_at_other_addresses, NULL),
 	TEST(reading_where_nothing_is_does_no_harm, NULL),
@@ -1060,15 +484,6 @@ static const struct test tests[] = {
 	TEST(large_objects_stay_and_their_slots_are_put_right, NULL),
 	TEST(every_sort_of_root_gets_the_new_address, NULL),
 	TEST(interior_references_keep_their_offset, NULL),
-	TEST(threads_allocate_and_write_while_pages_are_produced, NULL),
-	TEST(threads_allocate_and_write_while_production_is_delayed, NULL),
-	TEST(threads_with_ambiguous_stacks_run_beside_compactions, NULL),
-	TEST(system_calls_on_pinned_buffers_meet_no_fault, NULL),
-	TEST(prefault_refuses_what_is_not_the_heaps, NULL),
-	TEST(stale_references_are_fatal_afterwards_in_debug_heaps, NULL),
-	TEST(places_left_are_ordinary_memory_without_debug, NULL),
-	TEST(debug_heap_has_memory_where_guards_used_up_mappings, NULL),
-	TEST(stale_references_are_fatal_while_pages_are_produced, "move"),
 };
 
 int main(int argc, char **argv)

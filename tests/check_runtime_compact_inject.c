@@ -206,79 +206,44 @@ static void sweep_all(const struct strike *strikes, size_t n, bool must_hit)
 	}
 }
 
+/* Is a strike in vain a failure, where pages can be moved? */
+#define MUST_HIT true
+#define MAY_HIT	 false
+
+/* A test with each of these strikes. */
+#define SWEEP(name, must_hit, ...)                                             \
+	START_TEST(name)                                                       \
+	{                                                                      \
+		static const struct strike strikes[] = { __VA_ARGS__ };        \
+                                                                               \
+		sweep_all(strikes, ARRAY_SIZE(strikes), must_hit);             \
+	}                                                                      \
+	END_TEST
+
 /* --- moves --------------------------------------------------------------------- */
 
 #define MOVE INJECT_IOCTL, FERRY__UFFDIO_MOVE
 
-START_TEST(busy_pages_are_taken_across_all_the_same)
-{
-	static const struct strike strikes[] = {
-		{ MOVE, EBUSY, 1, 0 },
-		{ MOVE, EBUSY, 5, 0 },
-		{ MOVE, EBUSY, INJECT_ALWAYS, 0 },
-	};
+SWEEP(busy_pages_are_taken_across_all_the_same, MUST_HIT, { MOVE, EBUSY, 1, 0 },
+      { MOVE, EBUSY, 5, 0 }, { MOVE, EBUSY, INJECT_ALWAYS, 0 })
 
-	sweep_all(strikes, ARRAY_SIZE(strikes), true);
-}
-END_TEST
+SWEEP(moves_that_are_to_be_tried_again_are, MUST_HIT, { MOVE, EAGAIN, 1, 0 },
+      { MOVE, EAGAIN, 300, 0 })
 
-START_TEST(moves_that_are_to_be_tried_again_are)
-{
-	static const struct strike strikes[] = {
-		{ MOVE, EAGAIN, 1, 0 },
-		{ MOVE, EAGAIN, 300, 0 },
-	};
+SWEEP(moves_without_memory_are_waited_out, MUST_HIT, { MOVE, ENOMEM, 1, 0 },
+      { MOVE, ENOMEM, 20, 0 })
 
-	sweep_all(strikes, ARRAY_SIZE(strikes), true);
-}
-END_TEST
-
-START_TEST(moves_without_memory_are_waited_out)
-{
-	static const struct strike strikes[] = {
-		{ MOVE, ENOMEM, 1, 0 },
-		{ MOVE, ENOMEM, 20, 0 },
-	};
-
-	sweep_all(strikes, ARRAY_SIZE(strikes), true);
-}
-END_TEST
-
-START_TEST(short_moves_are_gone_on_with)
-{
-	static const struct strike strikes[] = {
-		{ MOVE, EAGAIN, 1, 1 },
-		{ MOVE, EAGAIN, 8, 2 },
-	};
-
-	sweep_all(strikes, ARRAY_SIZE(strikes), true);
-}
-END_TEST
+SWEEP(short_moves_are_gone_on_with, MUST_HIT, { MOVE, EAGAIN, 1, 1 },
+      { MOVE, EAGAIN, 8, 2 })
 
 /* As no kernel does that is known: nobody may wait for himself. */
-START_TEST(moves_that_did_more_than_they_say_are_gone_on_with)
-{
-	static const struct strike strikes[] = {
-		{ MOVE, EINVAL, 1, 1 }, { MOVE, EBUSY, 1, 1 },
-		{ MOVE, ENOMEM, 1, 1 }, { MOVE, EFAULT, 1, 3 },
-		{ MOVE, EPERM, 1, 2 },	{ MOVE, ENOENT, 2, 1 },
-		{ MOVE, EINTR, 1, 1 },
-	};
+SWEEP(moves_that_did_more_than_they_say_are_gone_on_with, MUST_HIT,
+      { MOVE, EINVAL, 1, 1 }, { MOVE, EBUSY, 1, 1 }, { MOVE, ENOMEM, 1, 1 },
+      { MOVE, EFAULT, 1, 3 }, { MOVE, EPERM, 1, 2 }, { MOVE, ENOENT, 2, 1 },
+      { MOVE, EINTR, 1, 1 })
 
-	sweep_all(strikes, ARRAY_SIZE(strikes), true);
-}
-END_TEST
-
-START_TEST(kernel_that_never_moves_copies)
-{
-	static const struct strike strikes[] = {
-		{ MOVE, EINVAL, INJECT_ALWAYS, 0 },
-		{ MOVE, EPERM, INJECT_ALWAYS, 0 },
-	};
-
-	sweep_all(strikes, ARRAY_SIZE(strikes), true);
-}
-END_TEST
+SWEEP(kernel_that_never_moves_copies, MUST_HIT,
+      { MOVE, EINVAL, INJECT_ALWAYS, 0 }, { MOVE, EPERM, INJECT_ALWAYS, 0 })
 
 /* --- the flip --------------------------------------------------------------------- */
 
@@ -337,73 +302,34 @@ START_TEST(flip_without_registration_is_given_up)
 }
 END_TEST
 
-START_TEST(any_registration_may_fail)
-{
-	static const struct strike strikes[] = {
-		{ INJECT_IOCTL, FERRY__UFFDIO_REGISTER, ENOMEM, 1, 0 },
-		{ INJECT_IOCTL, FERRY__UFFDIO_REGISTER, EBUSY, 2, 0 },
-		{ INJECT_IOCTL, FERRY__UFFDIO_REGISTER, EINVAL, INJECT_ALWAYS,
-		  0 },
-	};
+SWEEP(any_registration_may_fail, MUST_HIT,
+      { INJECT_IOCTL, FERRY__UFFDIO_REGISTER, ENOMEM, 1, 0 },
+      { INJECT_IOCTL, FERRY__UFFDIO_REGISTER, EBUSY, 2, 0 },
+      { INJECT_IOCTL, FERRY__UFFDIO_REGISTER, EINVAL, INJECT_ALWAYS, 0 })
 
-	sweep_all(strikes, ARRAY_SIZE(strikes), true);
-}
-END_TEST
-
-START_TEST(any_unregistration_may_fail)
-{
-	static const struct strike strikes[] = {
-		{ INJECT_IOCTL, FERRY__UFFDIO_UNREGISTER, ENOMEM, 1, 0 },
-		{ INJECT_IOCTL, FERRY__UFFDIO_UNREGISTER, ENOMEM, 3, 0 },
-		{ INJECT_IOCTL, FERRY__UFFDIO_UNREGISTER, EINVAL, 1, 0 },
-		{ INJECT_IOCTL, FERRY__UFFDIO_UNREGISTER, ENOMEM, INJECT_ALWAYS,
-		  0 },
-	};
-
-	sweep_all(strikes, ARRAY_SIZE(strikes), true);
-}
-END_TEST
+SWEEP(any_unregistration_may_fail, MUST_HIT,
+      { INJECT_IOCTL, FERRY__UFFDIO_UNREGISTER, ENOMEM, 1, 0 },
+      { INJECT_IOCTL, FERRY__UFFDIO_UNREGISTER, ENOMEM, 3, 0 },
+      { INJECT_IOCTL, FERRY__UFFDIO_UNREGISTER, EINVAL, 1, 0 },
+      { INJECT_IOCTL, FERRY__UFFDIO_UNREGISTER, ENOMEM, INJECT_ALWAYS, 0 })
 
 /* --- memory -------------------------------------------------------------------------- */
 
-START_TEST(plan_without_memory_is_smaller_or_none)
-{
-	static const struct strike strikes[] = {
-		{ INJECT_MMAP, 0, ENOMEM, 1, 0 },
-		{ INJECT_MMAP, 0, ENOMEM, 4, 0 },
-		{ INJECT_MMAP, 0, ENOMEM, INJECT_ALWAYS, 0 },
-	};
+SWEEP(plan_without_memory_is_smaller_or_none, MAY_HIT,
+      { INJECT_MMAP, 0, ENOMEM, 1, 0 }, { INJECT_MMAP, 0, ENOMEM, 4, 0 },
+      { INJECT_MMAP, 0, ENOMEM, INJECT_ALWAYS, 0 })
 
-	sweep_all(strikes, ARRAY_SIZE(strikes), false);
-}
-END_TEST
+SWEEP(memory_that_is_not_taken_back_does_no_harm, MAY_HIT,
+      { INJECT_MADVISE, 0, ENOMEM, 1, 0 }, { INJECT_MADVISE, 0, EAGAIN, 3, 0 },
+      { INJECT_MADVISE, MADV_DONTNEED, EINVAL, INJECT_ALWAYS, 0 },
+      { INJECT_MADVISE, 0, EINVAL, INJECT_ALWAYS, 0 },
+      { INJECT_PROCESS_MADVISE, 0, EPERM, INJECT_ALWAYS, 0 })
 
-START_TEST(memory_that_is_not_taken_back_does_no_harm)
-{
-	static const struct strike strikes[] = {
-		{ INJECT_MADVISE, 0, ENOMEM, 1, 0 },
-		{ INJECT_MADVISE, 0, EAGAIN, 3, 0 },
-		{ INJECT_MADVISE, MADV_DONTNEED, EINVAL, INJECT_ALWAYS, 0 },
-		{ INJECT_MADVISE, 0, EINVAL, INJECT_ALWAYS, 0 },
-		{ INJECT_PROCESS_MADVISE, 0, EPERM, INJECT_ALWAYS, 0 },
-	};
-
-	sweep_all(strikes, ARRAY_SIZE(strikes), false);
-}
-END_TEST
-
-START_TEST(rights_that_cannot_be_changed_do_no_harm)
-{
-	static const struct strike strikes[] = {
-		{ INJECT_MPROTECT, 0, ENOMEM, 1, 0 },
-		{ INJECT_MPROTECT, 0, ENOMEM, INJECT_ALWAYS, 0 },
-		{ INJECT_MINCORE, 0, EAGAIN, 1, 0 },
-		{ INJECT_MINCORE, 0, ENOMEM, INJECT_ALWAYS, 0 },
-	};
-
-	sweep_all(strikes, ARRAY_SIZE(strikes), false);
-}
-END_TEST
+SWEEP(rights_that_cannot_be_changed_do_no_harm, MAY_HIT,
+      { INJECT_MPROTECT, 0, ENOMEM, 1, 0 },
+      { INJECT_MPROTECT, 0, ENOMEM, INJECT_ALWAYS, 0 },
+      { INJECT_MINCORE, 0, EAGAIN, 1, 0 },
+      { INJECT_MINCORE, 0, ENOMEM, INJECT_ALWAYS, 0 })
 
 START_TEST(guards_that_cannot_be_set_or_lifted_do_no_harm)
 {
@@ -416,18 +342,11 @@ START_TEST(guards_that_cannot_be_set_or_lifted_do_no_harm)
 }
 END_TEST
 
-START_TEST(other_answers_to_a_fault_may_fail)
-{
-	static const struct strike strikes[] = {
-		{ INJECT_IOCTL, FERRY__UFFDIO_WAKE, EAGAIN, 1, 0 },
-		{ INJECT_IOCTL, FERRY__UFFDIO_COPY, ENOMEM, 3, 0 },
-		{ INJECT_IOCTL, FERRY__UFFDIO_COPY, EAGAIN, 9, 1 },
-		{ INJECT_IOCTL, FERRY__UFFDIO_ZEROPAGE, ENOMEM, 3, 0 },
-	};
-
-	sweep_all(strikes, ARRAY_SIZE(strikes), false);
-}
-END_TEST
+SWEEP(other_answers_to_a_fault_may_fail, MAY_HIT,
+      { INJECT_IOCTL, FERRY__UFFDIO_WAKE, EAGAIN, 1, 0 },
+      { INJECT_IOCTL, FERRY__UFFDIO_COPY, ENOMEM, 3, 0 },
+      { INJECT_IOCTL, FERRY__UFFDIO_COPY, EAGAIN, 9, 1 },
+      { INJECT_IOCTL, FERRY__UFFDIO_ZEROPAGE, ENOMEM, 3, 0 })
 
 /* --- dirty tracking ---------------------------------------------------------------------- */
 

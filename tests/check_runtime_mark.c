@@ -1,16 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Marking: everything reachable survives and everything else goes, whatever
- * the program does meanwhile.
- */
+/* Marking: everything reachable survives and everything else goes. */
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/heap-internal.h"
 #include "tests/cells.h"
 #include "tests/harness.h"
 #include "tests/inject.h"
@@ -22,13 +15,6 @@ static const enum ferry_kind with_slots[] = {
 	FERRY_KIND_TYPED,
 	FERRY_KIND_AMBIGUOUS,
 };
-
-/* A full collection finds @bytes. */
-static void expect_live(struct cells *c, size_t bytes)
-{
-	cells_collect(c, FERRY_COLLECT_FULL);
-	ck_assert_uint_eq(cells_live(c), bytes);
-}
 
 /* --- reachability ---------------------------------------------------------------- */
 
@@ -42,16 +28,17 @@ START_TEST(what_is_reachable_survives_and_the_rest_goes)
 
 			cells_list(c, 0, with_slots[k], n, 2, 100);
 			cells_list(c, 1, with_slots[k], n, 3, 0);
-			expect_live(c, n * (cell_bytes(2) + cell_bytes(3)));
+			cells_expect_live(c,
+					  n * (cell_bytes(2) + cell_bytes(3)));
 			cells_list_check(c, 0, n);
 			cells_list_check(c, 1, n);
 			c->root[1] = NULL;
-			expect_live(c, n * cell_bytes(2));
+			cells_expect_live(c, n * cell_bytes(2));
 			cells_list_check(c, 0, n);
 			c->root[0] = c->root[0]->slot[0]->slot[0];
-			expect_live(c, (n - 2) * cell_bytes(2));
+			cells_expect_live(c, (n - 2) * cell_bytes(2));
 			c->root[0] = NULL;
-			expect_live(c, 0);
+			cells_expect_live(c, 0);
 			cells_close(c);
 		}
 }
@@ -75,7 +62,7 @@ START_TEST(kinds_without_references_keep_nothing)
 			cell->head &= ~(uintptr_t)0xffff;
 			cell->slot[0] = c->root[0];
 			c->root[0] = cell;
-			expect_live(c, cell_bytes(6));
+			cells_expect_live(c, cell_bytes(6));
 			cells_close(c);
 		}
 }
@@ -93,9 +80,9 @@ START_TEST(rings_die_together)
 		for (last = c->root[0], i = 0; last->slot[0]; i++)
 			last = last->slot[0];
 		last->slot[0] = c->root[0];
-		expect_live(c, 1000 * cell_bytes(2));
+		cells_expect_live(c, 1000 * cell_bytes(2));
 		c->root[0] = NULL;
-		expect_live(c, 0);
+		cells_expect_live(c, 0);
 		cells_close(c);
 	}
 }
@@ -118,8 +105,8 @@ START_TEST(typed_maps_reach_beyond_64_words)
 
 				c->root[0]->slot[i] = leaf;
 			}
-			expect_live(c,
-				    cell_bytes(slots) + slots * cell_bytes(0));
+			cells_expect_live(c, cell_bytes(slots) +
+						     slots * cell_bytes(0));
 			for (i = 0; i < slots; i++)
 				ck_assert_uint_eq(c->root[0]->slot[i]->id, i);
 		}
@@ -181,7 +168,8 @@ START_TEST(arrays_of_any_size_keep_their_elements)
 				array->pair[i].cell = cell;
 				array->pair[i].number = (uintptr_t)c->root;
 			}
-			expect_live(c, bytes + lengths[k] * cell_bytes(0));
+			cells_expect_live(c,
+					  bytes + lengths[k] * cell_bytes(0));
 			array = (void *)c->root[0];
 			for (i = 0; i < lengths[k]; i++)
 				ck_assert_uint_eq(array->pair[i].cell->id, i);
@@ -211,7 +199,7 @@ START_TEST(interior_slots_keep_the_object_around)
 		inner = ferry_alloc(c->m, 3 * MIB, FERRY_KIND_RAW);
 		ck_assert_ptr_nonnull(inner);
 		c->root[1] = (void *)(inner + 3 * MIB - 1);
-		expect_live(c, 1000 * cell_bytes(3) + 3 * MIB);
+		cells_expect_live(c, 1000 * cell_bytes(3) + 3 * MIB);
 		cells_close(c);
 	}
 }
@@ -264,7 +252,7 @@ START_TEST(tags_of_slots_stay_and_do_not_hide_objects)
 			cell->slot[1] = tagged(NULL, i % 16);
 			c->root[0] = tagged(cell, i % 16);
 		}
-		expect_live(c, n * cell_bytes(2));
+		cells_expect_live(c, n * cell_bytes(2));
 		cells_collect(c, FERRY_COLLECT_COMPACT);
 		for (i = n; i--;) {
 			struct cell **slot = i == n - 1 ? c->root : cell->slot;
@@ -368,12 +356,12 @@ START_TEST(slots_may_be_compressed)
 			16;
 		for (i = 0; i < 4; i++) {
 			tree_32(c, root, depth, 1);
-			expect_live(c, ((1u << (depth + 1)) - 1) * 16);
+			cells_expect_live(c, ((1u << (depth + 1)) - 1) * 16);
 			cells_collect(c, FERRY_COLLECT_COMPACT);
 			ck_assert(tree_32_holds(root, depth, 1));
 		}
 		*root = 0;
-		expect_live(c, 0);
+		cells_expect_live(c, 0);
 		cells_close(c);
 	}
 }
@@ -418,19 +406,19 @@ START_TEST(every_sort_of_root_keeps_its_object)
 		ck_assert_int_eq(ferry_pin(c->m, pinned), 0);
 		c->root[0] = NEW();
 #undef NEW
-		expect_live(c, 6 * one);
+		cells_expect_live(c, 6 * one);
 		ferry_root_remove(c->heap, callback);
-		expect_live(c, 5 * one);
+		cells_expect_live(c, 5 * one);
 		ferry_root_remove(c->heap, range);
-		expect_live(c, 4 * one);
+		cells_expect_live(c, 4 * one);
 		ferry_root_remove(c->heap, ambiguous);
-		expect_live(c, 3 * one);
+		cells_expect_live(c, 3 * one);
 		ferry_handle_free(c->heap, handle);
-		expect_live(c, 2 * one);
+		cells_expect_live(c, 2 * one);
 		ck_assert_int_eq(ferry_unpin(c->m, pinned), 0);
-		expect_live(c, one);
+		cells_expect_live(c, one);
 		c->root[0] = NULL;
-		expect_live(c, 0);
+		cells_expect_live(c, 0);
 		cells_close(c);
 	}
 }
@@ -489,7 +477,7 @@ START_TEST(minor_keeps_young_objects_that_only_old_ones_refer_to)
 		struct cell *cell, *young;
 
 		cells_list(c, 0, with_slots[k], n, 2, 0);
-		expect_live(c, live);
+		cells_expect_live(c, live);
 		for (round = 0; round < 4; round++) {
 			/* Here and there a young one below an old one. */
 			for (cell = c->root[0], i = 0; cell;
@@ -508,7 +496,7 @@ START_TEST(minor_keeps_young_objects_that_only_old_ones_refer_to)
 					ck_assert_uint_eq(cell->slot[1]->id, i);
 		}
 		cells_list_check(c, 0, n);
-		expect_live(c, live);
+		cells_expect_live(c, live);
 		cells_close(c);
 	}
 }
@@ -520,7 +508,7 @@ START_TEST(minor_keeps_what_large_old_objects_refer_to)
 	struct array *array = array_new(c, 100000);
 	size_t bytes = ferry_object_size(c->heap, array), i, n = 0;
 
-	expect_live(c, bytes);
+	cells_expect_live(c, bytes);
 	for (i = 3; i < 100000; i += 5000, n++)
 		array->pair[i].cell = cell_new(c->m, FERRY_KIND_TYPED, 1, i);
 	expect_minor(c, bytes + n * cell_bytes(1));
@@ -537,7 +525,7 @@ START_TEST(minor_frees_young_garbage_and_leaves_old)
 
 	cells_list(c, 0, FERRY_KIND_TRACED, n, 2, 0);
 	cells_list(c, 1, FERRY_KIND_TRACED, n, 2, 0);
-	expect_live(c, 2 * n * cell_bytes(2));
+	cells_expect_live(c, 2 * n * cell_bytes(2));
 	/* An old list dies, a young one as well. */
 	c->root[1] = NULL;
 	cells_list(c, 1, FERRY_KIND_TRACED, n, 2, 0);
@@ -545,7 +533,7 @@ START_TEST(minor_frees_young_garbage_and_leaves_old)
 	live = cells_concurrent(c) ? 2 * n : n;
 	expect_minor(c, live * cell_bytes(2));
 	cells_list_check(c, 0, n);
-	expect_live(c, n * cell_bytes(2));
+	cells_expect_live(c, n * cell_bytes(2));
 	cells_close(c);
 }
 END_TEST
@@ -570,256 +558,7 @@ START_TEST(old_objects_stay_old_through_many_minors)
 }
 END_TEST
 
-/* --- while the program writes ------------------------------------------------------------------ */
-
-struct racer {
-	struct ferry_heap *heap;
-	unsigned int number;
-	_Atomic bool *quit;
-	const char *wrong; /* what was found */
-	size_t steps;
-	/* Set by the racer once it has made a step, or has given up; read by
-	 * await_racers(), so that no round is over before they ran. */
-	_Atomic bool began;
-};
-
-static void pause_now_and_then(struct ferry_mutator *m, size_t i)
-{
-	ferry_safepoint(m);
-	if (i % 1024 == 0)
-		sched_yield();
-}
-
-/* A list of tables in at[0], whose slots from 1 on have a cell each; at[1] is
- * for what is being made. */
-#define TABLES 32u
-#define WIDTH  64u
-#define IDS    (TABLES * WIDTH)
-
-static struct cell *racer_cell(struct racer *racer, struct ferry_mutator *m,
-			       enum ferry_kind kind, unsigned int slots,
-			       uint64_t id)
-{
-	struct cell *cell = cell_try(m, kind, slots, cell_bytes(slots), id);
-
-	if (!cell)
-		racer->wrong = "no memory";
-	return cell;
-}
-
-static void tables_make(struct racer *racer, struct ferry_mutator *m,
-			struct cell **at)
-{
-	unsigned int i, k;
-
-	for (i = 0; i < TABLES && !racer->wrong; i++) {
-		at[1] = racer_cell(racer, m, FERRY_KIND_TRACED, WIDTH + 1, i);
-		for (k = 1; k <= WIDTH && !racer->wrong; k++) {
-			struct cell *cell = racer_cell(
-				racer, m, FERRY_KIND_TYPED, 1, i * WIDTH + k);
-
-			at[1]->slot[k] = cell;
-		}
-		at[1]->slot[0] = at[0];
-		at[0] = at[1];
-	}
-	at[1] = NULL;
-}
-
-static struct cell **any_slot(struct cell *table, struct random *rng)
-{
-	size_t n = random_below(rng, TABLES);
-
-	for (; n; n--)
-		table = table->slot[0];
-	return &table->slot[1 + random_below(rng, WIDTH)];
-}
-
-static void look(struct racer *racer, const struct cell *cell)
-{
-	if (cell->id == 0 || cell->id > IDS)
-		racer->wrong = "a cell was lost";
-}
-
-/*
- * The classic: the only reference to an object goes from one that was not
- * marked yet into one that was, and back.
- */
-static void hide_and_seek(struct racer *racer, struct ferry_mutator *m,
-			  struct cell **at)
-{
-	struct random rng = random_seeded(harness_seed() + racer->number);
-	struct cell **from, **to, *cell;
-	size_t i;
-
-	for (i = 0; !*racer->quit && !racer->wrong; i++) {
-		from = any_slot(at[0], &rng);
-		to = any_slot(at[0], &rng);
-		/* They change places; meanwhile one is in no slot at all. */
-		cell = *from;
-		*from = *to;
-		look(racer, *from);
-		*to = cell;
-		look(racer, cell);
-		if (i % 16 == 0) {
-			cell = racer_cell(racer, m, FERRY_KIND_TYPED, 1,
-					  1 + i % IDS);
-			*any_slot(at[0], &rng) = cell;
-		}
-		pause_now_and_then(m, i);
-		racer->began = true;
-	}
-	racer->steps = i;
-}
-
-static void tables_check(struct racer *racer, const struct cell *table)
-{
-	unsigned int k;
-
-	for (; table; table = table->slot[0])
-		for (k = 1; k <= WIDTH; k++)
-			look(racer, table->slot[k]);
-}
-
-static void race_in(struct racer *racer, struct ferry_mutator *m)
-{
-	struct cell *at[2] = { NULL, NULL };
-	struct ferry_frame frame;
-
-	ferry_frame_push(m, &frame, (void **)at, 2);
-	tables_make(racer, m, at);
-	if (!racer->wrong)
-		hide_and_seek(racer, m, at);
-	if (!racer->wrong)
-		tables_check(racer, at[0]);
-	ferry_frame_pop(m, &frame);
-}
-
-static void *race(void *arg)
-{
-	struct racer *racer = arg;
-	struct ferry_mutator *m;
-
-	if (ferry_mutator_attach(racer->heap, NULL, &m) < 0) {
-		racer->wrong = "no mutator";
-	} else {
-		race_in(racer, m);
-		ferry_mutator_detach(m);
-	}
-	racer->began = true;
-	return NULL;
-}
-
-static void await_racers(struct cells *c, const struct racer *racer, size_t n)
-{
-	size_t i;
-
-	ferry_blocking_enter(c->m);
-	for (i = 0; i < n; i++)
-		while (!racer[i].began)
-			sched_yield();
-	ferry_blocking_leave(c->m);
-}
-
-#define RACERS 2
-
-/* As if the program had written to all pages while the last one marked. */
-static void heat(void *arg, const struct ferry_event *e)
-{
-	struct ferry_heap *heap = arg;
-
-	if (e->kind == FERRY_EVENT_CYCLE_BEGIN)
-		heap->rounds.hot = 1;
-}
-
-static void race_collections(const struct ferry_heap_params *p,
-			     const enum ferry_collect *what, size_t n_what,
-			     size_t rounds, bool hot)
-{
-	struct cells *c = cells_open(p, 1);
-	struct ferry_listener *listener;
-	_Atomic bool quit = false;
-	struct racer racer[RACERS];
-	pthread_t thread[RACERS];
-	size_t i;
-
-	for (i = 0; i < RACERS; i++) {
-		racer[i] = (struct racer){ .heap = c->heap,
-					   .number = (unsigned int)i,
-					   .quit = &quit };
-		ck_assert_int_eq(
-			pthread_create(&thread[i], NULL, race, &racer[i]), 0);
-	}
-	await_racers(c, racer, RACERS);
-	if (hot)
-		ck_assert_int_eq(
-			ferry_listener_add(c->heap, heat, c->heap, &listener),
-			0);
-	for (i = 0; i < rounds; i++)
-		cells_collect(c, what[i % n_what]);
-	quit = true;
-	ferry_blocking_enter(c->m);
-	for (i = 0; i < RACERS; i++)
-		pthread_join(thread[i], NULL);
-	ferry_blocking_leave(c->m);
-	for (i = 0; i < RACERS; i++) {
-		ck_assert_msg(!racer[i].wrong, "%s", racer[i].wrong);
-		ck_assert_uint_gt(racer[i].steps, 0);
-	}
-	expect_live(c, 0);
-	cells_close(c);
-}
-
-START_TEST(references_that_move_while_marking_lose_nothing)
-{
-	static const enum ferry_collect what[] = { FERRY_COLLECT_FULL,
-						   FERRY_COLLECT_MINOR,
-						   FERRY_COLLECT_MINOR };
-	struct ferry_heap_params p = cells_params(FERRY_GC_AUTO);
-
-	p.no_compact = true;
-	race_collections(&p, what, 3, harness_scaled(60), false);
-}
-END_TEST
-
-START_TEST(references_that_move_while_marking_is_delayed_lose_nothing)
-{
-	static const enum ferry_collect what[] = { FERRY_COLLECT_FULL,
-						   FERRY_COLLECT_MINOR };
-	struct ferry_heap_params p = cells_params(FERRY_GC_AUTO);
-
-	p.options = "delay-seed:7,poison:true";
-	race_collections(&p, what, 2, harness_scaled(30), false);
-}
-END_TEST
-
-START_TEST(references_that_move_while_tracking_begins_late_lose_nothing)
-{
-	static const enum ferry_collect what[] = { FERRY_COLLECT_FULL,
-						   FERRY_COLLECT_FULL,
-						   FERRY_COLLECT_MINOR,
-						   FERRY_COLLECT_COMPACT };
-	struct ferry_heap_params p = cells_params(FERRY_GC_AUTO);
-
-	/* All are full ones, after each of which nothing is protected. */
-	p.no_minor = true;
-	p.options = "delay-seed:9,poison:true";
-	race_collections(&p, what, 4, harness_scaled(40), true);
-}
-END_TEST
-
-START_TEST(several_markers_lose_nothing)
-{
-	static const enum ferry_collect what[] = { FERRY_COLLECT_FULL,
-						   FERRY_COLLECT_COMPACT,
-						   FERRY_COLLECT_MINOR };
-	struct ferry_heap_params p = cells_params(FERRY_GC_AUTO);
-
-	p.threads = 4;
-	p.options = "delay-seed:3,poison:true";
-	race_collections(&p, what, 3, harness_scaled(40), false);
-}
-END_TEST
+/* --- several markers ------------------------------------------------------------- */
 
 START_TEST(several_markers_find_what_one_finds)
 {
@@ -834,7 +573,7 @@ START_TEST(several_markers_find_what_one_finds)
 		c = cells_open(&p, 50);
 		for (i = 0; i < c->roots; i++)
 			cells_list(c, i, FERRY_KIND_TRACED, n, 2, 16);
-		expect_live(c, 50 * n * cell_bytes(2));
+		cells_expect_live(c, 50 * n * cell_bytes(2));
 		for (i = 0; i < c->roots; i++)
 			cells_list_check(c, i, n);
 		cells_close(c);
@@ -935,11 +674,6 @@ static const struct test tests[] = {
 	TEST(minor_keeps_what_large_old_objects_refer_to, NULL),
 	TEST(minor_frees_young_garbage_and_leaves_old, NULL),
 	TEST(old_objects_stay_old_through_many_minors, NULL),
-	TEST(references_that_move_while_marking_lose_nothing, NULL),
-	TEST(references_that_move_while_marking_is_delayed_lose_nothing, NULL),
-	TEST(references_that_move_while_tracking_begins_late_lose_nothing,
-	     NULL),
-	TEST(several_markers_lose_nothing, NULL),
 	TEST(several_markers_find_what_one_finds, NULL),
 	TEST(marking_without_memory_for_its_stack_is_complete, NULL),
 };

@@ -470,26 +470,31 @@ START_TEST(minors_that_yield_are_chosen)
 }
 END_TEST
 
-/* It waits for a full one in any case, so that none comes in time. */
-START_TEST(minors_are_chosen_in_haste)
+/* One in haste of which that much survives, well known. */
+static struct program known_hasty(double survival)
 {
 	struct program p = hasty();
 
-	p.survival = 0.01;
+	p.survival = survival;
 	setup();
 	run_many(&p, 20);
+	return p;
+}
+
+/* It waits for a full one in any case, so that none comes in time. */
+START_TEST(minors_are_chosen_in_haste)
+{
+	struct program p = known_hasty(0.01);
+
 	ck_assert_uint_ge(minors_of(&p, 100), 70);
 }
 END_TEST
 
 START_TEST(fewer_alive_than_expected_gives_minors_a_chance)
 {
-	struct program p = hasty();
+	struct program p = known_hasty(0.6);
 	unsigned int i;
 
-	p.survival = 0.6;
-	setup();
-	run_many(&p, 20);
 	p.survival = 0.01;
 	for (i = 0; i < 16 && run(&p) != FERRY_COLLECT_MINOR; i++)
 		;
@@ -497,13 +502,19 @@ START_TEST(fewer_alive_than_expected_gives_minors_a_chance)
 }
 END_TEST
 
+/* Now and then one is tried. */
+static void expect_few_minors(struct program *p)
+{
+	run_many(p, 20);
+	ck_assert_uint_le(minors_of(p, 100), 25);
+}
+
 START_TEST(minors_that_find_all_alive_are_not)
 {
 	struct program p = ordinary();
 
 	p.survival = 0.95;
-	run_many(&p, 20);
-	ck_assert_uint_le(minors_of(&p, 100), 25);
+	expect_few_minors(&p);
 }
 END_TEST
 
@@ -512,8 +523,7 @@ START_TEST(minors_that_cost_as_much_as_full_ones_are_not)
 	struct program p = ordinary();
 
 	p.dirty_ns = 2 * (double)p.live / p.speed; /* all is dirty */
-	run_many(&p, 20);
-	ck_assert_uint_le(minors_of(&p, 100), 25);
+	expect_few_minors(&p);
 }
 END_TEST
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -553,15 +554,21 @@ END_TEST
 
 static _Atomic bool stop;
 
+/* Threads that have been round once. */
+static _Atomic unsigned int under_way;
+
 /* Not a mutator: it may add and remove roots at any time. */
 static void *adder_main(void *arg)
 {
 	void *slots[4] = { NULL };
 	struct list list = { NULL, 0 };
 	struct ferry_root *root[3];
+	size_t rounds;
 
 	(void)arg;
-	while (!atomic_load(&stop)) {
+	for (rounds = 0; !atomic_load(&stop); rounds++) {
+		if (rounds == 1)
+			atomic_fetch_add(&under_way, 1);
 		ck_assert_int_eq(ferry_root_add_range(heap, slots, 4, &root[0]),
 				 0);
 		ck_assert_int_eq(ferry_root_add_ambiguous(
@@ -582,10 +589,13 @@ static void *holder_main(void *arg)
 	struct ferry_mutator *self;
 	struct object *o;
 	void **handle;
+	size_t rounds;
 
 	(void)arg;
 	ck_assert_int_eq(ferry_mutator_attach(heap, NULL, &self), 0);
-	while (!atomic_load(&stop)) {
+	for (rounds = 0; !atomic_load(&stop); rounds++) {
+		if (rounds == 1)
+			atomic_fetch_add(&under_way, 1);
 		o = ferry_alloc(self, sizeof(*o), FERRY_KIND_TYPED);
 		o->type = &type;
 		o->number = 3;
@@ -613,6 +623,11 @@ START_TEST(roots_come_and_go_while_collections_run)
 			pthread_create(&thread[i], NULL,
 				       i % 2 ? adder_main : holder_main, NULL),
 			0);
+	/* On a busy machine all would be over before they ran. */
+	ferry_blocking_enter(m);
+	while (atomic_load(&under_way) < 4)
+		sched_yield();
+	ferry_blocking_leave(m);
 	for (i = 0; i < harness_scaled(100); i++)
 		collect(FERRY_COLLECT_MINOR + (int)(i % 3));
 	atomic_store(&stop, true);

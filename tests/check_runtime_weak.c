@@ -548,6 +548,7 @@ END_TEST
 struct shared {
 	struct graph *g;
 	struct ferry_weak_map *map;
+	size_t steps;	     /* of each thread */
 	_Atomic size_t left; /* threads that are not through */
 	struct random seed;
 };
@@ -579,6 +580,28 @@ static void borrow(struct worker *w, struct ferry_mutator *m, size_t i)
 	}
 }
 
+/*
+ * A key with a value in the map, and garbage between them: it makes blocks
+ * sparse, and has room for the hash that a key is given when it is copied.
+ */
+static void renew(struct worker *w, struct ferry_mutator *m, size_t i,
+		  uint64_t id)
+{
+	size_t n;
+
+	ferry_weak_free(w->shared->g->heap, w->weak[i]);
+	w->id[i] = id;
+	w->root[i] = graph_node(m, id);
+	for (n = random_below(&w->random, 32); n; n--)
+		graph_node(m, 0);
+	w->root[SLOTS] = graph_node(m, ~id);
+	w->root[SLOTS]->left = w->root[i];
+	w->weak[i] = ferry_weak_new(m, w->root[i]);
+	if (ferry_weak_map_set(m, w->shared->map, w->root[i], w->root[SLOTS]) <
+	    0)
+		w->errors++;
+}
+
 static void step(struct worker *w, struct ferry_mutator *m, uint64_t id)
 {
 	size_t i = random_below(&w->random, SLOTS);
@@ -608,15 +631,7 @@ static void step(struct worker *w, struct ferry_mutator *m, uint64_t id)
 		w->root[i] = w->weak[i] ? ferry_weak_get(m, w->weak[i]) : NULL;
 		break;
 	default:
-		ferry_weak_free(w->shared->g->heap, w->weak[i]);
-		w->id[i] = id;
-		w->root[i] = graph_node(m, id);
-		w->root[SLOTS] = graph_node(m, ~id);
-		w->root[SLOTS]->left = w->root[i];
-		w->weak[i] = ferry_weak_new(m, w->root[i]);
-		if (ferry_weak_map_set(m, w->shared->map, w->root[i],
-				       w->root[SLOTS]) < 0)
-			w->errors++;
+		renew(w, m, i, id);
 	}
 }
 
@@ -626,7 +641,7 @@ static void *work(void *arg)
 	struct ferry_frame frame;
 	struct ferry_mutator *m;
 	uint64_t id = (uint64_t)(uintptr_t)w << 32;
-	size_t n = harness_scaled(250000);
+	size_t n = w->shared->steps;
 
 	if (ferry_mutator_attach(w->shared->g->heap, NULL, &m) < 0) {
 		atomic_fetch_sub(&w->shared->left, 1);
@@ -645,17 +660,43 @@ static void *work(void *arg)
 	return NULL;
 }
 
+/* Else references had nothing to follow. */
+static void expect_moves(const struct graph *g, size_t steps)
+{
+	struct ferry_heap_stats s = FERRY_INIT(struct ferry_heap_stats);
+
+	ck_assert_int_eq(ferry_heap_stats(g->heap, &s), 0);
+	/* So few may all have been next to each other, and stayed. */
+	if (steps >= 1000)
+		ck_assert_uint_gt(s.moved + s.copied, 0);
+}
+
+/*
+ * In pauses there are some steps to a collection, else some hundreds. No
+ * collection is minor there, nor after one in which all had to move.
+ */
+static struct graph *race_graph(enum ferry_gc_mode mode, size_t *ret_steps)
+{
+	const char *why;
+	bool pauses = mode == FERRY_GC_STOPPED ||
+		      !harness_feature("move", &why);
+	char options[64];
+
+	snprintf(options, sizeof(options), "delay-seed:%llu,poison:yes%s",
+		 (unsigned long long)harness_seed() | 1,
+		 pauses ? ",move-all:yes" : "");
+	*ret_steps = harness_scaled(pauses ? 3000 : 80000);
+	return graph_make(mode, 1, options);
+}
+
 static void race(enum ferry_gc_mode mode)
 {
 	struct shared shared = { .seed = harness_random() };
 	static struct worker worker[3];
-	char options[64];
 	size_t i;
 
 	memset(worker, 0, sizeof(worker));
-	snprintf(options, sizeof(options), "delay-seed:%llu,poison:yes",
-		 (unsigned long long)harness_seed() | 1);
-	shared.g = graph_make(mode, 1, options);
+	shared.g = race_graph(mode, &shared.steps);
 	ck_assert_int_eq(ferry_weak_map_create(shared.g->heap, 0, &shared.map),
 			 0);
 	atomic_store(&shared.left, ARRAY_SIZE(worker));
@@ -679,6 +720,7 @@ static void race(enum ferry_gc_mode mode)
 	ferry_blocking_leave(shared.g->m);
 	for (i = 0; i < ARRAY_SIZE(worker); i++)
 		ck_assert_uint_eq(worker[i].errors, 0);
+	expect_moves(shared.g, shared.steps);
 	graph_collect(shared.g, FERRY_COLLECT_FULL);
 	ck_assert_uint_eq(ferry_weak_map_len(shared.map), 0);
 	ferry_weak_map_destroy(shared.map);

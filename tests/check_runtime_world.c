@@ -366,6 +366,7 @@ struct napper {
 	_Atomic bool *quit;
 	const char *wrong;
 	size_t brackets;
+	_Atomic bool began; /* or has given up */
 };
 
 /* Short brackets all the time, and a write between them. */
@@ -378,10 +379,12 @@ static void *brackets(void *arg)
 
 	if (ferry_mutator_attach(napper->heap, NULL, &m) < 0) {
 		napper->wrong = "not attached";
+		napper->began = true;
 		return NULL;
 	}
 	ferry_frame_push(m, &frame, slots, 1);
 	slots[0] = cell_try(m, FERRY_KIND_TRACED, 1, 32, 0);
+	napper->began = true;
 	while (!*napper->quit && !napper->wrong) {
 		struct cell *cell = slots[0];
 
@@ -398,6 +401,18 @@ static void *brackets(void *arg)
 	return NULL;
 }
 
+static void await_nappers(struct cells *c, const struct napper *napper,
+			  size_t n)
+{
+	size_t i;
+
+	ferry_blocking_enter(c->m);
+	for (i = 0; i < n; i++)
+		while (!napper[i].began)
+			nap(100);
+	ferry_blocking_leave(c->m);
+}
+
 START_TEST(blocking_brackets_race_with_collections)
 {
 	size_t mode, i;
@@ -410,11 +425,13 @@ START_TEST(blocking_brackets_race_with_collections)
 
 		cells_list(c, 0, FERRY_KIND_TRACED, 1000, 2, 64);
 		for (i = 0; i < 3; i++) {
-			napper[i] = (struct napper){ c->heap, &quit, NULL, 0 };
+			napper[i] = (struct napper){ .heap = c->heap,
+						     .quit = &quit };
 			ck_assert_int_eq(pthread_create(&thread[i], NULL,
 							brackets, &napper[i]),
 					 0);
 		}
+		await_nappers(c, napper, 3);
 		for (i = 0; i < harness_scaled(40); i++)
 			cells_collect(c, i % 2 ? FERRY_COLLECT_COMPACT
 					       : FERRY_COLLECT_FULL);

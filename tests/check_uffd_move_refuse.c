@@ -28,12 +28,6 @@ static char *map_some(size_t len, int prot, int flags, int fd)
 	return p;
 }
 
-/* A mapping with nothing beside it, of @len bytes. */
-static char *map_private(size_t len)
-{
-	return map_some(len, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-}
-
 static int memfd(size_t len)
 {
 	int fd = memfd_create("ferry-test", MFD_CLOEXEC);

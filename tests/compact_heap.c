@@ -113,3 +113,21 @@ struct ferry_compact *heap_plan(struct heap *heaps, size_t n,
 	free(arenas);
 	return compact;
 }
+
+struct ferry_compact_result heap_result(const struct ferry_compact *c)
+{
+	struct ferry_compact_result res =
+		FERRY_INIT(struct ferry_compact_result);
+
+	ck_assert_int_eq(ferry_compact_progress(c, &res), 0);
+	return res;
+}
+
+size_t heap_bytes_in(struct ferry_arena *arena, enum ferry_page_state state)
+{
+	size_t at = 0, len, sum = 0;
+
+	for (; ferry_arena_next_run(arena, at, state, &at, &len); at += len)
+		sum += len;
+	return sum;
+}

@@ -53,4 +53,10 @@ void heap_assert_unmoved(const struct heap *heap);
 struct ferry_compact *heap_plan(struct heap *heaps, size_t n,
 				struct ferry_compact_params params);
 
+/* How far it is. */
+struct ferry_compact_result heap_result(const struct ferry_compact *compact);
+
+/* Bytes of an arena's pages in @state. */
+size_t heap_bytes_in(struct ferry_arena *arena, enum ferry_page_state state);
+
 #endif

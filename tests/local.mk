@@ -21,6 +21,7 @@ CHECK_UFFD += %D%/check_uffd_fault_inject
 CHECK_UFFD += %D%/check_uffd_fault_window
 CHECK_UFFD += %D%/check_uffd_harness
 CHECK_UFFD += %D%/check_uffd_inject
+CHECK_UFFD += %D%/check_uffd_mapping
 CHECK_UFFD += %D%/check_uffd_move
 CHECK_UFFD += %D%/check_uffd_move_emulated
 CHECK_UFFD += %D%/check_uffd_move_fallback
@@ -34,6 +35,7 @@ CHECK_UFFD += %D%/check_uffd_features
 CHECK_UFFD += %D%/check_uffd_open
 CHECK_UFFD += %D%/check_uffd_ops
 CHECK_UFFD += %D%/check_uffd_signal
+CHECK_UFFD += %D%/check_uffd_smaps
 CHECK_UFFD += %D%/check_uffd_sys
 CHECK_UFFD += %D%/stress_uffd_dirty
 CHECK_UFFD += %D%/stress_uffd_fault
@@ -50,6 +52,7 @@ CHECK_ALLOC += %D%/check_alloc_node
 CHECK_ALLOC += %D%/check_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_compact_inject
 CHECK_ALLOC += %D%/check_alloc_compact_layout
+CHECK_ALLOC += %D%/check_alloc_compact_transit
 CHECK_ALLOC += %D%/stress_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_demand
 CHECK_ALLOC += %D%/check_alloc_demand_clear
@@ -64,13 +67,16 @@ CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_heap
 CHECK_RUNTIME += %D%/check_runtime_alloc
 CHECK_RUNTIME += %D%/check_runtime_mark
+CHECK_RUNTIME += %D%/check_runtime_mark_race
 CHECK_RUNTIME += %D%/check_runtime_flip
 CHECK_RUNTIME += %D%/check_runtime_rounds
 CHECK_RUNTIME += %D%/check_runtime_young
 CHECK_RUNTIME += %D%/check_runtime_pace
 CHECK_RUNTIME += %D%/check_runtime_stats
 CHECK_RUNTIME += %D%/check_runtime_compact
+CHECK_RUNTIME += %D%/check_runtime_compact_beside
 CHECK_RUNTIME += %D%/check_runtime_compact_inject
+CHECK_RUNTIME += %D%/check_runtime_stale
 CHECK_RUNTIME += %D%/check_runtime_world
 CHECK_RUNTIME += %D%/check_runtime_large
 CHECK_RUNTIME += %D%/check_runtime_root
@@ -173,6 +179,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 	%D%/compact_heap.c %D%/compact_heap.h
 %C%_check_alloc_compact_inject_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_compact_layout_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_compact_transit_SOURCES = %D%/check_alloc_compact_transit.c \
+	%D%/compact_heap.c %D%/compact_heap.h
+%C%_check_alloc_compact_transit_LDADD = $(ALLOC_TEST_LIBS)
 %C%_stress_alloc_compact_SOURCES = %D%/stress_alloc_compact.c \
 	%D%/compact_heap.c %D%/compact_heap.h
 %C%_stress_alloc_compact_LDADD = $(ALLOC_TEST_LIBS)
@@ -205,6 +214,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_runtime_mark_SOURCES = %D%/check_runtime_mark.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_mark_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_mark_race_SOURCES = %D%/check_runtime_mark_race.c \
+	%D%/cells.c %D%/cells.h
+%C%_check_runtime_mark_race_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_flip_SOURCES = %D%/check_runtime_flip.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_flip_LDADD = $(RUNTIME_TEST_LIBS)
@@ -221,8 +233,14 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_stats_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_compact_SOURCES = %D%/check_runtime_compact.c \
-	%D%/cells.c %D%/cells.h
+	%D%/cells.c %D%/cells.h %D%/ways.c %D%/ways.h
 %C%_check_runtime_compact_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_compact_beside_SOURCES = %D%/check_runtime_compact_beside.c \
+	%D%/cells.c %D%/cells.h %D%/ways.c %D%/ways.h
+%C%_check_runtime_compact_beside_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_stale_SOURCES = %D%/check_runtime_stale.c \
+	%D%/cells.c %D%/cells.h %D%/ways.c %D%/ways.h
+%C%_check_runtime_stale_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_compact_inject_SOURCES = %D%/check_runtime_compact_inject.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_compact_inject_LDADD = $(RUNTIME_TEST_LIBS)

@@ -3,9 +3,12 @@
 #include "tests/memory.h"
 
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <ferry/eligible.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -15,6 +18,30 @@
 size_t page_size(void)
 {
 	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void *map_private(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert_msg(p != MAP_FAILED, "mmap: %s", strerror(errno));
+	return p;
+}
+
+enum ferry_reason range_verdict(const void *p, size_t len)
+{
+	struct ferry_mapping m;
+	int r;
+
+	memset(&m, 0x5a, sizeof(m));
+	r = ferry_range_eligible(p, len, &m);
+	if (!r)
+		return FERRY_REASON_NONE;
+	ck_assert_int_eq(r, -EINVAL);
+	ck_assert_uint_gt(strlen(m.explanation), 20);
+	ck_assert_uint_lt(strlen(m.explanation), sizeof(m.explanation) - 1);
+	return m.reason;
 }
 
 static char *map_aligned(size_t len, int advice)

@@ -8,6 +8,7 @@
 #ifndef FERRY_TESTS_MEMORY_H
 #define FERRY_TESTS_MEMORY_H
 
+#include <ferry/base.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,6 +17,12 @@
 
 /* Bytes of a base page. */
 size_t page_size(void);
+
+/* Private anonymous memory as the kernel gives it. */
+void *map_private(size_t len);
+
+/* What ferry_range_eligible() says of a range, with an explanation. */
+enum ferry_reason range_verdict(const void *p, size_t len);
 
 /* Private anonymous memory, untouched, aligned to 2 MiB, no huge pages. */
 char *map_anon(size_t len);

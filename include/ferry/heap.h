@@ -155,8 +155,8 @@ FERRY_EXPORT int ferry_heap_create(const struct ferry_heap_params *params,
  * Ends the collector, unmaps everything. All mutators must be detached, and
  * nobody may touch objects any more; finalizers that are due do not run.
  * NULL is allowed. Returns 0; -EBUSY a mutator is attached (nothing is done);
- * -EDEADLK from a callback of the heap. A safepoint of other heaps that the
- * thread is a mutator of.
+ * Not from a callback of the heap. A safepoint of other heaps that the thread
+ * is a mutator of.
  */
 FERRY_EXPORT int ferry_heap_destroy(struct ferry_heap *heap);
 
@@ -165,10 +165,10 @@ FERRY_EXPORT int ferry_heap_destroy(struct ferry_heap *heap);
  * place). A collection under way is finished first. The caller is @mutator,
  * which is at a safepoint for that time, or an unattached thread (NULL).
  * In a heap whose memory of writes is lost MINOR does FULL.
- * Returns 0; -EINVAL; -EDEADLK from a callback of the heap; -ECHILD; -EILSEQ:
- * the collection is over, and in a heap with params.debug (or the option
- * verify) a mistake of the host's was found in passing, such as a trace
- * callback that lies about a size: ferry_heap_verify() tells which.
+ * Returns 0; -EINVAL; -ECHILD; -EILSEQ: the collection is over, and in a heap
+ * with params.debug (or the option verify) a mistake of the host's was found
+ * in passing, such as a trace callback that lies about a size:
+ * ferry_heap_verify() tells which. Not from a callback of the heap.
  */
 FERRY_EXPORT int ferry_heap_collect(struct ferry_heap *heap,
 				    struct ferry_mutator *mutator,
@@ -212,7 +212,7 @@ struct ferry_heap_fault {
  * free-space accounts. For tests: takes as long as a stopped collection.
  * A fault that a collection found in passing is reported first, and once.
  * Returns 0 when all is well; -EILSEQ and *ret_fault (may be NULL) what was
- * found first; -ENOMEM; -EDEADLK; -ECHILD.
+ * found first; -ENOMEM; -ECHILD. Not from a callback of the heap.
  */
 FERRY_EXPORT int ferry_heap_verify(struct ferry_heap *heap,
 				   struct ferry_mutator *mutator,
