@@ -78,7 +78,8 @@ uint64_t gc_tree_check(struct gc_thread *t, const struct gc_node *tree,
 	       gc_tree_check(t, tree->right, depth - 1);
 }
 
-/* One operation of walking, of the size that a tick of building has. */
+/* Operations of walking, of the size that a tick of building has. Without a
+ * safepoint: what is above in the tree is in no root. */
 static void check_ticked(struct gc_thread *t, const struct gc_node *tree,
 			 unsigned int depth)
 {
@@ -90,7 +91,6 @@ static void check_ticked(struct gc_thread *t, const struct gc_node *tree,
 	}
 	check_ticked(t, tree->left, depth - 1);
 	check_ticked(t, tree->right, depth - 1);
-	gc_poll(t);
 }
 
 static void drop_tree(struct gc_thread *t, bool down, unsigned int depth,
@@ -116,6 +116,7 @@ static void learn_trees(struct gc_thread *t)
 		gc_scratch(t, false);
 		t->meter.last = bench_now();
 		check_ticked(t, l[0], 9);
+		gc_poll(t);
 	}
 	GC_LEAVE(t, l);
 }
