@@ -154,7 +154,7 @@ FERRY_EXPORT int ferry_heap_create(const struct ferry_heap_params *params,
 /*
  * Ends the collector, unmaps everything. All mutators must be detached, and
  * nobody may touch objects any more; finalizers that are due do not run.
- * NULL is allowed. Returns 0; -EBUSY a mutator is attached (nothing is done);
+ * NULL is allowed. Returns 0; -EBUSY a mutator is attached (nothing is done).
  * Not from a callback of the heap. A safepoint of other heaps that the thread
  * is a mutator of.
  */
