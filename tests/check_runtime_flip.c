@@ -350,12 +350,12 @@ END_TEST
 
 static const struct ferry__sys *kernel;
 static struct ferry__sys table;
-static _Atomic bool taking;
+static _Atomic bool refusing, taking;
 
 /* The first block's memory is refused when the flip was prepared. */
 static int refuse_late(void *addr, size_t len, int advice)
 {
-	if (advice == FERRY__MADV_POPULATE_WRITE && step == BEGUN) {
+	if (advice == FERRY__MADV_POPULATE_WRITE && step == BEGUN && refusing) {
 		taking = true;
 		while (step != PREPARED)
 			sched_yield();
@@ -400,28 +400,30 @@ START_TEST(block_that_was_refused_after_the_preparation_is_left_alone)
 	struct cells *c;
 
 	p.no_compact = true;
+	/* Before there are threads that read it. */
+	kernel = ferry__sys;
+	table = *ferry__sys;
+	table.madvise = refuse_late;
+	ferry__sys = &table;
 	c = cells_open(&p, 2);
 	cells_list(c, 0, FERRY_KIND_TRACED, CELLS, 2, 96);
 	cells_collect(c, FERRY_COLLECT_FULL);
 	step = BEGUN;
-	kernel = ferry__sys;
-	table = *ferry__sys;
-	table.madvise = refuse_late;
 	ck_assert_int_eq(
 		ferry_listener_add(c->heap, event_refused, c->heap, &listener),
 		0);
 	ck_assert_int_eq(ferry_heap_request(c->heap, FERRY_COLLECT_COMPACT), 0);
 	while (c->heap->cycle.phase != FERRY__PHASE_SWEEP)
 		ferry_safepoint(c->m);
-	ferry__sys = &table;
+	refusing = true;
 	while (step < MADE)
 		cell_new(c->m, FERRY_KIND_TRACED, 100, 1);
 	await(c, FLIPPED);
 	cells_collect(c, FERRY_COLLECT_COMPACT);
 	cells_list_check(c, 0, CELLS);
-	ferry__sys = kernel;
 	ferry_listener_remove(c->heap, listener);
 	cells_close(c);
+	ferry__sys = kernel;
 }
 END_TEST
 
