@@ -51,4 +51,5 @@ EXTRA_DIST += %D%/img/compact-pages.svg
 EXTRA_DIST += %D%/img/compact-runs8.svg
 EXTRA_DIST += %D%/img/heap-cycle.svg
 EXTRA_DIST += %D%/img/heap-flip.svg
+EXTRA_DIST += %D%/img/heap-pauses.svg
 EXTRA_DIST += %D%/img/move-batch.svg
