@@ -105,8 +105,6 @@ void ferry__mark_overflowed(struct ferry_heap *heap)
 		ferry__mark_scan(leader(heap), small + heap->half, len);
 		ferry__mark_scan(leader(heap), small + 2 * heap->half,
 				 heap->half);
-		ferry__mark_scan(leader(heap), small + 3 * heap->half,
-				 heap->half);
 		ferry__rounds_drain(heap);
 	}
 }

@@ -8,7 +8,7 @@
 
 #include "runtime/large.h"
 
-/* A stretch of pages, at the same offset of both halves. */
+/* A stretch of pages. */
 struct ferry__extent {
 	size_t first;
 	size_t n;
@@ -21,9 +21,8 @@ struct ferry__extent {
 /* Flags of a tag. The last page's has FREE alone right. */
 #define FERRY__EXTENT_FREE   (1ull << 63)
 #define FERRY__EXTENT_DIRTY  (1ull << 62) /* free: some may have memory */
-#define FERRY__EXTENT_HALF   (1ull << 61) /* used: lies in half 1 */
-#define FERRY__EXTENT_FRESH0 (1ull << 60) /* used: allocated since, L4 */
-#define FERRY__EXTENT_FRESH1 (1ull << 59)
+#define FERRY__EXTENT_FRESH0 (1ull << 61) /* used: allocated since, L4 */
+#define FERRY__EXTENT_FRESH1 (1ull << 60)
 #define FERRY__EXTENT_FRESH  (FERRY__EXTENT_FRESH0 | FERRY__EXTENT_FRESH1)
 #define FERRY__EXTENT_PAGES  (FERRY__EXTENT_FRESH1 - 1)
 

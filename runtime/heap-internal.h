@@ -55,15 +55,17 @@
 /* --- spaces ---------------------------------------------------------------- */
 
 /*
- * One reservation of four halves of the same power-of-two size:
+ * One reservation of three parts of the same power-of-two size, heap->half:
  *
- *	base	  +half      +2 half	  +3 half
- *	| small 0 | small 1  | large 0	  | large 1 |
+ *	base	  +half      +2 half
+ *	| small 0 | small 1  | large   |
  *
- * A block (64 KiB of small objects) or a page of large objects is at the same
- * offset of either half 0 or half 1, and its side-table entries are found by
- * that offset alone: they do not change when a compaction takes it across.
+ * A block (64 KiB of small objects) is at the same offset of either half 0 or
+ * half 1, and its side-table entries are found by that offset alone: they do
+ * not change when a compaction takes it across. Large objects stay where they
+ * are.
  */
+#define FERRY__PARTS	      3u
 #define FERRY__BLOCK_SHIFT    16u
 #define FERRY__BLOCK_SIZE     ((size_t)1 << FERRY__BLOCK_SHIFT)
 #define FERRY__BLOCK_GRANULES ((size_t)(FERRY__BLOCK_SIZE / FERRY_GRANULE))
@@ -215,7 +217,7 @@ static inline uint32_t ferry__meta_end(const uint8_t *meta, uint32_t g,
 /* Any word: does it lie in the reservation? */
 static inline bool ferry__in_heap(const struct ferry_heap *heap, uintptr_t word)
 {
-	return word - heap->base < 4 * heap->half;
+	return word - heap->base < FERRY__PARTS * heap->half;
 }
 
 static inline bool ferry__is_large(const struct ferry_heap *heap,

@@ -31,7 +31,7 @@ static int reserve(struct ferry_heap *heap)
 	int r;
 
 	heap->half = half_for(heap->params.max_bytes);
-	p.reserve = 4 * heap->half;
+	p.reserve = FERRY__PARTS * heap->half;
 	p.thp = heap->params.thp;
 	p.node = heap->params.node;
 	p.name = heap->params.name;

@@ -22,21 +22,19 @@
 /* --- memory --------------------------------------------------------------- */
 
 /* Offset of a page in the arena. */
-static size_t arena_offset(const struct ferry_heap *heap, size_t page,
-			   unsigned int half)
+static size_t arena_offset(const struct ferry_heap *heap, size_t page)
 {
-	return (2 + half) * heap->half + page * PAGE;
+	return 2 * heap->half + page * PAGE;
 }
 
-static void *page_addr(const struct ferry_heap *heap, size_t page,
-		       unsigned int half)
+static void *page_addr(const struct ferry_heap *heap, size_t page)
 {
-	return (void *)(heap->base + arena_offset(heap, page, half));
+	return (void *)(heap->base + arena_offset(heap, page));
 }
 
 /*
- * The next run of memory at or after @offset in a half of an extent. The
- * extent is the caller's, so its pages do not change.
+ * The next run of memory at or after @offset in an extent. The extent is the
+ * caller's, so its pages do not change.
  */
 static bool live_run(const struct ferry_heap *heap, size_t offset, size_t end,
 		     size_t *ret_offset, size_t *ret_len)
@@ -55,10 +53,9 @@ static bool live_run(const struct ferry_heap *heap, size_t offset, size_t end,
 	return true;
 }
 
-static size_t live_bytes(const struct ferry_heap *heap, struct ferry__extent e,
-			 unsigned int half)
+static size_t live_bytes(const struct ferry_heap *heap, struct ferry__extent e)
 {
-	size_t at = arena_offset(heap, e.first, half);
+	size_t at = arena_offset(heap, e.first);
 	size_t end = at + e.n * PAGE, len, sum = 0;
 
 	for (; live_run(heap, at, end, &at, &len); at += len)
@@ -67,13 +64,12 @@ static size_t live_bytes(const struct ferry_heap *heap, struct ferry__extent e,
 }
 
 /*
- * Gives back memory of an extent in one half, @max bytes at most; what the
- * kernel refuses stays. Returns bytes.
+ * Gives back memory of an extent, @max bytes at most; what the kernel refuses
+ * stays. Returns bytes.
  */
-static size_t drop(struct ferry_heap *heap, struct ferry__extent e,
-		   unsigned int half, size_t max)
+static size_t drop(struct ferry_heap *heap, struct ferry__extent e, size_t max)
 {
-	size_t at = arena_offset(heap, e.first, half);
+	size_t at = arena_offset(heap, e.first);
 	size_t end = at + e.n * PAGE, len, sum = 0;
 
 	for (; sum < max && live_run(heap, at, end, &at, &len); at += len) {
@@ -89,30 +85,24 @@ static size_t drop(struct ferry_heap *heap, struct ferry__extent e,
 	return sum;
 }
 
-static void clear(struct ferry_heap *heap, struct ferry__extent e,
-		  unsigned int half)
+static void clear(struct ferry_heap *heap, struct ferry__extent e)
 {
-	size_t at = arena_offset(heap, e.first, half);
+	size_t at = arena_offset(heap, e.first);
 	size_t end = at + e.n * PAGE, len;
 
 	for (; live_run(heap, at, end, &at, &len); at += len)
 		memset((char *)heap->base + at, 0, len);
 }
 
-/* Makes leftovers in a dirty extent zeros; the half to use from now on. */
-static unsigned int reuse(struct ferry_heap *heap, struct ferry__extent e)
+/* Makes leftovers in a dirty extent zeros. */
+static void reuse(struct ferry_heap *heap, struct ferry__extent e)
 {
-	size_t live[2] = { live_bytes(heap, e, 0), live_bytes(heap, e, 1) };
-	unsigned int half = live[1] > live[0];
-
 	/* Relaxed: accounts that nothing is concluded from. */
-	atomic_fetch_sub_explicit(&heap->large.kept, live[0] + live[1],
+	atomic_fetch_sub_explicit(&heap->large.kept, live_bytes(heap, e),
 				  memory_order_relaxed);
-	drop(heap, e, !half, SIZE_MAX);
 	if (e.n > FERRY__LARGE_KEEP)
-		drop(heap, e, half, SIZE_MAX);
-	clear(heap, e, half);
-	return half;
+		drop(heap, e, SIZE_MAX);
+	clear(heap, e);
 }
 
 /* --- allocation ----------------------------------------------------------- */
@@ -156,24 +146,22 @@ static void put_back(struct ferry_heap *heap, struct ferry__extent e,
 }
 
 /* Memory of zeros for an extent; 0, or the errno of the arena. */
-static int prepare(struct ferry_heap *heap, struct ferry__extent e, bool dirty,
-		   unsigned int *ret_half)
+static int prepare(struct ferry_heap *heap, struct ferry__extent e, bool dirty)
 {
-	unsigned int half = dirty ? reuse(heap, e) : 0;
 	int r;
 
-	r = ferry_arena_commit(heap->arena, arena_offset(heap, e.first, half),
+	if (dirty)
+		reuse(heap, e);
+	r = ferry_arena_commit(heap->arena, arena_offset(heap, e.first),
 			       e.n * PAGE, false);
 	if (r < 0) {
 		/* What it had is zeros now and counts as kept again. */
 		atomic_fetch_add_explicit(&heap->large.kept,
-					  live_bytes(heap, e, half),
+					  live_bytes(heap, e),
 					  memory_order_relaxed);
 		put_back(heap, e, dirty);
-		return r;
 	}
-	*ret_half = half;
-	return 0;
+	return r;
 }
 
 /* Pages of an object: the kernel's may be bigger than ours. */
@@ -189,7 +177,6 @@ uintptr_t ferry__large_alloc(struct ferry_heap *heap, size_t size, size_t align,
 {
 	struct ferry__large *large = &heap->large;
 	struct ferry__extent e;
-	unsigned int half;
 	bool dirty, got;
 
 	if (size > large->pages * PAGE)
@@ -200,12 +187,8 @@ uintptr_t ferry__large_alloc(struct ferry_heap *heap, size_t size, size_t align,
 	got = ferry__extent_take(large, pages_of(size), align / PAGE, &e,
 				 &dirty);
 	pthread_mutex_unlock(&large->lock);
-	if (!got || prepare(heap, e, dirty, &half) < 0)
+	if (!got || prepare(heap, e, dirty) < 0)
 		return 0;
-	if (half)
-		ferry__extent_set_tag(large, e.first,
-				      ferry__extent_tag(large, e.first) |
-					      FERRY__EXTENT_HALF);
 	atomic_fetch_add_explicit(&large->bytes, e.n * PAGE,
 				  memory_order_relaxed);
 	publish(heap, e, (uint8_t)(kind | colour));
@@ -213,15 +196,10 @@ uintptr_t ferry__large_alloc(struct ferry_heap *heap, size_t size, size_t align,
 	if (kind < FERRY_KIND_LEAF)
 		atomic_fetch_add_explicit(&large->made, 1,
 					  memory_order_release);
-	return (uintptr_t)page_addr(heap, e.first, half);
+	return (uintptr_t)page_addr(heap, e.first);
 }
 
 /* --- finding -------------------------------------------------------------- */
-
-static unsigned int half_of(uint64_t tag)
-{
-	return (tag & FERRY__EXTENT_HALF) != 0;
-}
 
 static size_t page_of(const struct ferry_heap *heap, uintptr_t addr)
 {
@@ -237,7 +215,6 @@ uintptr_t ferry__large_find(const struct ferry_heap *heap, uintptr_t addr)
 {
 	const struct ferry__large *large = &heap->large;
 	size_t page = page_of(heap, addr), first;
-	uintptr_t found;
 	uint64_t tag;
 
 	first = __atomic_load_n(&large->start[page], __ATOMIC_RELAXED);
@@ -246,9 +223,7 @@ uintptr_t ferry__large_find(const struct ferry_heap *heap, uintptr_t addr)
 	tag = ferry__extent_tag(large, first);
 	if (page - first >= (tag & FERRY__EXTENT_PAGES))
 		return 0;
-	found = (uintptr_t)page_addr(heap, first, half_of(tag));
-	/* A word that points into the half it is not in points to nothing. */
-	return addr - found < (tag & FERRY__EXTENT_PAGES) * PAGE ? found : 0;
+	return (uintptr_t)page_addr(heap, first);
 }
 
 size_t ferry__large_bytes(const struct ferry_heap *heap, uintptr_t addr)
@@ -291,24 +266,13 @@ bool ferry__large_next(struct ferry_heap *heap, size_t page,
 		       uintptr_t *ret_addr, size_t *ret_bytes)
 {
 	size_t end = ferry__extent_end(&heap->large);
-	uint64_t tag;
 
 	page = object_next(heap, page, end);
 	if (page >= end)
 		return false;
-	tag = ferry__extent_tag(&heap->large, page);
-	*ret_addr = (uintptr_t)page_addr(heap, page, half_of(tag));
-	*ret_bytes = (tag & FERRY__EXTENT_PAGES) * PAGE;
+	*ret_addr = (uintptr_t)page_addr(heap, page);
+	*ret_bytes = ferry__large_bytes(heap, *ret_addr);
 	return true;
-}
-
-void ferry__large_flip(struct ferry_heap *heap, uintptr_t addr)
-{
-	size_t page = page_of(heap, addr);
-
-	ferry__extent_set_tag(&heap->large, page,
-			      ferry__extent_tag(&heap->large, page) ^
-				      FERRY__EXTENT_HALF);
 }
 
 /* --- sweeping ------------------------------------------------------------- */
@@ -337,11 +301,10 @@ static size_t object_free(struct ferry_heap *heap, size_t first, uint64_t tag)
 	ferry__meta_store(meta_of(heap, first), 0);
 	ferry__meta_store(meta_of(heap, first + e.n - 1), 0);
 	if (e.n > FERRY__LARGE_KEEP)
-		left -= drop(heap, e, half_of(tag), SIZE_MAX);
+		left -= drop(heap, e, SIZE_MAX);
 	else
-		ferry__stress_poison(
-			heap, (uintptr_t)page_addr(heap, first, half_of(tag)),
-			bytes);
+		ferry__stress_poison(heap, (uintptr_t)page_addr(heap, first),
+				     bytes);
 	atomic_fetch_add_explicit(&heap->large.kept, left,
 				  memory_order_relaxed);
 	atomic_fetch_sub_explicit(&heap->large.bytes, bytes,
@@ -406,11 +369,9 @@ static bool release_one(struct ferry_heap *heap, size_t want, size_t *sum)
 	pthread_mutex_unlock(&large->lock);
 	if (!got)
 		return false;
-	gone = drop(heap, e, 0, want);
-	if (gone < want)
-		gone += drop(heap, e, 1, want - gone);
+	gone = drop(heap, e, want);
 	atomic_fetch_sub_explicit(&large->kept, gone, memory_order_relaxed);
-	left = live_bytes(heap, e, 0) || live_bytes(heap, e, 1);
+	left = live_bytes(heap, e) != 0;
 	put_back(heap, e, left);
 	*sum += gone;
 	return gone || !left;

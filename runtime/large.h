@@ -29,10 +29,9 @@ struct ferry__large_link {
 };
 
 /*
- * Objects lie in half 0 or half 1 of the large space, at the same offset of
- * either; side-table byte of the first page: kind | colour (and END for an
+ * Side-table byte of an object's first page: kind | colour (and END for an
  * object of one page), of the last: END, as in small blocks. The extents of
- * pages, free or used, tile [0, used_end) of the half. The tables have an
+ * pages, free or used, tile [0, used_end) of the space. The tables have an
  * entry for each page; what is not touched costs no memory.
  */
 struct ferry__large {
@@ -42,7 +41,7 @@ struct ferry__large {
 	uint32_t *start;      /* of used extents, at every page: the first */
 	struct ferry__large_link *link;
 	struct ferry__large_bins bins[2]; /* without memory; with some */
-	size_t pages;			  /* in a half */
+	size_t pages;			  /* of the space */
 	_Atomic size_t used_end;	  /* page beyond the last extent; L2 */
 	uint64_t fresh;	       /* flag of what is allocated now; L4 */
 	_Atomic uint64_t made; /* objects that may have references, ever */
@@ -83,9 +82,9 @@ bool ferry__large_is_fresh(const struct ferry_heap *heap, uintptr_t addr);
 size_t ferry__large_sweep(struct ferry_heap *heap, uint8_t keep, uint8_t young);
 
 /*
- * The next object that starts at or after page @page of the half: its address
- * (in the half it lies in) and bytes; false at the end. Nothing is freed
- * meanwhile (markers and compaction exclude sweeping); allocation may go on.
+ * The next object that starts at or after page @page of the space: its address
+ * and bytes; false at the end. Nothing is freed meanwhile (markers and
+ * compaction exclude sweeping); allocation may go on.
  */
 bool ferry__large_next(struct ferry_heap *heap, size_t page,
 		       uintptr_t *ret_addr, size_t *ret_bytes);
@@ -97,10 +96,6 @@ bool ferry__large_next(struct ferry_heap *heap, size_t page,
  */
 uintptr_t ferry__large_find(const struct ferry_heap *heap, uintptr_t addr);
 size_t ferry__large_bytes(const struct ferry_heap *heap, uintptr_t addr);
-
-/* The object at @addr is in the other half from now on (compaction took it
- * across). World stopped. */
-void ferry__large_flip(struct ferry_heap *heap, uintptr_t addr);
 
 /* Gives memory of free extents back to the system, down to @keep bytes.
  * Returns bytes given back. */

@@ -403,7 +403,7 @@ void ferry__remember_drop(struct ferry_heap *heap)
 
 static size_t noted_bytes(const struct ferry_heap *heap)
 {
-	return 4 * heap->half / NOTE_SIZE / 8;
+	return FERRY__PARTS * heap->half / NOTE_SIZE / 8;
 }
 
 static int notes_init(struct ferry_heap *heap)
@@ -438,7 +438,7 @@ int ferry__remember_init(struct ferry_heap *heap)
 
 	if (heap->mode == FERRY_GC_STOPPED)
 		return 0;
-	remember->chunks = 4 * heap->half >> FERRY__CHUNK_SHIFT;
+	remember->chunks = FERRY__PARTS * heap->half >> FERRY__CHUNK_SHIFT;
 	r = ferry__meta_alloc(remember->chunks, &mem);
 	if (r < 0)
 		return r;

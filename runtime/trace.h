@@ -56,7 +56,7 @@ FERRY__NO_TSAN static inline void ferry__visit_again(struct ferry_visitor *v,
 	const struct ferry_heap *heap = ferry__marker_of(v)->heap;
 	size_t offset = ferry__load_plain(slot) - heap->base;
 
-	if (offset >= 4 * heap->half)
+	if (offset >= FERRY__PARTS * heap->half)
 		return;
 	if (offset >= 2 * heap->half || !ferry__is_seen(heap, offset))
 		ferry_visit(v, slot);

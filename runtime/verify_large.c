@@ -20,16 +20,15 @@ struct sums {
 	size_t free;  /* extents */
 };
 
-static uintptr_t addr_of(const struct ferry_heap *heap, size_t page,
-			 unsigned int half)
+static uintptr_t addr_of(const struct ferry_heap *heap, size_t page)
 {
-	return heap->base + (2 + half) * heap->half + page * PAGE;
+	return heap->base + 2 * heap->half + page * PAGE;
 }
 
 static int found(struct ferry_heap_fault *fault, const struct ferry_heap *heap,
 		 const char *what, size_t page, uint64_t value)
 {
-	return ferry__found(fault, what, addr_of(heap, page, 0), NULL,
+	return ferry__found(fault, what, addr_of(heap, page), NULL,
 			    (uintptr_t)value);
 }
 
@@ -38,13 +37,11 @@ static uint8_t meta_at(const struct ferry_heap *heap, size_t page)
 	return ferry__meta_load(heap->large_meta + page);
 }
 
-/* Bytes of an extent in a half that the arena has memory for. */
-static size_t live_bytes(const struct ferry_heap *heap, struct ferry__extent e,
-			 unsigned int half)
+/* Bytes of an extent that the arena has memory for. */
+static size_t live_bytes(const struct ferry_heap *heap, struct ferry__extent e)
 {
 	const struct ferry__pages *pages = &heap->arena->pages;
-	size_t at =
-		(addr_of(heap, e.first, half) - heap->base) / ferry__page_size;
+	size_t at = (addr_of(heap, e.first) - heap->base) / ferry__page_size;
 	size_t end = at + e.n * PAGE / ferry__page_size, sum = 0;
 
 	for (; at < end; at++)
@@ -57,7 +54,7 @@ static int check_free(const struct ferry_heap *heap, struct ferry__extent e,
 		      uint64_t tag, struct sums *sums,
 		      struct ferry_heap_fault *fault)
 {
-	size_t kept = live_bytes(heap, e, 0) + live_bytes(heap, e, 1);
+	size_t kept = live_bytes(heap, e);
 	size_t next = e.first + e.n, i;
 
 	for (i = e.first; i < next; i++)
@@ -83,7 +80,6 @@ static int check_used(const struct ferry_heap *heap, struct ferry__extent e,
 		      uint64_t tag, struct sums *sums,
 		      struct ferry_heap_fault *fault)
 {
-	unsigned int half = (tag & FERRY__EXTENT_HALF) != 0;
 	size_t i, last = e.first + e.n - 1;
 
 	if (!(meta_at(heap, e.first) & FERRY_META_KIND))
@@ -101,9 +97,9 @@ static int check_used(const struct ferry_heap *heap, struct ferry__extent e,
 			return found(fault, heap, "a page with the wrong start",
 				     e.first, i);
 	}
-	if (live_bytes(heap, e, half) != e.n * PAGE)
+	if (live_bytes(heap, e) != e.n * PAGE)
 		return found(fault, heap, "a large object lacks memory",
-			     e.first, half);
+			     e.first, live_bytes(heap, e));
 	sums->bytes += e.n * PAGE;
 	return 0;
 }

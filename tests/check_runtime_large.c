@@ -29,7 +29,7 @@ static struct ferry_heap *heap_new(size_t half)
 	struct ferry_heap *heap = calloc(1, sizeof(*heap));
 
 	ck_assert_ptr_nonnull(heap);
-	p.reserve = 4 * half;
+	p.reserve = FERRY__PARTS * half;
 	ck_assert_int_eq(ferry_arena_create(&p, &heap->arena), 0);
 	heap->base = (uintptr_t)ferry_arena_base(heap->arena);
 	heap->half = half;
@@ -136,8 +136,7 @@ START_TEST(inner_addresses_find_their_object)
 	for (i = 0; i < 10 * MIB; i += PAGE - 1)
 		ck_assert_uint_eq(ferry__large_find(heap, c + i), c);
 	ck_assert_uint_eq(ferry__large_find(heap, c + 10 * MIB), 0);
-	ck_assert_uint_eq(ferry__large_find(heap, a + HALF), 0);
-	ck_assert_uint_eq(ferry__large_find(heap, heap->base + 4 * HALF - 1),
+	ck_assert_uint_eq(ferry__large_find(heap, heap->base + 3 * HALF - 1),
 			  0);
 	heap_free(heap);
 }
@@ -429,74 +428,6 @@ START_TEST(failed_commit_returns_null_and_keeps_the_accounts)
 }
 END_TEST
 
-/* What a compaction does to an object: its memory is in the other half. */
-static uintptr_t take_across(struct ferry_heap *heap, uintptr_t addr)
-{
-	size_t len = ferry__large_bytes(heap, addr);
-	uintptr_t to = addr - heap->base < 3 * heap->half ? addr + heap->half
-							  : addr - heap->half;
-
-	ck_assert_int_eq(
-		ferry_arena_commit(heap->arena, to - heap->base, len, false),
-		0);
-	memcpy((void *)to, (void *)addr, len);
-	ck_assert_int_eq(
-		ferry_arena_decommit(heap->arena, addr - heap->base, len), 0);
-	ferry__large_flip(heap, addr);
-	return to;
-}
-
-START_TEST(flipped_object_is_found_in_the_other_half)
-{
-	struct ferry_heap *heap = heap_new(HALF);
-	uintptr_t a = make(heap, 10 * PAGE), b = make(heap, 10 * PAGE), to, at;
-	size_t bytes;
-
-	memset((void *)b, 7, 10 * PAGE);
-	to = take_across(heap, b);
-	ck_assert_uint_eq(to, b + HALF);
-	ck_assert_uint_eq(ferry__large_find(heap, b + 5), 0);
-	ck_assert_uint_eq(ferry__large_find(heap, to + 5), to);
-	ck_assert_uint_eq(ferry__large_bytes(heap, to), 10 * PAGE);
-	ck_assert(ferry__large_next(heap, 0, &at, &bytes));
-	ck_assert_uint_eq(at, a);
-	ck_assert(ferry__large_next(heap, 10, &at, &bytes));
-	ck_assert_uint_eq(at, to);
-	ck_assert(!ferry__large_next(heap, 11, &at, &bytes));
-	expect_sound(heap);
-	/* Freed there, its memory is used where it is. */
-	mark(heap, a);
-	ck_assert_uint_eq(sweep(heap), 10 * PAGE);
-	expect_sound(heap);
-	ck_assert_uint_eq(make(heap, 10 * PAGE), to);
-	ck_assert(is_zero(to, 10 * PAGE));
-	expect_sound(heap);
-	ck_assert_uint_eq(take_across(heap, to), b);
-	expect_sound(heap);
-	heap_free(heap);
-}
-END_TEST
-
-/* Half of an extent's memory in one half, the rest in the other. */
-START_TEST(extent_with_memory_in_both_halves_is_reused)
-{
-	struct ferry_heap *heap = heap_new(HALF);
-	uintptr_t a = make(heap, 20 * PAGE), b = make(heap, 10 * PAGE), c;
-
-	memset((void *)a, 1, 20 * PAGE);
-	memset((void *)b, 1, 10 * PAGE);
-	take_across(heap, b);
-	sweep(heap);
-	ck_assert_uint_eq(kept(heap), 30 * PAGE);
-	c = make(heap, 30 * PAGE);
-	ck_assert_uint_eq(c, a);
-	ck_assert(is_zero(c, 30 * PAGE));
-	ck_assert_uint_eq(kept(heap), 0);
-	expect_sound(heap);
-	heap_free(heap);
-}
-END_TEST
-
 START_TEST(poison_is_left_in_what_was_freed)
 {
 	struct ferry_heap *heap = heap_new(HALF);
@@ -635,9 +566,6 @@ START_TEST(random_pieces_keep_their_contents)
 		}
 		if (random_below(&rng, 20) == 0)
 			ferry__large_release(heap, random_below(&rng, MIB));
-		if (random_below(&rng, 10) == 0 && piece[i % 100].addr)
-			piece[i % 100].addr =
-				take_across(heap, piece[i % 100].addr);
 	}
 	heap_free(heap);
 }
@@ -746,8 +674,6 @@ static const struct test tests[] = {
 	TEST(full_space_returns_null_and_recovers, NULL),
 	TEST(last_extent_that_fits_is_found, NULL),
 	TEST(failed_commit_returns_null_and_keeps_the_accounts, NULL),
-	TEST(flipped_object_is_found_in_the_other_half, NULL),
-	TEST(extent_with_memory_in_both_halves_is_reused, NULL),
 	TEST(poison_is_left_in_what_was_freed, NULL),
 	TEST(damage_is_found, NULL),
 	TEST(random_pieces_keep_their_contents, NULL),
