@@ -133,7 +133,7 @@ struct ferry_heap_params {
 };
 
 /*
- * Makes a heap. Reserves address space (some eight times max_bytes) and no
+ * Makes a heap. Reserves address space (four to eight times max_bytes) and no
  * memory to speak of. In mode CONCURRENT it starts a collector thread, and
  * helpers by params.threads, with all signals blocked; SIGBUS mode installs
  * the handler of fault.h. Otherwise no thread, no signal, nothing global.
