@@ -171,41 +171,37 @@ static void run_beside(const struct ferry_heap_params *p, size_t rounds)
 	cells_close(c);
 }
 
-START_TEST(threads_allocate_and_write_while_pages_are_produced)
+/* In each way of being served, with these options and stacks. */
+static void run_beside_each(const char *options, enum ferry_stack_scan stacks,
+			    size_t rounds)
 {
 	size_t w;
 
 	for (w = 0; w < WAYS; w++) {
 		struct ferry_heap_params p = way_params(&ways[w]);
 
-		run_beside(&p, harness_scaled(15));
+		p.options = options;
+		p.stacks = stacks;
+		run_beside(&p, rounds);
 	}
+}
+
+START_TEST(threads_allocate_and_write_while_pages_are_produced)
+{
+	run_beside_each(NULL, FERRY_STACK_PRECISE, harness_scaled(15));
 }
 END_TEST
 
 START_TEST(threads_allocate_and_write_while_production_is_delayed)
 {
-	size_t w;
-
-	for (w = 0; w < WAYS; w++) {
-		struct ferry_heap_params p = way_params(&ways[w]);
-
-		p.options = "delay-seed:11,poison:true,move-all:true";
-		run_beside(&p, harness_scaled(10));
-	}
+	run_beside_each("delay-seed:11,poison:true,move-all:true",
+			FERRY_STACK_PRECISE, harness_scaled(10));
 }
 END_TEST
 
 START_TEST(threads_with_ambiguous_stacks_run_beside_compactions)
 {
-	size_t w;
-
-	for (w = 0; w < WAYS; w++) {
-		struct ferry_heap_params p = way_params(&ways[w]);
-
-		p.stacks = FERRY_STACK_AMBIGUOUS;
-		run_beside(&p, harness_scaled(20));
-	}
+	run_beside_each(NULL, FERRY_STACK_AMBIGUOUS, harness_scaled(20));
 }
 END_TEST
 
