@@ -34,3 +34,4 @@ noinst_LTLIBRARIES += %D%/liballoc.la
 %C%_liballoc_la_SOURCES += %D%/service.c
 %C%_liballoc_la_SOURCES += %D%/stats.c
 EXTRA_DIST += %D%/DESIGN.md
+EXTRA_DIST += %D%/DESIGN-malloc.md

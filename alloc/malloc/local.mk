@@ -1,0 +1,1 @@
+# The malloc over jemalloc. May use alloc/pager/, alloc/store/ and uffd/.

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pager: finds cold pages of the ranges it is given, takes them out to
+ * page stores, and brings them back when they are touched.
+ *
+ * It knows nothing of who allocates in its ranges. Its host (the malloc, an
+ * allocator instance) hands it regions, says when contents are dead, and may
+ * tell it which pages hold nothing that lives.
+ *
+ * Everything that the pager touches while it serves lies in mappings of its
+ * own. It never calls malloc(3) once it has started.
+ */
+#ifndef FERRY_ALLOC_PAGER_H
+#define FERRY_ALLOC_PAGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <ferry/base.h>
+
+#include "alloc/store/store.h"
+
+enum ferry__pager_service {
+	FERRY__PAGER_THREAD = 0, /* handler threads: system calls work */
+	FERRY__PAGER_SIGBUS,	 /* in the faulting thread: quicker, but
+				    system calls on cold pages get EFAULT */
+};
+
+/* Which stores, in the order in which a page is offered to them. */
+struct ferry__pager_tier {
+	struct ferry__store *store;
+	uint64_t after_ns; /* a page comes here when it is cold for so long */
+};
+
+struct ferry__pager_params {
+	enum ferry__pager_service service;
+	uint64_t cold_after_ns; /* untouched for so long is cold */
+	uint64_t idle_after_ns; /* the same while the process uses no CPU */
+	uint64_t rss_target;	/* bytes resident to shrink to; 0: none */
+	bool pressure;		/* shrink sooner under memory pressure (PSI) */
+	uint64_t rate;		/* most bytes to take out a second; 0: any */
+	/*
+	 * Most refaults from stores a minute, in thousandths of the pages in
+	 * use; above it the pager backs off. 2 is 0.2 %.
+	 */
+	unsigned int refault_limit;
+	size_t around; /* pages brought back with one that is touched */
+	const struct ferry__pager_tier *tiers; /* copied */
+	size_t n_tiers;
+	/*
+	 * Bits of pages in [@addr, @addr + @len) that hold no live object:
+	 * bit i of @ret for page i. May be wrong in passing both ways: a page
+	 * is dropped only if it is named again after it was taken away. NULL:
+	 * none is known. Runs in the pager's thread; never faults, never
+	 * allocates.
+	 */
+	void (*empty_pages)(void *arg, uintptr_t addr, size_t len,
+			    uint64_t *ret);
+	/*
+	 * Called now and then in the pager's thread, before it looks for cold
+	 * pages: the host returns what it keeps for reuse (purges).
+	 */
+	void (*tick)(void *arg, uint64_t now_ns, bool idle);
+	void *arg;
+};
+
+struct ferry__pager;
+
+/*
+ * Makes a pager that has no thread and no descriptor yet: these come with
+ * ferry__pager_start(). Several pagers may be in one process.
+ * Returns 0; -EINVAL; -ENOMEM.
+ */
+int ferry__pager_create(const struct ferry__pager_params *params,
+			struct ferry__pager **ret_pager);
+
+/*
+ * A region of address space whose pages the pager may take: private anonymous
+ * memory, one mapping, 2 MiB aligned, readable and writable (or about to be,
+ * from its beginning on). Regions are never taken back before destroy.
+ * Any thread, also inside the host's allocator: no malloc, no wait.
+ */
+int ferry__pager_add_region(struct ferry__pager *pager, void *addr, size_t len);
+
+/*
+ * How much of a region, from its beginning, has been in use so far: the pager
+ * looks no further. Any thread, wait-free.
+ */
+void ferry__pager_grow(struct ferry__pager *pager, void *addr, size_t used);
+
+/*
+ * Starts the service: the home thread with a descriptor table of its own, the
+ * userfaultfd in it, handlers, and the thread that looks for cold pages.
+ * Returns 0, or why it cannot be (@ret_reason in words): then nothing is ever
+ * taken out and memory is as without a pager. Idempotent. It may allocate and
+ * starts threads: outside of the allocator only. @ret_reason may be NULL.
+ */
+int ferry__pager_start(struct ferry__pager *pager,
+		       enum ferry_reason *ret_reason);
+
+/*
+ * The contents of the range are dead: memory goes back to the system, cold
+ * copies are dropped; it reads as zero from here on. Any thread, inside the
+ * allocator too; nobody uses the range meanwhile. Returns 0 or the error of
+ * madvise(2): then contents are undefined, but the range is usable.
+ */
+int ferry__pager_discard(struct ferry__pager *pager, void *addr, size_t len);
+
+enum ferry__pager_hint {
+	FERRY__HINT_NONE = 0, /* as any page */
+	FERRY__HINT_COLD,     /* take it out at the next look */
+	FERRY__HINT_HOT,      /* bring it back now, leave it for a while */
+	FERRY__HINT_PIN,      /* bring it back now and never take it */
+};
+
+/* Returns 0; -ENOENT not in regions. Any thread, not signal-safe. */
+int ferry__pager_hint(struct ferry__pager *pager, void *addr, size_t len,
+		      enum ferry__pager_hint hint);
+
+/*
+ * Brings everything back and takes nothing more until resume(); nests.
+ * Returns 0, or an error with some pages left out.
+ */
+int ferry__pager_restore_all(struct ferry__pager *pager);
+void ferry__pager_resume(struct ferry__pager *pager);
+
+/* Looks for cold pages at once; @all: whatever was not touched just now. */
+int ferry__pager_run(struct ferry__pager *pager, bool all);
+
+/*
+ * Around fork(2), for the host's pthread_atfork(3) handlers. In the child
+ * @child makes a userfaultfd and threads of its own before it returns, if
+ * there are cold pages. What the C library touches in the child before these
+ * handlers run (FILE locks) is brought back by prepare.
+ */
+void ferry__pager_fork_prepare(struct ferry__pager *pager);
+void ferry__pager_fork_parent(struct ferry__pager *pager);
+void ferry__pager_fork_child(struct ferry__pager *pager);
+
+struct ferry__pager_stats {
+	bool running;
+	enum ferry_reason reason; /* why it is not */
+	uint64_t in_use;	  /* bytes of regions within grow() */
+	uint64_t resident;	  /* bytes in memory, limbo included */
+	uint64_t limbo;		  /* bytes taken away, not stored yet */
+	uint64_t stored;	  /* bytes of pages that are in stores */
+	uint64_t store_memory;	  /* bytes of memory that stores hold */
+	uint64_t store_elsewhere;
+	uint64_t faults_limbo; /* by kind, since the start */
+	uint64_t faults_stored;
+	uint64_t faults_empty; /* fresh zero pages in registered ranges */
+	uint64_t refaults;     /* stored pages brought back by a touch */
+	uint64_t pages_out, pages_back, pages_dropped;
+	uint64_t busy;	     /* EBUSY answers */
+	uint64_t copied;     /* pages brought back by a copy instead */
+	uint64_t stalled_ns; /* sum of the time that faults took */
+	uint64_t backed_off; /* times that the refault limit was met */
+};
+
+void ferry__pager_stats(struct ferry__pager *pager,
+			struct ferry__pager_stats *ret);
+
+/* Name and counts of the store of tier @i; false: there are not so many. */
+bool ferry__pager_tier_stats(struct ferry__pager *pager, size_t i,
+			     const char **ret_name,
+			     struct ferry__store_stats *ret);
+
+/* Brings everything back, stops the threads, frees all but the regions. */
+void ferry__pager_destroy(struct ferry__pager *pager);
+
+#endif

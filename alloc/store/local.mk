@@ -1,0 +1,2 @@
+# Page stores. May use uffd/.
+EXTRA_DIST += %D%/store.h

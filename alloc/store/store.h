@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Page stores: where the contents of a page are while it has no memory of
+ * its own.
+ *
+ * A store keeps pages under handles. It never takes a page that it cannot
+ * give back: what fails or fills refuses new pages and goes on serving those
+ * that it has. Every page is kept with a checksum of its contents and with
+ * the tag (the address) it was stored under, and both are looked at before it
+ * is given back.
+ *
+ * Memory. Whatever a store touches in get() lies in mappings of its own, is
+ * in memory already, and is never in ranges that are served: get() runs in
+ * fault handlers. A store allocates with mmap(2) alone, never with malloc(3).
+ */
+#ifndef FERRY_ALLOC_STORE_H
+#define FERRY_ALLOC_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Names a page within its store; below 2^FERRY__STORE_HANDLE_BITS. */
+typedef uint64_t ferry__store_handle;
+#define FERRY__STORE_HANDLE_BITS 44
+
+struct ferry__store;
+
+struct ferry__store_stats {
+	uint64_t pages;	     /* kept now */
+	uint64_t memory;     /* bytes of memory held for them, all included */
+	uint64_t payload;    /* bytes of that which are compressed contents */
+	uint64_t elsewhere;  /* bytes held outside memory (file, server) */
+	uint64_t same;	     /* of the pages, those of one repeated word */
+	uint64_t puts, gets; /* pages, since the store was made */
+	uint64_t refused;    /* puts: full or not compressible */
+	uint64_t failed;     /* puts and gets that failed otherwise */
+};
+
+struct ferry__store_ops {
+	const char *name; /* "memory", "file", "node", "redis" */
+	/*
+	 * get() may be called from signal handlers and blocks for
+	 * microseconds only.
+	 */
+	bool signal_safe;
+
+	/*
+	 * Keeps a copy of the page at @page, which nobody writes meanwhile,
+	 * under @tag. Returns 0 or
+	 *  -E2BIG   not worth keeping here (does not compress)
+	 *  -ENOSPC  full: may take pages again later
+	 *  -EIO     broken: takes no more pages; those kept are served as
+	 *           long as they can be
+	 * Several threads at once.
+	 */
+	int (*put)(struct ferry__store *store, const void *page, uint64_t tag,
+		   ferry__store_handle *ret_handle);
+	/*
+	 * As put() for @n pages, for stores whose cost is per call. Written
+	 * for each page: its handle and its error (0 or as above). NULL: the
+	 * caller puts one by one.
+	 */
+	void (*put_many)(struct ferry__store *store, const void *const *pages,
+			 const uint64_t *tags, size_t n,
+			 ferry__store_handle *ret_handles, int *ret_errors);
+	/*
+	 * Writes the page to @page (any memory that is present). It stays
+	 * kept until drop(). Returns 0 or
+	 *  -EILSEQ  checksum or tag are wrong: the contents are lost
+	 *  -ETIMEDOUT, -EIO  cannot be had now; may be asked for again
+	 * Several threads at once, beside put() and drop() of others.
+	 */
+	int (*get)(struct ferry__store *store, ferry__store_handle handle,
+		   uint64_t tag, void *page);
+	/* As get() for @n pages; NULL: the caller gets one by one. */
+	void (*get_many)(struct ferry__store *store,
+			 const ferry__store_handle *handles,
+			 const uint64_t *tags, size_t n, void *const *pages,
+			 int *ret_errors);
+	/* Forgets the page. Signal-safe where get() is; cannot fail. */
+	void (*drop)(struct ferry__store *store, ferry__store_handle handle);
+	/*
+	 * Housekeeping by the caller's thread, now and then: compaction,
+	 * giving memory back, reconnecting. NULL: none.
+	 */
+	void (*maintain)(struct ferry__store *store);
+	/*
+	 * Around fork(2): prepare stops every change (calls in flight have
+	 * ended), until parent or child. In the child the store is a copy
+	 * that keeps the same pages under the same handles; a store that
+	 * cannot be (a connection) reopens, and until then its get() fails
+	 * with -EIO. NULL: nothing to do.
+	 */
+	void (*fork_prepare)(struct ferry__store *store);
+	void (*fork_parent)(struct ferry__store *store);
+	void (*fork_child)(struct ferry__store *store);
+	void (*stats)(struct ferry__store *store,
+		      struct ferry__store_stats *ret);
+	/* Frees the store and all it keeps. */
+	void (*destroy)(struct ferry__store *store);
+};
+
+/* Begins each kind's own struct. */
+struct ferry__store {
+	const struct ferry__store_ops *ops;
+};
+
+/* --- the kinds ----------------------------------------------------------- */
+
+enum ferry__codec {
+	FERRY__CODEC_LZ4 = 0, /* quick both ways */
+	FERRY__CODEC_ZSTD,    /* smaller; for what has been cold for long */
+};
+
+/*
+ * Compressed memory. @limit: most bytes of memory it may hold, 0 for no
+ * limit. Signal-safe.
+ */
+int ferry__store_memory_create(enum ferry__codec codec, uint64_t limit,
+			       struct ferry__store **ret_store);
+
+/*
+ * A file at @path, made anew and unlinked at once (its space goes back when
+ * the process ends); O_DIRECT and io_uring where they are to be had, else
+ * plain reads and writes. @limit: most bytes of file, 0: what the file system
+ * gives. @path is a folder or the name of a file that does not exist.
+ * Returns 0; errors of open(2); -EISDIR and the like as the system names them.
+ */
+int ferry__store_file_create(const char *path, uint64_t limit,
+			     struct ferry__store **ret_store);
+
+/* Uncompressed pages in memory of NUMA node @node. -EINVAL: no such node. */
+int ferry__store_node_create(int node, uint64_t limit,
+			     struct ferry__store **ret_store);
+
+/*
+ * A Redis server at @address, "host:port" or the path of a socket. Refused
+ * with -EPERM when the server may evict keys (maxmemory-policy other than
+ * noeviction while maxmemory is set). @timeout_ms bounds each request.
+ * Keys begin with a random prefix of this store; destroy deletes them, and
+ * they expire where the process dies (kept alive by maintain()).
+ */
+int ferry__store_redis_create(const char *address, unsigned int timeout_ms,
+			      struct ferry__store **ret_store);
+
+#endif
