@@ -62,6 +62,8 @@ CHECK_ALLOC += %D%/check_alloc_demand_staging
 CHECK_ALLOC += %D%/stress_alloc_demand
 CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
+CHECK_ALLOC += %D%/check_alloc_pager
+CHECK_ALLOC += %D%/check_alloc_pager_fork
 
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_heap
@@ -151,6 +153,8 @@ ALLOC_TEST_LIBS = %D%/libharness.la alloc/liballoc.la uffd/libuffd.la \
 	$(CHECK_LIBS) $(FERRY_LIBS)
 RUNTIME_TEST_LIBS = %D%/libharness.la runtime/libruntime.la \
 	alloc/liballoc.la uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+PAGER_TEST_LIBS = %D%/libharness.la alloc/pager/libpager.la \
+	uffd/libuffd.la $(CHECK_LIBS) $(PTHREAD_LIBS)
 # The installed library alone, through its exported names.
 SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 
@@ -205,6 +209,12 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_stress_alloc_demand_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_pager_SOURCES = %D%/check_alloc_pager.c %D%/pager_bed.c \
+	%D%/pager_bed.h
+%C%_check_alloc_pager_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_fork_SOURCES = %D%/check_alloc_pager_fork.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_fork_LDADD = $(PAGER_TEST_LIBS)
 %C%_check_runtime_heap_SOURCES = %D%/check_runtime_heap.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_heap_LDADD = $(RUNTIME_TEST_LIBS)
