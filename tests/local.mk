@@ -140,6 +140,13 @@ dist_noinst_SCRIPTS += %D%/bench_run.sh
 TESTS += %D%/bench_run.sh
 dist_noinst_SCRIPTS += %D%/bench_gc.sh
 TESTS += %D%/bench_gc.sh
+# What the bench's verification has to notice; a module that is preloaded.
+check_LTLIBRARIES += %D%/libbadmalloc.la
+%C%_libbadmalloc_la_SOURCES = %D%/bad_malloc.c
+%C%_libbadmalloc_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+%C%_libbadmalloc_la_LIBADD =
+dist_noinst_SCRIPTS += %D%/bench_malloc.sh
+TESTS += %D%/bench_malloc.sh
 dist_noinst_SCRIPTS += %D%/manpages.sh
 dist_noinst_SCRIPTS += %D%/probes.sh
 dist_noinst_SCRIPTS += %D%/installcheck.sh
