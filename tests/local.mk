@@ -62,6 +62,8 @@ CHECK_ALLOC += %D%/check_alloc_demand_staging
 CHECK_ALLOC += %D%/stress_alloc_demand
 CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
+CHECK_ALLOC += %D%/check_alloc_store_memory
+CHECK_ALLOC += %D%/stress_alloc_store
 
 CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_malloc
@@ -123,6 +125,8 @@ check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_SOURCES += %D%/random.h
 %C%_libharness_la_SOURCES += %D%/served.c
 %C%_libharness_la_SOURCES += %D%/served.h
+%C%_libharness_la_SOURCES += %D%/stored.c
+%C%_libharness_la_SOURCES += %D%/stored.h
 %C%_libharness_la_SOURCES += %D%/system.c
 %C%_libharness_la_SOURCES += %D%/system.h
 %C%_libharness_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
@@ -147,6 +151,13 @@ dist_noinst_SCRIPTS += %D%/bench_run.sh
 TESTS += %D%/bench_run.sh
 dist_noinst_SCRIPTS += %D%/bench_gc.sh
 TESTS += %D%/bench_gc.sh
+# What the bench's verification has to notice; a module that is preloaded.
+check_LTLIBRARIES += %D%/libbadmalloc.la
+%C%_libbadmalloc_la_SOURCES = %D%/bad_malloc.c
+%C%_libbadmalloc_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+%C%_libbadmalloc_la_LIBADD =
+dist_noinst_SCRIPTS += %D%/bench_malloc.sh
+TESTS += %D%/bench_malloc.sh
 dist_noinst_SCRIPTS += %D%/manpages.sh
 dist_noinst_SCRIPTS += %D%/probes.sh
 dist_noinst_SCRIPTS += %D%/installcheck.sh
@@ -155,6 +166,8 @@ dist_noinst_SCRIPTS += %D%/installcheck.sh
 # of uffd/ is one line above; the others say which they mean.
 LDADD = %D%/libharness.la uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 ALLOC_TEST_LIBS = %D%/libharness.la alloc/liballoc.la uffd/libuffd.la \
+	$(CHECK_LIBS) $(FERRY_LIBS)
+STORE_TEST_LIBS = %D%/libharness.la alloc/store/libstore.la uffd/libuffd.la \
 	$(CHECK_LIBS) $(FERRY_LIBS)
 RUNTIME_TEST_LIBS = %D%/libharness.la runtime/libruntime.la \
 	alloc/liballoc.la uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
@@ -220,6 +233,8 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_stress_alloc_demand_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
+%C%_stress_alloc_store_LDADD = $(STORE_TEST_LIBS)
 %C%_check_runtime_heap_SOURCES = %D%/check_runtime_heap.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_heap_LDADD = $(RUNTIME_TEST_LIBS)
