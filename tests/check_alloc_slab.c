@@ -3,6 +3,7 @@
  * Which bytes of pages belong to objects, against a model that knows every
  * object; and that another jemalloc is not believed.
  */
+#include "alloc/malloc/engine.h"
 #include "alloc/malloc/slab.h"
 
 #include <errno.h>
@@ -17,12 +18,16 @@
 
 #define PAGE ((uintptr_t)FERRY__SLAB_PAGE)
 
-void *ferry__je_rallocx(void *ptr, size_t size, int flags);
-
 static const struct ferry__slab_engine *const je = &ferry__slab_jemalloc;
 static struct ferry__slab slab;
 static unsigned int arena;
 static int flags;
+
+/* Before jemalloc's own constructor, as the first allocation would be. */
+__attribute__((constructor(101))) static void first(void)
+{
+	ferry__engine_enter();
+}
 
 static unsigned int new_arena(void)
 {

@@ -8,6 +8,7 @@
  * A pager in small: the word of a page says whether somebody owns it; only
  * he moves, fills or drops it.
  */
+#include "alloc/malloc/engine.h"
 #include "alloc/malloc/slab.h"
 
 #include <errno.h>
@@ -43,6 +44,12 @@ static atomic_bool stop;   /* relaxed: a wish carries no data */
 static struct {
 	size_t dropped, back, scrubbed, named;
 } counts; /* of the mover alone */
+
+/* Before jemalloc's own constructor, as the first allocation would be. */
+__attribute__((constructor(101))) static void first(void)
+{
+	ferry__engine_enter();
+}
 
 /* O1: acquire pairs with O2's release: what the last owner did is seen. */
 static bool try_own(size_t i)

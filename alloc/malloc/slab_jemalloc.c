@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The jemalloc that is linked, as slab.h asks for it. */
+#include "alloc/malloc/engine.h"
 #include "alloc/malloc/slab.h"
-
-int ferry__je_mallctl(const char *name, void *old, size_t *old_len,
-		      void *new_value, size_t new_len);
-void *ferry__je_mallocx(size_t size, int flags);
-void ferry__je_dallocx(void *ptr, int flags);
 
 /* Private to jemalloc; another version may not have them. */
 extern char je_arena_emap_global[] __attribute__((weak));
