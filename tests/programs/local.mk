@@ -121,5 +121,11 @@ dist_noinst_SCRIPTS += %D%/cases/texts.sh
 dist_noinst_SCRIPTS += %D%/cases/unprivileged.sh
 
 .PHONY: check-programs
+if HAVE_MALLOC
 check-programs: $(PROGRAM_OWN) %D%/deep_module.la bench/ferry-bench
+check-programs: alloc/malloc/libferry-malloc.la
 	$(SHELL) $(srcdir)/%D%/run.sh . $(PROGRAM_CASES)
+else
+check-programs:
+	@echo 'check-programs: libferry-malloc.so is not built here'; exit 1
+endif
