@@ -38,6 +38,7 @@ endif
 	-fno-builtin-malloc -fno-builtin-calloc
 %C%_libferry_malloc_la_SOURCES =
 %C%_libferry_malloc_la_SOURCES += %D%/surface.c
+%C%_libferry_malloc_la_SOURCES += %D%/dlopen.c
 %C%_libferry_malloc_la_SOURCES += %D%/info.c
 %C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la uffd/libuffd.la
 # Bound at load: a handler must not find itself in the loader.
