@@ -65,6 +65,9 @@ CHECK_ALLOC += %D%/check_alloc_lookup
 CHECK_ALLOC += %D%/check_alloc_store_memory
 CHECK_ALLOC += %D%/stress_alloc_store
 
+CHECK_MALLOC =
+CHECK_MALLOC += %D%/check_alloc_malloc
+
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_heap
 CHECK_RUNTIME += %D%/check_runtime_alloc
@@ -129,6 +132,8 @@ check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_PROGRAMS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
 TESTS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
+check_PROGRAMS += $(CHECK_MALLOC)
+TESTS += $(CHECK_MALLOC)
 check_PROGRAMS += $(CHECK_BENCH)
 TESTS += $(CHECK_BENCH)
 endif
@@ -137,6 +142,8 @@ EXTRA_DIST += %D%/README.md
 
 # Checks of what is built, by scripts.
 TESTS += %D%/exports.sh
+TESTS += %D%/malloc_exports.sh
+dist_noinst_SCRIPTS += %D%/malloc_exports.sh
 TESTS += %D%/manpages.sh
 TESTS += %D%/probes.sh
 dist_noinst_SCRIPTS += %D%/exports.sh
@@ -164,6 +171,14 @@ STORE_TEST_LIBS = %D%/libharness.la alloc/store/libstore.la uffd/libuffd.la \
 	$(CHECK_LIBS) $(FERRY_LIBS)
 RUNTIME_TEST_LIBS = %D%/libharness.la runtime/libruntime.la \
 	alloc/liballoc.la uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+# The malloc is in these programs as in any program that links it. Where it
+# is not built they skip.
+MALLOC_TEST_LIBS = %D%/libharness.la
+if HAVE_MALLOC
+MALLOC_TEST_LIBS += alloc/malloc/libferry-malloc.la
+endif
+MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+%C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
 # The installed library alone, through its exported names.
 SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 

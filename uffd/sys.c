@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -181,6 +182,15 @@ static int linux_membarrier(int command, unsigned int flags)
 	return edge(syscall(SYS_membarrier, command, flags, 0));
 }
 
+static uint64_t linux_address_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY)
+		return UINT64_MAX;
+	return limit.rlim_cur;
+}
+
 static int linux_name_memory(void *addr, size_t len, const char *name)
 {
 	return edge(prctl(FERRY__PR_SET_VMA, FERRY__PR_SET_VMA_ANON_NAME, addr,
@@ -308,6 +318,7 @@ const struct ferry__sys ferry__sys_linux = {
 	.membarrier = linux_membarrier,
 	.futex_wait = linux_futex_wait,
 	.futex_wake = linux_futex_wake,
+	.address_limit = linux_address_limit,
 	.name_memory = linux_name_memory,
 	.set_home_node = linux_set_home_node,
 	.sigaction = linux_sigaction,
