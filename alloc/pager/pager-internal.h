@@ -383,6 +383,38 @@ size_t ferry__pager_drop_empty(struct ferry__pager *pager,
 			       struct ferry__pager_region *region, size_t page,
 			       size_t n);
 
+/* --- pager_block.c ------------------------------------------------------- */
+
+/* A block and the time at which it is looked at; of the looking thread. */
+struct ferry__pager_place {
+	struct ferry__pager *pager;
+	struct ferry__pager_region *region;
+	struct ferry__pager_block *block;
+	size_t page, n;
+	uint64_t now;
+};
+
+/* Around what owns words or calls stores; waits while a thread forks. */
+void ferry__pager_begin_work(struct ferry__pager *pager);
+void ferry__pager_end_work(struct ferry__pager *pager);
+bool ferry__pager_may_take(const struct ferry__pager *pager);
+/* Calls @fn for each block in use; the least of its answers. */
+uint64_t ferry__pager_each_block(struct ferry__pager *pager,
+				 uint64_t (*fn)(struct ferry__pager_place *));
+/* Does what is due; returns when something is due next. */
+uint64_t ferry__block_look(struct ferry__pager_place *p);
+/* Under work: to limbo whatever is resident; how much is there; what the
+ * stores took or refused is noted. */
+void ferry__block_take(struct ferry__pager_place *p);
+size_t ferry__block_in_limbo(const struct ferry__pager_place *p);
+void ferry__block_note_stored(struct ferry__pager_place *p);
+void ferry__block_note_raw(struct ferry__pager_place *p);
+
+/* --- pager_ask.c --------------------------------------------------------- */
+
+/* Answers all that was asked until now. */
+void ferry__pager_answer_all(struct ferry__pager *pager);
+
 /* --- pager_look.c -------------------------------------------------------- */
 
 /* The looking thread's work until it is told to stop. */
