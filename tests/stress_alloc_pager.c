@@ -201,15 +201,12 @@ static void disturb(struct random *r)
 {
 	static const int errors[] = { 0, 0, 0, -E2BIG, -ENOSPC };
 
-	__atomic_store_n(&bed.fake[0]->put_error,
-			 errors[random_below(r, ARRAY_SIZE(errors))],
-			 __ATOMIC_RELAXED);
-	__atomic_store_n(&bed.fake[0]->get_error,
-			 random_below(r, 2) ? -EIO : -ETIMEDOUT,
-			 __ATOMIC_RELAXED);
+	fake_order(bed.fake[0], put_error,
+		   errors[random_below(r, ARRAY_SIZE(errors))]);
+	fake_order(bed.fake[0], get_error,
+		   random_below(r, 2) ? -EIO : -ETIMEDOUT);
 	if (!random_below(r, 4))
-		__atomic_store_n(&bed.fake[0]->get_fails, random_below(r, 5),
-				 __ATOMIC_RELAXED);
+		fake_order(bed.fake[0], get_fails, random_below(r, 5));
 	switch (random_below(r, 8)) {
 	case 0:
 		ferry__pager_restore_all(bed.pager);
@@ -235,7 +232,7 @@ static void parent(void)
 static void in_child(void)
 {
 	/* What fails there ends the child. */
-	bed.fake[0]->get_fails = 0;
+	fake_order(bed.fake[0], get_fails, 0);
 	ferry__pager_fork_child(bed.pager);
 }
 
@@ -280,8 +277,8 @@ static void run(bool with_forks)
 	served_assert_noted();
 	for (i = 0; i < OWNERS; i++)
 		ck_assert(all_right(&owner[i]));
-	bed.fake[0]->put_error = 0;
-	bed.fake[0]->get_fails = 0;
+	fake_order(bed.fake[0], put_error, 0);
+	fake_order(bed.fake[0], get_fails, 0);
 	ck_assert_uint_gt(bed_stats(&bed).pages_out, 0);
 	ck_assert_uint_gt(bed_stats(&bed).pages_back, 0);
 	ck_assert(!with_forks || forks);

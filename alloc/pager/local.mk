@@ -9,6 +9,7 @@ noinst_LTLIBRARIES += %D%/libpager.la
 %C%_libpager_la_SOURCES += %D%/pager_block.c
 %C%_libpager_la_SOURCES += %D%/pager_discard.c
 %C%_libpager_la_SOURCES += %D%/pager_empty.c
+%C%_libpager_la_SOURCES += %D%/pager_event.c
 %C%_libpager_la_SOURCES += %D%/pager_fault.c
 %C%_libpager_la_SOURCES += %D%/pager_fork.c
 %C%_libpager_la_SOURCES += %D%/pager_hint.c

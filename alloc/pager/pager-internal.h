@@ -10,11 +10,13 @@
  *      sees all that the last owner did to the page.
  *  W2. A release by the owner (ferry__word_finish()) pairs with W1.
  *
- * Locks, in the order in which they are taken: start, work, serve, cover.
+ * Locks, in the order in which they are taken: start, work, serve, gate, cover.
  *  start	start() and destroy(); never taken around a fork
  *  work	held by the looking thread while it owns words or calls stores,
  *		never around the host's tick()
  *  serve	held by the handler for each fault
+ *  gate	held by the handler while it reads and serves forks, and by the
+ *		looking thread while it brings pages back
  *  cover	tables grow
  */
 #ifndef FERRY_ALLOC_PAGER_INTERNAL_H
@@ -207,6 +209,7 @@ struct ferry__pager_request {
 /* Buffers of a thread that brings pages back. */
 struct ferry__pager_hand {
 	unsigned char *staging; /* FERRY__BLOCK_PAGES pages */
+	pthread_mutex_t *gate;	/* of the looking thread's: see above */
 	uintptr_t next;		/* address after the last pages brought */
 	size_t window;		/* pages to bring in a sequence */
 };
@@ -236,13 +239,14 @@ struct ferry__pager {
 	size_t n_tiers;
 	struct ferry__pager_region *regions; /* R4 */
 	struct ferry__pager_region **last;   /* under cover */
-	pthread_mutex_t start, work, serve, cover;
+	pthread_mutex_t start, work, serve, gate, cover;
 	uint32_t state; /* S1: enum ferry__pager_state; futex */
 	int error;	/* of a start that failed */
 	enum ferry_reason reason;
 	pthread_t home, handler;
 	int pid, home_tid;
-	bool known; /* that the kernel has what it takes */
+	bool sees_forks; /* that run no handlers */
+	bool known;	 /* that the kernel has what it takes */
 	/* Of the home thread's descriptor table, like all that follows. */
 	struct ferry_uffd *uffd;
 	int pagemap;
@@ -280,6 +284,8 @@ static inline uint32_t ferry__pager_state(const struct ferry__pager *pager)
 {
 	return __atomic_load_n(&pager->state, __ATOMIC_ACQUIRE); /* S1 */
 }
+
+void ferry__pager_init_locks(struct ferry__pager *pager);
 
 /* Memory of our own: zeroed, mapped. NULL: there is none. */
 void *ferry__pager_map(size_t size);
@@ -346,6 +352,11 @@ bool ferry__pager_given_up(struct ferry__pager *pager, uint64_t word);
 /* --- pager_fault.c ------------------------------------------------------- */
 
 void *ferry__pager_handle(void *pager);
+
+/* --- pager_event.c ------------------------------------------------------- */
+
+/* A process was forked, and @fd is for its memory. Under gate. */
+void ferry__pager_on_fork(struct ferry__pager *pager, int fd);
 
 /* --- pager_take.c -------------------------------------------------------- */
 

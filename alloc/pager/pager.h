@@ -152,11 +152,16 @@ void ferry__pager_fork_child(struct ferry__pager *pager);
 struct ferry__pager_stats {
 	bool running;
 	enum ferry_reason reason; /* why it is not */
-	uint64_t in_use;	  /* bytes of regions within grow() */
-	uint64_t resident;	  /* bytes in memory, limbo included */
-	uint64_t limbo;		  /* bytes taken away, not stored yet */
-	uint64_t stored;	  /* bytes of pages that are in stores */
-	uint64_t store_memory;	  /* bytes of memory that stores hold */
+	/*
+	 * Forks that run no handlers (raw clone, _Fork) are told of by the
+	 * kernel, and their children find cold pages. Else they read zeroes.
+	 */
+	bool raw_forks;
+	uint64_t in_use;       /* bytes of regions within grow() */
+	uint64_t resident;     /* bytes in memory, limbo included */
+	uint64_t limbo;	       /* bytes taken away, not stored yet */
+	uint64_t stored;       /* bytes of pages that are in stores */
+	uint64_t store_memory; /* bytes of memory that stores hold */
 	uint64_t store_elsewhere;
 	uint64_t faults_limbo; /* by kind, since the start */
 	uint64_t faults_stored;

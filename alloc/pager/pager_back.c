@@ -323,9 +323,9 @@ static int bring_run(struct run *run, bool stored, size_t *ret_done)
 	return done ? 0 : r;
 }
 
-int ferry__pager_bring(struct ferry__pager *pager,
-		       struct ferry__pager_region *region, size_t page,
-		       size_t n, bool all, struct ferry__pager_hand *hand)
+static int bring(struct ferry__pager *pager, struct ferry__pager_region *region,
+		 size_t page, size_t n, bool all,
+		 struct ferry__pager_hand *hand)
 {
 	uint64_t old[FERRY__BLOCK_PAGES];
 	struct run run = { pager, region, page, 0, old, hand };
@@ -355,4 +355,18 @@ int ferry__pager_bring(struct ferry__pager *pager,
 		run.page += done;
 	}
 	return (int)total;
+}
+
+int ferry__pager_bring(struct ferry__pager *pager,
+		       struct ferry__pager_region *region, size_t page,
+		       size_t n, bool all, struct ferry__pager_hand *hand)
+{
+	int r;
+
+	if (hand->gate)
+		pthread_mutex_lock(hand->gate);
+	r = bring(pager, region, page, n, all, hand);
+	if (hand->gate)
+		pthread_mutex_unlock(hand->gate);
+	return r;
 }

@@ -253,13 +253,32 @@ static void on_message(struct handler *h, const struct ferry__uffd_msg *msg)
 			   (int)msg->arg.pagefault.ptid);
 }
 
+/*
+ * Forks come first: what is out then must not change before the child has it.
+ * Hence the gate, see pager_event.c.
+ */
+static ssize_t read_messages(struct handler *h, struct ferry__uffd_msg *msgs)
+{
+	ssize_t n, i;
+
+	pthread_mutex_lock(&h->pager->gate);
+	n = ferry__sys->read(ferry_uffd_fd(h->pager->uffd), msgs,
+			     BATCH * sizeof(*msgs));
+	for (i = 0; i < n / (ssize_t)sizeof(*msgs); i++)
+		if (msgs[i].event == FERRY__UFFD_EVENT_FORK)
+			ferry__pager_on_fork(h->pager,
+					     (int)msgs[i].arg.fork.ufd);
+	pthread_mutex_unlock(&h->pager->gate);
+	return n;
+}
+
 /* False: there was nothing to read. */
 static bool read_batch(struct handler *h)
 {
 	struct ferry__uffd_msg msgs[BATCH];
 	ssize_t n, i;
 
-	n = ferry__sys->read(ferry_uffd_fd(h->pager->uffd), msgs, sizeof(msgs));
+	n = read_messages(h, msgs);
 	if (n == -EAGAIN || n == -EINTR || n == 0)
 		return false;
 	/* The descriptor is gone: all that is out would read as zeroes. */

@@ -14,6 +14,8 @@
 /* Tables grow by this much of a region at least. */
 #define COVER_STEP ((size_t)32 << 20)
 
+#define EBUSY_PAUSE_NS 20000u
+
 /* Pieces in which a region is registered, at most about so many. */
 #define MAX_PIECES 512
 
@@ -244,8 +246,19 @@ bool ferry__region_out(const struct ferry__pager_region *region, size_t page)
 static int register_range(struct ferry__pager *pager, uintptr_t addr,
 			  size_t len)
 {
-	return ferry_uffd_register(pager->uffd, (void *)addr, len,
-				   FERRY_REGISTER_MISSING, NULL);
+	int r;
+
+	/*
+	 * In a child of fork(2) the parent's handler closes the descriptor
+	 * for this memory as soon as it is told of the fork.
+	 */
+	do {
+		r = ferry_uffd_register(pager->uffd, (void *)addr, len,
+					FERRY_REGISTER_MISSING, NULL);
+		if (r == -EBUSY)
+			ferry__sys->sleep_ns(EBUSY_PAUSE_NS);
+	} while (r == -EBUSY && pager->sees_forks);
+	return r;
 }
 
 static int register_units(struct ferry__pager *pager,

@@ -98,8 +98,13 @@ static int open_uffd(struct ferry__pager *pager, enum ferry_reason *reason)
 	int r;
 
 	params.flags = FERRY_UFFD_NONBLOCK;
-	params.features = FERRY_FEATURE_THREAD_ID;
+	/* To be told of forks takes more rights than the rest. */
+	params.features = FERRY_FEATURE_THREAD_ID | FERRY_FEATURE_EVENT_FORK;
 	r = ferry_uffd_open(&params, reason, &pager->uffd);
+	pager->sees_forks = !r;
+	params.features = FERRY_FEATURE_THREAD_ID;
+	if (r)
+		r = ferry_uffd_open(&params, reason, &pager->uffd);
 	if (r)
 		return r;
 	if (ferry_uffd_way(pager->uffd) == FERRY_UFFD_USER_MODE) {
