@@ -62,11 +62,18 @@ CHECK_ALLOC += %D%/check_alloc_demand_staging
 CHECK_ALLOC += %D%/stress_alloc_demand
 CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
+CHECK_ALLOC += %D%/check_alloc_pager
+CHECK_ALLOC += %D%/check_alloc_pager_fork
 CHECK_ALLOC += %D%/check_alloc_store_memory
 CHECK_ALLOC += %D%/stress_alloc_store
 
 CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_malloc
+if HAVE_MALLOC
+# These look into the engine.
+CHECK_MALLOC += %D%/check_alloc_slab
+CHECK_MALLOC += %D%/stress_alloc_slab
+endif
 
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_heap
@@ -171,6 +178,8 @@ STORE_TEST_LIBS = %D%/libharness.la alloc/store/libstore.la uffd/libuffd.la \
 	$(CHECK_LIBS) $(FERRY_LIBS)
 RUNTIME_TEST_LIBS = %D%/libharness.la runtime/libruntime.la \
 	alloc/liballoc.la uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+PAGER_TEST_LIBS = %D%/libharness.la alloc/pager/libpager.la \
+	uffd/libuffd.la $(CHECK_LIBS) $(PTHREAD_LIBS)
 # The malloc is in these programs as in any program that links it. Where it
 # is not built they skip.
 MALLOC_TEST_LIBS = %D%/libharness.la
@@ -179,6 +188,11 @@ MALLOC_TEST_LIBS += alloc/malloc/libferry-malloc.la
 endif
 MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
+# All of it but the names of the C library, which stay those of the C library.
+ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
+	uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+%C%_check_alloc_slab_LDADD = $(ENGINE_TEST_LIBS)
+%C%_stress_alloc_slab_LDADD = $(ENGINE_TEST_LIBS)
 # The installed library alone, through its exported names.
 SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 
@@ -233,6 +247,12 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_stress_alloc_demand_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_pager_SOURCES = %D%/check_alloc_pager.c %D%/pager_bed.c \
+	%D%/pager_bed.h
+%C%_check_alloc_pager_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_fork_SOURCES = %D%/check_alloc_pager_fork.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_fork_LDADD = $(PAGER_TEST_LIBS)
 %C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
 %C%_stress_alloc_store_LDADD = $(STORE_TEST_LIBS)
 %C%_check_runtime_heap_SOURCES = %D%/check_runtime_heap.c \

@@ -25,6 +25,11 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/library.h
 %C%_libmalloc_la_SOURCES += %D%/region.c
 %C%_libmalloc_la_SOURCES += %D%/region.h
+%C%_libmalloc_la_SOURCES += %D%/slab.c
+%C%_libmalloc_la_SOURCES += %D%/slab.h
+%C%_libmalloc_la_SOURCES += %D%/slab_jemalloc.c
+%C%_libmalloc_la_SOURCES += %D%/slab_layout.h
+%C%_libmalloc_la_SOURCES += %D%/slab_start.c
 %C%_libmalloc_la_SOURCES += %D%/stats.c
 %C%_libmalloc_la_SOURCES += %D%/stats.h
 %C%_libmalloc_la_LIBADD = %D%/engine.lo
@@ -33,6 +38,7 @@ endif
 	-fno-builtin-malloc -fno-builtin-calloc
 %C%_libferry_malloc_la_SOURCES =
 %C%_libferry_malloc_la_SOURCES += %D%/surface.c
+%C%_libferry_malloc_la_SOURCES += %D%/dlopen.c
 %C%_libferry_malloc_la_SOURCES += %D%/info.c
 %C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la uffd/libuffd.la
 # Bound at load: a handler must not find itself in the loader.

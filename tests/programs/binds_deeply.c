@@ -71,7 +71,7 @@ int main(int argc, char **argv)
 {
 	struct heap *heap = heap_make(2 << 20, 17);
 
-	load(argc > 1 ? argv[1] : "./module.so");
+	load(argc > 1 ? argv[1] : "deep_module.so");
 	for (size_t len = 8; len <= (size_t)4 << 20; len *= 4)
 		from_module(len);
 	printf("from the module: right\n");

@@ -69,6 +69,8 @@ CLEANFILES += $(PROGRAM_OWN)
 
 PROGRAM_LIBS = %D%/libprogram.la $(PTHREAD_LIBS)
 %C%_binds_deeply_LDADD = $(PROGRAM_LIBS)
+%C%_binds_deeply_LDFLAGS = $(AM_LDFLAGS) -Wl,--enable-new-dtags \
+	-Wl,-rpath,$(abs_builddir)/%D%/.libs
 %C%_closes_all_LDADD = $(PROGRAM_LIBS)
 %C%_daemonises_LDADD = $(PROGRAM_LIBS)
 %C%_dumps_core_LDADD = $(PROGRAM_LIBS)

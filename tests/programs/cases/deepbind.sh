@@ -1,3 +1,4 @@
 # SPDX-License-Identifier: MIT
 . "$programs/lib.sh"
-"$bin/binds_deeply" "$bin/.libs/deep_module.so"
+# The module is found by the program's RUNPATH alone.
+"$bin/binds_deeply" deep_module.so
