@@ -1,7 +1,8 @@
 # ferry-bench, installed; never part of `make check'.
 # The frame is a library of its own, which its unit tests link.
 noinst_LTLIBRARIES += %D%/libbench.la
-%C%_libbench_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+%C%_libbench_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) \
+	-DFERRY_LIBDIR='"$(libdir)"'
 %C%_libbench_la_SOURCES =
 %C%_libbench_la_SOURCES += %D%/bench.h
 %C%_libbench_la_SOURCES += %D%/doc.c
@@ -19,6 +20,9 @@ noinst_LTLIBRARIES += %D%/libbench.la
 %C%_libbench_la_SOURCES += %D%/plot.c
 %C%_libbench_la_SOURCES += %D%/plot.h
 %C%_libbench_la_SOURCES += %D%/pool.c
+%C%_libbench_la_SOURCES += %D%/preload.c
+%C%_libbench_la_SOURCES += %D%/preload.h
+%C%_libbench_la_SOURCES += %D%/preload_child.c
 %C%_libbench_la_SOURCES += %D%/report.c
 %C%_libbench_la_SOURCES += %D%/report.h
 %C%_libbench_la_SOURCES += %D%/rounds.c
@@ -106,6 +110,16 @@ bin_PROGRAMS += %D%/ferry-bench
 %C%_ferry_bench_SOURCES += %D%/hand.c
 %C%_ferry_bench_SOURCES += %D%/hand.h
 %C%_ferry_bench_SOURCES += %D%/lookup.c
+%C%_ferry_bench_SOURCES += %D%/malloc.c
+%C%_ferry_bench_SOURCES += %D%/malloc.h
+%C%_ferry_bench_SOURCES += %D%/malloc_cell.c
+%C%_ferry_bench_SOURCES += %D%/malloc_show.c
+%C%_ferry_bench_SOURCES += %D%/malloc_targets.c
+%C%_ferry_bench_SOURCES += %D%/malloc_work.c
+%C%_ferry_bench_SOURCES += %D%/malloc_work.h
+%C%_ferry_bench_SOURCES += %D%/malloc_work_churn.c
+%C%_ferry_bench_SOURCES += %D%/malloc_work_process.c
+%C%_ferry_bench_SOURCES += %D%/malloc_work_threads.c
 %C%_ferry_bench_SOURCES += %D%/move.c
 %C%_ferry_bench_SOURCES += %D%/move_bed.c
 %C%_ferry_bench_SOURCES += %D%/move_bed.h

@@ -8,7 +8,9 @@
 
 #include "bench.h"
 #include "gc.h"
+#include "malloc_work.h"
 #include "output.h"
+#include "preload.h"
 
 #define EXIT_USAGE 2
 
@@ -22,6 +24,7 @@ const struct bench_cmd *const bench_commands[] = {
 	&bench_cmd_lookup,
 	&bench_cmd_compact,
 	&bench_cmd_gc,
+	&bench_cmd_malloc,
 	&bench_cmd_tour,
 	NULL,
 };
@@ -224,6 +227,10 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(argv[1], GC_CELL_ARGUMENT))
 		return gc_cell_main();
+	if (!strcmp(argv[1], PRELOAD_PROBE_ARGUMENT))
+		return preload_probe_main();
+	if (!strcmp(argv[1], MALLOC_WORK_ARGUMENT))
+		return malloc_work_main(argc - 2, argv + 2);
 	cmd = bench_find_command(argv[1]);
 	if (cmd)
 		return start(cmd, argc - 1, argv + 1);

@@ -236,7 +236,7 @@ struct writer {
 	struct random random;
 	struct node *root[2 * PAIRS];
 	uint64_t errors;
-	_Atomic size_t *left;
+	struct graph_crowd *crowd;
 };
 
 /*
@@ -288,12 +288,12 @@ static void *write_many(void *arg)
 			write_one(w, m, i + 1);
 			ferry_safepoint(m);
 			if (i % 128 == 0)
-				graph_rest(m);
+				graph_turn(w->crowd, m);
 		}
 		ferry_frame_pop(m, &frame);
 		ferry_mutator_detach(m);
 	}
-	atomic_fetch_sub(w->left, 1);
+	atomic_fetch_sub(&w->crowd->left, 1);
 	return NULL;
 }
 
@@ -301,19 +301,19 @@ START_TEST(ephemerons_are_right_while_collections_run)
 {
 	struct random r = harness_random();
 	static struct writer writer[3];
-	_Atomic size_t left = ARRAY_SIZE(writer);
+	struct graph_crowd crowd = { .left = ARRAY_SIZE(writer) };
 	struct graph *g = graph_make(FERRY_GC_AUTO, 1, "verify:yes,poison:yes");
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(writer); i++) {
 		writer[i].g = g;
-		writer[i].left = &left;
+		writer[i].crowd = &crowd;
 		writer[i].random = random_seeded(random_next(&r));
 		ck_assert_int_eq(pthread_create(&writer[i].thread, NULL,
 						write_many, &writer[i]),
 				 0);
 	}
-	while (atomic_load(&left))
+	while (graph_turn_wait(&crowd, g->m))
 		graph_collect(g, collects[random_below(&r, 3)]);
 	for (i = 0; i < ARRAY_SIZE(writer); i++) {
 		pthread_join(writer[i].thread, NULL);

@@ -169,7 +169,7 @@ struct asker {
 	struct node *root[SLOTS];
 	uint64_t hash[SLOTS];
 	uint64_t errors;
-	_Atomic size_t *left;
+	struct graph_crowd *crowd;
 };
 
 static void ask_one(struct asker *a, struct ferry_mutator *m)
@@ -205,12 +205,12 @@ static void *ask_many(void *arg)
 			ask_one(a, m);
 			ferry_safepoint(m);
 			if (n % 256 == 0)
-				graph_rest(m);
+				graph_turn(a->crowd, m);
 		}
 		ferry_frame_pop(m, &frame);
 		ferry_mutator_detach(m);
 	}
-	atomic_fetch_sub(a->left, 1);
+	atomic_fetch_sub(&a->crowd->left, 1);
 	return NULL;
 }
 
@@ -218,7 +218,7 @@ static void race(const char *options)
 {
 	struct random r = harness_random();
 	static struct asker asker[2];
-	_Atomic size_t left = ARRAY_SIZE(asker);
+	struct graph_crowd crowd = { .left = ARRAY_SIZE(asker) };
 	struct graph *g = graph_make(FERRY_GC_AUTO, 1, options);
 	size_t i;
 
@@ -226,13 +226,13 @@ static void race(const char *options)
 
 	for (i = 0; i < ARRAY_SIZE(asker); i++) {
 		asker[i].g = g;
-		asker[i].left = &left;
+		asker[i].crowd = &crowd;
 		asker[i].random = random_seeded(random_next(&r));
 		ck_assert_int_eq(pthread_create(&asker[i].thread, NULL,
 						ask_many, &asker[i]),
 				 0);
 	}
-	while (atomic_load(&left))
+	while (graph_turn_wait(&crowd, g->m))
 		graph_collect(g, FERRY_COLLECT_COMPACT);
 	for (i = 0; i < ARRAY_SIZE(asker); i++) {
 		pthread_join(asker[i].thread, NULL);

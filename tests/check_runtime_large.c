@@ -576,6 +576,7 @@ struct crowd {
 	struct ferry_heap *heap;
 	pthread_rwlock_t world; /* shared: a running mutator */
 	_Atomic bool stop;
+	_Atomic size_t sweeps;
 	struct piece piece[3][40];
 	size_t id;
 };
@@ -591,7 +592,8 @@ static void *mutator_main(void *arg)
 	pthread_rwlock_unlock(&crowd->world);
 	for (i = 0; i < id; i++)
 		random_next(&rng);
-	for (; steps; steps--) {
+	/* Until there was something beside them. */
+	for (; steps || atomic_load(&crowd->sweeps) < 3; steps -= !!steps) {
 		struct piece *piece = &crowd->piece[id][random_below(&rng, 40)];
 
 		pthread_rwlock_rdlock(&crowd->world);
@@ -632,8 +634,21 @@ static void *sweeper_main(void *arg)
 		ferry__large_sweep(heap, keep, FERRY__COLOUR_OTHER);
 		ferry__large_release(heap, MIB);
 		keep ^= FERRY_META_COLOUR;
+		atomic_fetch_add(&crowd->sweeps, 1);
 	}
 	return NULL;
+}
+
+/* The sweeper gets its turn, however many mutators run. */
+static void world_init(pthread_rwlock_t *world)
+{
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(
+		&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(world, &attr);
+	pthread_rwlockattr_destroy(&attr);
 }
 
 START_TEST(allocation_and_sweep_run_at_once)
@@ -642,7 +657,7 @@ START_TEST(allocation_and_sweep_run_at_once)
 	pthread_t mutator[3], sweeper;
 	size_t i;
 
-	pthread_rwlock_init(&crowd.world, NULL);
+	world_init(&crowd.world);
 	ck_assert_int_eq(pthread_create(&sweeper, NULL, sweeper_main, &crowd),
 			 0);
 	for (i = 0; i < 3; i++)

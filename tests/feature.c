@@ -287,6 +287,13 @@ static int has_slow_node(uint64_t arg)
 	return strcmp(memory, cpu) ? 0 : -EOPNOTSUPP;
 }
 
+/* Of this build, not of the machine: set by configure. */
+static int has_malloc(uint64_t arg)
+{
+	(void)arg;
+	return *FERRY_NO_MALLOC ? -EOPNOTSUPP : 0;
+}
+
 static const struct probe probes[] = {
 	{ "userfaultfd", has_uffd, FERRY__UFFD_USER_MODE_ONLY, NULL },
 	{ "kernel_faults", has_uffd, 0, NULL },
@@ -323,6 +330,8 @@ static const struct probe probes[] = {
 	{ "seccomp", has_seccomp, 0, NULL },
 	{ "root", has_root, 0, "this process is not root" },
 	{ "numa", has_numa, 0, "one node has all the memory" },
+	{ "malloc", has_malloc, 0,
+	  "libferry-malloc.so is not built: " FERRY_NO_MALLOC },
 	{ "slow_node", has_slow_node, 0,
 	  "no node has memory without processors" },
 };

@@ -73,3 +73,21 @@ void graph_rest(struct ferry_mutator *m)
 	nanosleep(&some, NULL);
 	ferry_blocking_leave(m);
 }
+
+void graph_turn(struct graph_crowd *crowd, struct ferry_mutator *m)
+{
+	atomic_fetch_add(&crowd->turns, 1);
+	graph_rest(m);
+}
+
+bool graph_turn_wait(struct graph_crowd *crowd, struct ferry_mutator *m)
+{
+	size_t turns = atomic_load(&crowd->turns);
+
+	while (atomic_load(&crowd->left)) {
+		if (atomic_load(&crowd->turns) != turns)
+			return true;
+		graph_rest(m);
+	}
+	return false;
+}

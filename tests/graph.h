@@ -12,6 +12,7 @@
 #include <ferry/mutator.h>
 #include <ferry/root.h>
 #include <ferry/weak.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,6 +46,22 @@ void graph_collect(struct graph *g, enum ferry_collect what);
 
 /* Lets collections run beside few changes. A safepoint. */
 void graph_rest(struct ferry_mutator *m);
+
+/*
+ * Threads beside which another one collects. Without turns, who stops the
+ * world again at once lets them do a step or two in between where collections
+ * are pauses.
+ */
+struct graph_crowd {
+	atomic_size_t left;  /* threads that are not done */
+	atomic_size_t turns; /* that all of them have taken */
+};
+
+/* Ends a turn of the calling thread, with a rest. A safepoint. */
+void graph_turn(struct graph_crowd *crowd, struct ferry_mutator *m);
+
+/* Waits until a turn has ended; false when no thread is left. A safepoint. */
+bool graph_turn_wait(struct graph_crowd *crowd, struct ferry_mutator *m);
 
 /* For loop tests: the best mode that is to be had, and STOPPED. */
 extern const enum ferry_gc_mode graph_modes[2];

@@ -62,6 +62,18 @@ CHECK_ALLOC += %D%/check_alloc_demand_staging
 CHECK_ALLOC += %D%/stress_alloc_demand
 CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
+CHECK_ALLOC += %D%/check_alloc_pager
+CHECK_ALLOC += %D%/check_alloc_pager_fork
+CHECK_ALLOC += %D%/check_alloc_store_memory
+CHECK_ALLOC += %D%/stress_alloc_store
+
+CHECK_MALLOC =
+CHECK_MALLOC += %D%/check_alloc_malloc
+if HAVE_MALLOC
+# These look into the engine.
+CHECK_MALLOC += %D%/check_alloc_slab
+CHECK_MALLOC += %D%/stress_alloc_slab
+endif
 
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_heap
@@ -120,11 +132,15 @@ check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_SOURCES += %D%/random.h
 %C%_libharness_la_SOURCES += %D%/served.c
 %C%_libharness_la_SOURCES += %D%/served.h
+%C%_libharness_la_SOURCES += %D%/stored.c
+%C%_libharness_la_SOURCES += %D%/stored.h
 %C%_libharness_la_SOURCES += %D%/system.c
 %C%_libharness_la_SOURCES += %D%/system.h
 %C%_libharness_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_PROGRAMS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
 TESTS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
+check_PROGRAMS += $(CHECK_MALLOC)
+TESTS += $(CHECK_MALLOC)
 check_PROGRAMS += $(CHECK_BENCH)
 TESTS += $(CHECK_BENCH)
 endif
@@ -133,6 +149,8 @@ EXTRA_DIST += %D%/README.md
 
 # Checks of what is built, by scripts.
 TESTS += %D%/exports.sh
+TESTS += %D%/malloc_exports.sh
+dist_noinst_SCRIPTS += %D%/malloc_exports.sh
 TESTS += %D%/manpages.sh
 TESTS += %D%/probes.sh
 dist_noinst_SCRIPTS += %D%/exports.sh
@@ -140,6 +158,13 @@ dist_noinst_SCRIPTS += %D%/bench_run.sh
 TESTS += %D%/bench_run.sh
 dist_noinst_SCRIPTS += %D%/bench_gc.sh
 TESTS += %D%/bench_gc.sh
+# What the bench's verification has to notice; a module that is preloaded.
+check_LTLIBRARIES += %D%/libbadmalloc.la
+%C%_libbadmalloc_la_SOURCES = %D%/bad_malloc.c
+%C%_libbadmalloc_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+%C%_libbadmalloc_la_LIBADD =
+dist_noinst_SCRIPTS += %D%/bench_malloc.sh
+TESTS += %D%/bench_malloc.sh
 dist_noinst_SCRIPTS += %D%/manpages.sh
 dist_noinst_SCRIPTS += %D%/probes.sh
 dist_noinst_SCRIPTS += %D%/installcheck.sh
@@ -149,8 +174,25 @@ dist_noinst_SCRIPTS += %D%/installcheck.sh
 LDADD = %D%/libharness.la uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 ALLOC_TEST_LIBS = %D%/libharness.la alloc/liballoc.la uffd/libuffd.la \
 	$(CHECK_LIBS) $(FERRY_LIBS)
+STORE_TEST_LIBS = %D%/libharness.la alloc/store/libstore.la uffd/libuffd.la \
+	$(CHECK_LIBS) $(FERRY_LIBS)
 RUNTIME_TEST_LIBS = %D%/libharness.la runtime/libruntime.la \
 	alloc/liballoc.la uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+PAGER_TEST_LIBS = %D%/libharness.la alloc/pager/libpager.la \
+	uffd/libuffd.la $(CHECK_LIBS) $(PTHREAD_LIBS)
+# The malloc is in these programs as in any program that links it. Where it
+# is not built they skip.
+MALLOC_TEST_LIBS = %D%/libharness.la
+if HAVE_MALLOC
+MALLOC_TEST_LIBS += alloc/malloc/libferry-malloc.la
+endif
+MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+%C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
+# All of it but the names of the C library, which stay those of the C library.
+ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
+	uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+%C%_check_alloc_slab_LDADD = $(ENGINE_TEST_LIBS)
+%C%_stress_alloc_slab_LDADD = $(ENGINE_TEST_LIBS)
 # The installed library alone, through its exported names.
 SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 
@@ -205,6 +247,14 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_stress_alloc_demand_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_pager_SOURCES = %D%/check_alloc_pager.c %D%/pager_bed.c \
+	%D%/pager_bed.h
+%C%_check_alloc_pager_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_fork_SOURCES = %D%/check_alloc_pager_fork.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_fork_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
+%C%_stress_alloc_store_LDADD = $(STORE_TEST_LIBS)
 %C%_check_runtime_heap_SOURCES = %D%/check_runtime_heap.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_heap_LDADD = $(RUNTIME_TEST_LIBS)

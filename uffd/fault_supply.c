@@ -21,7 +21,8 @@
 
 #include "uffd/fault.h"
 
-_Thread_local struct ferry__fault_self ferry__fault_self;
+_Thread_local struct ferry__fault_self ferry__fault_self
+	__attribute__((tls_model("initial-exec")));
 
 /* For how long one move waits on busy pages and changing mappings. */
 #define MOVE_NS 2000000u

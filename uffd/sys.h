@@ -58,6 +58,11 @@ struct ferry__sys {
 	int (*mprotect)(void *addr, size_t len, int prot);
 	int (*madvise)(void *addr, size_t len, int advice);
 	int (*pidfd_open)(int pid);
+	/* A copy of descriptor @fd of the process behind @pidfd (5.6). */
+	int (*pidfd_getfd)(int pidfd, int fd);
+	/* The calling thread's descriptors: a table of its own; closing. */
+	int (*unshare)(int flags);
+	int (*close_range)(unsigned int first, unsigned int last);
 	/* Any advice on many ranges of this process (6.13). */
 	ssize_t (*process_madvise)(int pidfd, const struct iovec *iov, size_t n,
 				   int advice);
@@ -70,6 +75,8 @@ struct ferry__sys {
 	 */
 	int (*futex_wait)(uint32_t *word, uint32_t value, uint64_t ns);
 	int (*futex_wake)(uint32_t *word);
+	/* Bytes of address space that this process may have (RLIMIT_AS). */
+	uint64_t (*address_limit)(void);
 	/* Names anonymous memory (5.17); @name NULL takes the name away. */
 	int (*name_memory)(void *addr, size_t len, const char *name);
 	/* Node that BIND and PREFERRED_MANY of a range begin with (5.17). */
@@ -96,6 +103,8 @@ struct ferry__sys {
 
 	/* Clock: CLOCK_MONOTONIC in nanoseconds; sleeping may end early. */
 	uint64_t (*now_ns)(void);
+	/* Another clock, such as CLOCK_PROCESS_CPUTIME_ID; 0: no such clock. */
+	uint64_t (*clock_ns)(int clock);
 	void (*sleep_ns)(uint64_t ns);
 };
 

@@ -1,1 +1,50 @@
 # The malloc over jemalloc. May use alloc/pager/, alloc/store/ and uffd/.
+if HAVE_MALLOC
+noinst_LTLIBRARIES += %D%/libmalloc.la
+lib_LTLIBRARIES += %D%/libferry-malloc.la
+
+# jemalloc under other names, as an object that links like one of ours.
+%D%/engine.lo: %D%/engine.sh $(JEMALLOC_PIC) Makefile
+	$(AM_V_GEN)AR='$(AR)' NM='$(NM)' OBJCOPY='$(OBJCOPY)' LD='$(LD)' \
+	  $(SHELL) $(srcdir)/%D%/engine.sh '$(JEMALLOC_PIC)' $@
+CLEANFILES += %D%/engine.lo %D%/.libs/engine.o
+endif
+
+# All but the exported functions, for the library and its tests.
+%C%_libmalloc_la_CFLAGS = $(AM_CFLAGS) -ftls-model=initial-exec
+%C%_libmalloc_la_SOURCES =
+%C%_libmalloc_la_SOURCES += %D%/engine.c
+%C%_libmalloc_la_SOURCES += %D%/engine.h
+%C%_libmalloc_la_SOURCES += %D%/foreign.c
+%C%_libmalloc_la_SOURCES += %D%/foreign.h
+%C%_libmalloc_la_SOURCES += %D%/fork.c
+%C%_libmalloc_la_SOURCES += %D%/hooks.c
+%C%_libmalloc_la_SOURCES += %D%/hooks.h
+%C%_libmalloc_la_SOURCES += %D%/imports.c
+%C%_libmalloc_la_SOURCES += %D%/library.c
+%C%_libmalloc_la_SOURCES += %D%/library.h
+%C%_libmalloc_la_SOURCES += %D%/region.c
+%C%_libmalloc_la_SOURCES += %D%/region.h
+%C%_libmalloc_la_SOURCES += %D%/slab.c
+%C%_libmalloc_la_SOURCES += %D%/slab.h
+%C%_libmalloc_la_SOURCES += %D%/slab_jemalloc.c
+%C%_libmalloc_la_SOURCES += %D%/slab_layout.h
+%C%_libmalloc_la_SOURCES += %D%/slab_start.c
+%C%_libmalloc_la_SOURCES += %D%/stats.c
+%C%_libmalloc_la_SOURCES += %D%/stats.h
+%C%_libmalloc_la_LIBADD = %D%/engine.lo
+
+%C%_libferry_malloc_la_CFLAGS = $(AM_CFLAGS) -ftls-model=initial-exec \
+	-fno-builtin-malloc -fno-builtin-calloc
+%C%_libferry_malloc_la_SOURCES =
+%C%_libferry_malloc_la_SOURCES += %D%/surface.c
+%C%_libferry_malloc_la_SOURCES += %D%/dlopen.c
+%C%_libferry_malloc_la_SOURCES += %D%/info.c
+%C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la uffd/libuffd.la
+# Bound at load: a handler must not find itself in the loader.
+%C%_libferry_malloc_la_LDFLAGS = $(AM_LDFLAGS) -avoid-version \
+	$(NOUNDEF_LDFLAGS) -Wl,-z,now -Wl,-z,nodelete -Wl,--as-needed \
+	-Wl,--version-script=$(srcdir)/%D%/malloc.map
+EXTRA_%C%_libferry_malloc_la_DEPENDENCIES = %D%/malloc.map
+EXTRA_DIST += %D%/engine.sh
+EXTRA_DIST += %D%/malloc.map

@@ -49,7 +49,7 @@ struct ferry__store_ops {
 	 * Keeps a copy of the page at @page, which nobody writes meanwhile,
 	 * under @tag. Returns 0 or
 	 *  -E2BIG   not worth keeping here (does not compress)
-	 *  -ENOSPC  full: may take pages again later
+	 *  -ENOSPC  full, or no memory: may take pages again later
 	 *  -EIO     broken: takes no more pages; those kept are served as
 	 *           long as they can be
 	 * Several threads at once.
@@ -86,8 +86,11 @@ struct ferry__store_ops {
 	 */
 	void (*maintain)(struct ferry__store *store);
 	/*
-	 * Around fork(2): prepare stops every change (calls in flight have
-	 * ended), until parent or child. In the child the store is a copy
+	 * Around fork(2): from prepare until parent or child, put() and
+	 * maintain() wait; so do get() and drop() of a store that is not
+	 * signal-safe, while those of one that is go on, be it in the thread
+	 * that forks. Calls that other threads were in count in the child as
+	 * made or as not made. In the child the store is a copy
 	 * that keeps the same pages under the same handles; a store that
 	 * cannot be (a connection) reopens, and until then its get() fails
 	 * with -EIO. NULL: nothing to do.
@@ -115,7 +118,8 @@ enum ferry__codec {
 
 /*
  * Compressed memory. @limit: most bytes of memory it may hold, 0 for no
- * limit. Signal-safe.
+ * limit. Signal-safe; get() and drop() take no lock. Returns 0, -EINVAL (no
+ * such codec) or -ENOMEM.
  */
 int ferry__store_memory_create(enum ferry__codec codec, uint64_t limit,
 			       struct ferry__store **ret_store);

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Start of the engine, and arenas for threads.
+ *
+ *   state:  ASLEEP --first allocation (CAS)--> STARTING --> READY
+ *                                                  \-----> PLAIN
+ *
+ * PLAIN: no region could be had, all comes from arena 0. A thread that finds
+ * STARTING allocates from arena 0 for now and asks again at its next request.
+ */
+#include "alloc/malloc/engine.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "alloc/malloc/hooks.h"
+#include "alloc/malloc/library.h"
+#include "alloc/malloc/region.h"
+#include "uffd/sys.h"
+
+/*
+ * jemalloc's options. One automatic arena: ours are manual. Address space is
+ * kept and no slack added to large blocks (pages are what moves); what it
+ * frees is purged in time, large pieces too (see tune()).
+ */
+FERRY__HIDDEN extern const char *ferry__je_malloc_conf;
+const char *ferry__je_malloc_conf =
+	"narenas:1,retain:true,tcache_max:32768,"
+	"dirty_decay_ms:10000,muzzy_decay_ms:0,abort_conf:false,"
+	"dss:disabled,trust_madvise:true";
+
+_Thread_local struct ferry__engine_self ferry__engine_self;
+
+enum state { ASLEEP = 0, STARTING, READY, PLAIN };
+
+static int state; /* enum state; atomic */
+
+/* The manual arenas: by place, the number that jemalloc gave, plus MADE. */
+enum { NOT_MADE = 0, BEING_MADE = 1, MADE = 2 };
+
+static struct {
+	unsigned int *numbers; /* each is atomic */
+	unsigned int n;	       /* written before READY */
+	unsigned int turn;     /* of threads; atomic */
+} arenas;
+
+/* --- arenas ------------------------------------------------------------------------- */
+
+/* What jemalloc reads in experimental.arenas_create_ext. */
+struct create {
+	struct ferry__hooks *hooks;
+	bool metadata_use_hooks;
+};
+
+/*
+ * Pieces of 8 MiB and more are purged by decay as all others: purged at once
+ * they would be faulted in anew by the next user (DESIGN E6).
+ */
+static int tune(unsigned int number)
+{
+	size_t never = SIZE_MAX;
+	char name[64];
+
+	snprintf(name, sizeof(name), "arena.%u.oversize_threshold", number);
+	return -ferry__je_mallctl(name, NULL, NULL, &never, sizeof(never));
+}
+
+static int create(unsigned int *ret_number)
+{
+	struct create create = { .hooks = &ferry__hooks };
+	size_t len = sizeof(*ret_number);
+	int r;
+
+	r = -ferry__je_mallctl("experimental.arenas_create_ext", ret_number,
+			       &len, &create, sizeof(create));
+	return r ? r : tune(*ret_number);
+}
+
+/* Makes the arena at @place unless somebody else does. */
+static void make(unsigned int place)
+{
+	unsigned int expected = NOT_MADE, number;
+	int r;
+
+	/* Relaxed: the word itself is all that is passed on. */
+	if (!__atomic_compare_exchange_n(&arenas.numbers[place], &expected,
+					 BEING_MADE, false, __ATOMIC_RELAXED,
+					 __ATOMIC_RELAXED))
+		return;
+	r = create(&number);
+	__atomic_store_n(&arenas.numbers[place], r ? NOT_MADE : number + MADE,
+			 __ATOMIC_RELAXED);
+}
+
+unsigned int ferry__engine_arenas(void)
+{
+	return ferry__engine_is_ready() ? arenas.n : 0;
+}
+
+int ferry__engine_arena(unsigned int i, unsigned int *ret_number)
+{
+	/* Relaxed: jemalloc orders what belongs to the number. */
+	unsigned int n = __atomic_load_n(&arenas.numbers[i], __ATOMIC_RELAXED);
+
+	if (n < MADE)
+		return -ENOENT;
+	*ret_number = n - MADE;
+	return 0;
+}
+
+/* The first arena is there before any thread is told of arenas. */
+static unsigned int choose(void)
+{
+	/* Relaxed: any spread will do. */
+	unsigned int place =
+		__atomic_fetch_add(&arenas.turn, 1, __ATOMIC_RELAXED) %
+		arenas.n;
+	unsigned int number;
+
+	make(place);
+	if (ferry__engine_arena(place, &number) &&
+	    ferry__engine_arena(0, &number))
+		return 0;
+	return number;
+}
+
+static void attach(struct ferry__engine_self *self)
+{
+	unsigned int number = choose();
+
+	if (ferry__je_mallctl("thread.arena", NULL, NULL, &number,
+			      sizeof(number)))
+		return;
+	self->attached = true;
+}
+
+/* --- start -------------------------------------------------------------------------- */
+
+static unsigned int processors(void)
+{
+	cpu_set_t set;
+	long n;
+
+	if (!sched_getaffinity(0, sizeof(set), &set))
+		return (unsigned int)CPU_COUNT(&set);
+	/* More than the set has room for. */
+	n = sysconf(_SC_NPROCESSORS_ONLN);
+	return n > 0 ? (unsigned int)n : 1;
+}
+
+static int make_arenas(void)
+{
+	unsigned int n = processors();
+	void *table;
+	int r;
+
+	r = ferry__sys->mmap(NULL, n * sizeof(*arenas.numbers),
+			     PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, &table);
+	if (r)
+		return r;
+	arenas.numbers = table;
+	arenas.n = n;
+	make(0);
+	return ferry__engine_arena(0, &n);
+}
+
+static enum state start(void)
+{
+	ferry__page_size = (size_t)sysconf(_SC_PAGESIZE);
+	ferry__region_init(FERRY__REGION_OWN);
+	if (ferry__region_init(FERRY__REGION_HEAP) || make_arenas())
+		return PLAIN;
+	return READY;
+}
+
+static int current_state(void)
+{
+	/* S1 pairs with S2 in wake(): regions and arenas are there to see. */
+	return __atomic_load_n(&state, __ATOMIC_ACQUIRE);
+}
+
+bool ferry__engine_is_ready(void)
+{
+	return current_state() == READY;
+}
+
+bool ferry__engine_is_plain(void)
+{
+	return current_state() == PLAIN;
+}
+
+/* The one who finds the engine asleep starts it. */
+static void wake(void)
+{
+	int expected = ASLEEP;
+
+	/* Relaxed: nothing is read that another thread wrote. */
+	if (!__atomic_compare_exchange_n(&state, &expected, STARTING, false,
+					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return;
+	expected = start();
+	/* S2 pairs with S1 in current_state(). */
+	__atomic_store_n(&state, expected, __ATOMIC_RELEASE);
+	ferry__library_start();
+}
+
+static void settle(struct ferry__engine_self *self)
+{
+	wake();
+	if (self->own)
+		return;
+	if (!self->attached && current_state() == READY)
+		attach(self);
+	self->attached |= current_state() == PLAIN;
+	if (self->attached)
+		self->quick = FERRY__ENGINE_QUICK;
+}
+
+void ferry__engine_enter(void)
+{
+	struct ferry__engine_self *self = &ferry__engine_self;
+	int saved = errno;
+
+	if (self->inside || self->quick)
+		return;
+	self->inside = true;
+	settle(self);
+	self->inside = false;
+	errno = saved;
+}
+
+void ferry__engine_own_begin(void)
+{
+	ferry__engine_self.own++;
+	ferry__engine_self.quick = 0;
+}
+
+void ferry__engine_own_end(void)
+{
+	ferry__engine_self.own--;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine: jemalloc under names of its own, and which of its arenas a
+ * thread allocates from.
+ *
+ * Threads of the program share as many manual arenas as there are processors,
+ * over the regions of the heap. What the engine needs for itself, what our own
+ * threads allocate, and what is allocated while the engine starts comes from
+ * arena 0, in regions that are never paged (DESIGN E2).
+ *
+ * The engine starts at the first allocation of the process, which may be
+ * before any constructor, in any thread. Nobody waits for that: whoever comes
+ * meanwhile gets memory from arena 0 and is moved to his arena later.
+ */
+#ifndef FERRY_ALLOC_MALLOC_ENGINE_H
+#define FERRY_ALLOC_MALLOC_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FERRY__HIDDEN __attribute__((visibility("hidden")))
+
+/* --- jemalloc's own (see its manual) ---------------------------------------------- */
+
+FERRY__HIDDEN void *ferry__je_malloc(size_t size);
+FERRY__HIDDEN void *ferry__je_calloc(size_t n, size_t size);
+FERRY__HIDDEN void *ferry__je_realloc(void *ptr, size_t size);
+FERRY__HIDDEN void ferry__je_free(void *ptr);
+FERRY__HIDDEN void *ferry__je_aligned_alloc(size_t align, size_t size);
+FERRY__HIDDEN int ferry__je_posix_memalign(void **ret_ptr, size_t align,
+					   size_t size);
+FERRY__HIDDEN void *ferry__je_memalign(size_t align, size_t size);
+FERRY__HIDDEN size_t ferry__je_malloc_usable_size(void *ptr);
+FERRY__HIDDEN void *ferry__je_mallocx(size_t size, int flags);
+FERRY__HIDDEN void *ferry__je_rallocx(void *ptr, size_t size, int flags);
+FERRY__HIDDEN void ferry__je_dallocx(void *ptr, int flags);
+FERRY__HIDDEN int ferry__je_mallctl(const char *name, void *old,
+				    size_t *old_len, void *fresh,
+				    size_t fresh_len);
+FERRY__HIDDEN int ferry__je_mallctlnametomib(const char *name, size_t *mib,
+					     size_t *mib_len);
+FERRY__HIDDEN int ferry__je_mallctlbymib(const size_t *mib, size_t mib_len,
+					 void *old, size_t *old_len,
+					 void *fresh, size_t fresh_len);
+FERRY__HIDDEN void ferry__je_malloc_stats_print(void (*write)(void *,
+							      const char *),
+						void *arg, const char *options);
+
+/* Flags of the functions that end in x. */
+#define FERRY__JE_ZERO	      0x40
+#define FERRY__JE_ALIGN(log)  ((int)(log))
+#define FERRY__JE_TCACHE_NONE 0x100
+#define FERRY__JE_ARENA_0     (1 << 20)
+
+/* --- threads ------------------------------------------------------------------------ */
+
+struct ferry__engine_self {
+	/*
+	 * Requests below this many bytes go straight to jemalloc. Zero until
+	 * the thread has its arena, and again while something waits to be
+	 * done at its next allocation.
+	 */
+	size_t quick;
+	bool attached;	  /* has its arena */
+	bool inside;	  /* in ferry__engine_enter(): nested calls pass */
+	unsigned int own; /* ferry__engine_own_begin() without end */
+};
+
+extern FERRY__HIDDEN _Thread_local struct ferry__engine_self ferry__engine_self
+	__attribute__((tls_model("initial-exec")));
+
+/* Requests of so many bytes are rare: work that waits is looked for then. */
+#define FERRY__ENGINE_QUICK ((size_t)32 << 10)
+
+static inline bool ferry__engine_is_quick(size_t size)
+{
+	return __builtin_expect(size < ferry__engine_self.quick, 1);
+}
+
+/*
+ * Before an allocation that is not quick: starts the engine if nobody has,
+ * and gives the thread its arena. Keeps errno.
+ */
+FERRY__HIDDEN void ferry__engine_enter(void);
+
+/*
+ * Must what the calling thread allocates come from arena 0, with
+ * FERRY__ENGINE_OWN? After ferry__engine_enter().
+ */
+static inline bool ferry__engine_is_own(void)
+{
+	return ferry__engine_self.own || ferry__engine_self.inside;
+}
+
+#define FERRY__ENGINE_OWN (FERRY__JE_ARENA_0 | FERRY__JE_TCACHE_NONE)
+
+/*
+ * What the calling thread allocates until end() comes from arena 0. Nests.
+ * A thread of ours calls begin() first thing, and never end().
+ */
+FERRY__HIDDEN void ferry__engine_own_begin(void);
+FERRY__HIDDEN void ferry__engine_own_end(void);
+
+/* Is the engine ready, with arenas of its own? Any thread. */
+FERRY__HIDDEN bool ferry__engine_is_ready(void);
+/* Did no region fit, so that all comes from arena 0? Any thread. */
+FERRY__HIDDEN bool ferry__engine_is_plain(void);
+
+/*
+ * Number of the manual arena at place @i of at most ferry__engine_arenas();
+ * -ENOENT: nobody has used that place yet.
+ */
+FERRY__HIDDEN unsigned int ferry__engine_arenas(void);
+FERRY__HIDDEN int ferry__engine_arena(unsigned int i, unsigned int *ret_number);
+
+/* --- what jemalloc wants to tell the C library ---------------------------------------- */
+
+/* Its handlers around fork(2), as it would have registered them. */
+struct ferry__engine_fork {
+	void (*prepare)(void);
+	void (*parent)(void);
+	void (*child)(void);
+};
+
+extern FERRY__HIDDEN struct ferry__engine_fork ferry__engine_fork;
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Extent hooks over the regions of the heap (DESIGN E5).
+ *
+ * jemalloc calls them with locks held: none allocates, and none touches memory
+ * that is served. True is jemalloc's word for "no".
+ */
+#include "alloc/malloc/hooks.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "alloc/malloc/region.h"
+#include "uffd/sys.h"
+
+/* In a place of its own choice only: it asks for none that matters. */
+static void *hook_alloc(struct ferry__hooks *hooks, void *addr, size_t size,
+			size_t align, bool *zero, bool *commit,
+			unsigned int arena)
+{
+	void *p;
+
+	(void)hooks;
+	(void)arena;
+	if (addr || ferry__region_cut(FERRY__REGION_HEAP, size, align, &p))
+		return NULL;
+	*zero = true;
+	*commit = true;
+	return p;
+}
+
+/* Address space is kept: the arena purges the range and uses it again. */
+static bool hook_dalloc(struct ferry__hooks *hooks, void *addr, size_t size,
+			bool committed, unsigned int arena)
+{
+	(void)hooks;
+	(void)addr;
+	(void)size;
+	(void)committed;
+	(void)arena;
+	return true;
+}
+
+static bool hook_purge(struct ferry__hooks *hooks, void *addr, size_t size,
+		       size_t off, size_t len, unsigned int arena)
+{
+	int saved = errno, r;
+
+	(void)hooks;
+	(void)size;
+	(void)arena;
+	r = ferry__sys->madvise((char *)addr + off, len, MADV_DONTNEED);
+	errno = saved;
+	return r != 0;
+}
+
+static bool hook_split(struct ferry__hooks *hooks, void *addr, size_t size,
+		       size_t size_a, size_t size_b, bool committed,
+		       unsigned int arena)
+{
+	(void)hooks;
+	(void)addr;
+	(void)size;
+	(void)size_a;
+	(void)size_b;
+	(void)committed;
+	(void)arena;
+	return false;
+}
+
+/* Regions that happen to be neighbours are two mappings. */
+static bool hook_merge(struct ferry__hooks *hooks, void *addr_a, size_t size_a,
+		       void *addr_b, size_t size_b, bool committed,
+		       unsigned int arena)
+{
+	(void)hooks;
+	(void)size_a;
+	(void)size_b;
+	(void)committed;
+	(void)arena;
+	return ferry__region_of(FERRY__REGION_HEAP, addr_a) !=
+	       ferry__region_of(FERRY__REGION_HEAP, addr_b);
+}
+
+struct ferry__hooks ferry__hooks = {
+	.alloc = hook_alloc,
+	.dalloc = hook_dalloc,
+	.purge_forced = hook_purge,
+	.split = hook_split,
+	.merge = hook_merge,
+};

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Regions: lists of reservations, each cut from its beginning on.
+ *
+ * Lock-free: a cut is a compare-and-swap of `used`, a new region is appended
+ * by a compare-and-swap of the last one's `next`. Who loses the latter gives
+ * his reservation back and uses the winner's.
+ */
+#include "alloc/malloc/region.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "uffd/sys.h"
+
+#define ALIGN	 ((size_t)2 << 20) /* a huge page: moves keep their place */
+#define LARGEST	 ((size_t)1 << 46)
+#define SMALLEST ((size_t)2 << 20)
+
+/* Without a limit on address space, the first of each kind. */
+static const size_t first_len[2] = { (size_t)64 << 30, (size_t)4 << 30 };
+/* With one, every region: this part of the limit. */
+static const size_t parts[2] = { 8, 32 };
+static const char *const names[2] = { "ferry heap", "ferry malloc" };
+
+struct ferry__region ferry__region_first[2];
+
+static size_t round_up(size_t n, size_t to)
+{
+	return (n + to - 1) & ~(to - 1);
+}
+
+static size_t wish(enum ferry__region_kind kind,
+		   const struct ferry__region *last)
+{
+	uint64_t limit = ferry__sys->address_limit();
+	size_t len;
+
+	if (limit < first_len[kind] * parts[kind])
+		len = (size_t)limit / parts[kind];
+	else
+		len = last ? last->len * 2 : first_len[kind];
+	len = round_up(len, ALIGN);
+	return len < LARGEST ? len : LARGEST;
+}
+
+static void trim(uintptr_t from, uintptr_t to)
+{
+	if (from < to)
+		ferry__sys->munmap((void *)from, to - from);
+}
+
+/* @len bytes of address space, a multiple of ALIGN and aligned to it. */
+static int reserve_exactly(enum ferry__region_kind kind, size_t len,
+			   uintptr_t *ret_base)
+{
+	uintptr_t base;
+	void *p;
+	int r;
+
+	r = ferry__sys->mmap(NULL, len + ALIGN, PROT_NONE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0,
+			     &p);
+	if (r)
+		return r;
+	base = round_up((uintptr_t)p, ALIGN);
+	trim((uintptr_t)p, base);
+	trim(base + len, (uintptr_t)p + len + ALIGN);
+	ferry__sys->name_memory((void *)base, len, names[kind]);
+	*ret_base = base;
+	return 0;
+}
+
+/* As near to @len as can be had, @least at any rate. */
+static int reserve(enum ferry__region_kind kind, size_t len, size_t least,
+		   struct ferry__region *region)
+{
+	int r;
+
+	if (len < least)
+		len = least;
+	while ((r = reserve_exactly(kind, len, &region->base)) && len > least) {
+		len = round_up(len / 2, ALIGN);
+		if (len < least)
+			len = least;
+	}
+	if (!r)
+		region->len = len;
+	return r;
+}
+
+int ferry__region_init(enum ferry__region_kind kind)
+{
+	struct ferry__region *r = &ferry__region_first[kind];
+
+	return reserve(kind, wish(kind, NULL), SMALLEST, r);
+}
+
+struct ferry__region *ferry__region_next(const struct ferry__region *r)
+{
+	/* N1 pairs with N2 in append(): base and len are there to see. */
+	return __atomic_load_n(&r->next, __ATOMIC_ACQUIRE);
+}
+
+size_t ferry__region_used(const struct ferry__region *r)
+{
+	/* Relaxed: a count; whoever got the bytes orders what is in them. */
+	return __atomic_load_n(&r->used, __ATOMIC_RELAXED);
+}
+
+struct ferry__region *ferry__region_of(enum ferry__region_kind kind,
+				       const void *p)
+{
+	struct ferry__region *r = &ferry__region_first[kind];
+
+	for (; r; r = ferry__region_next(r))
+		if ((uintptr_t)p - r->base < r->len)
+			return r;
+	return NULL;
+}
+
+/*
+ * Makes [@from, @to) of @r usable. What lies before it down to the last cut
+ * is made so by who cut it, at the same time maybe.
+ */
+static int open_up(const struct ferry__region *r, size_t from, size_t to)
+{
+	return ferry__sys->mprotect((void *)(r->base + from), to - from,
+				    PROT_READ | PROT_WRITE);
+}
+
+/* -ENOSPC: the region has no room for it. */
+static int cut_from(struct ferry__region *r, size_t size, size_t align,
+		    void **ret_addr)
+{
+	size_t used = ferry__region_used(r), at;
+	int e;
+
+	do {
+		at = round_up(r->base + used, align) - r->base;
+		if (at > r->len || size > r->len - at)
+			return -ENOSPC;
+		/* Relaxed: see ferry__region_used(). */
+	} while (!__atomic_compare_exchange_n(&r->used, &used, at + size, true,
+					      __ATOMIC_RELAXED,
+					      __ATOMIC_RELAXED));
+	/* The gap before an aligned piece too: it stays one mapping. */
+	e = open_up(r, used, at + size);
+	if (e)
+		return e;
+	*ret_addr = (void *)(r->base + at);
+	return 0;
+}
+
+static int append(enum ferry__region_kind kind, struct ferry__region *last,
+		  size_t least)
+{
+	struct ferry__region *fresh, *none = NULL;
+	void *p;
+	int r;
+
+	r = ferry__sys->mmap(NULL, ferry__page_size, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, &p);
+	if (r)
+		return r;
+	fresh = p;
+	r = reserve(kind, wish(kind, last), least, fresh);
+	if (r)
+		goto err_unmap;
+	/* N2 pairs with N1 in ferry__region_next(). */
+	if (__atomic_compare_exchange_n(&last->next, &none, fresh, false,
+					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		return 0;
+	/* Another thread was quicker: his will do. */
+	ferry__sys->munmap((void *)fresh->base, fresh->len);
+err_unmap:
+	ferry__sys->munmap(fresh, ferry__page_size);
+	return r;
+}
+
+int ferry__region_cut(enum ferry__region_kind kind, size_t size, size_t align,
+		      void **ret_addr)
+{
+	struct ferry__region *r = &ferry__region_first[kind], *next;
+	size_t least;
+	int e;
+
+	if (size > LARGEST || align > LARGEST)
+		return -ENOMEM;
+	least = round_up(size + (align > ALIGN ? align : 0), ALIGN);
+	for (;;) {
+		e = cut_from(r, size, align, ret_addr);
+		if (e != -ENOSPC)
+			return e ? -ENOMEM : 0;
+		next = ferry__region_next(r);
+		if (!next && append(kind, r, least))
+			return -ENOMEM;
+		if (next)
+			r = next;
+	}
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Regions: address space that is ours, from which the engine gets its memory
+ * (DESIGN E3).
+ *
+ * A region is reserved without access and made usable from its beginning on,
+ * so that only what is used is accounted for, and it stays two mappings.
+ * Regions are never given back. There are two lists of them: one for what the
+ * program allocates, which the pager may take pages from, and one for what the
+ * engine and our own threads need, which is never paged. Every pointer of ours
+ * is in one of them, all others are foreign (E4).
+ *
+ * Nothing here takes a lock or allocates.
+ */
+#ifndef FERRY_ALLOC_MALLOC_REGION_H
+#define FERRY_ALLOC_MALLOC_REGION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum ferry__region_kind {
+	FERRY__REGION_HEAP = 0, /* what the program allocates */
+	FERRY__REGION_OWN,	/* metadata, threads of ours, early init */
+};
+
+struct ferry__region {
+	/* Written before the region is published, constant from then on. */
+	uintptr_t base; /* aligned to 2 MiB */
+	size_t len;
+	/* Bytes handed out, from the base on; only grows. Atomic. */
+	size_t used;
+	/* The next of the list; written once. Atomic. */
+	struct ferry__region *next;
+};
+
+/* The first region of each list; of length zero until there is one. */
+extern struct ferry__region ferry__region_first[2]
+	__attribute__((visibility("hidden")));
+
+/* Is @p in the first region of the heap? The one test on hot paths. */
+static inline bool ferry__region_has(const void *p)
+{
+	const struct ferry__region *r =
+		&ferry__region_first[FERRY__REGION_HEAP];
+
+	return (uintptr_t)p - r->base < r->len;
+}
+
+/* Reserves the first region of @kind. Once, by one thread. 0 or -ENOMEM. */
+int ferry__region_init(enum ferry__region_kind kind);
+
+/*
+ * Cuts @size bytes (whole pages), aligned to @align (a power of two), from
+ * the regions of @kind; they read as zero. Returns 0 or -ENOMEM.
+ */
+int ferry__region_cut(enum ferry__region_kind kind, size_t size, size_t align,
+		      void **ret_addr);
+
+/* The region of @kind that @p is in, or NULL. */
+struct ferry__region *ferry__region_of(enum ferry__region_kind kind,
+				       const void *p);
+
+/* The region after @r of its list, or NULL. */
+struct ferry__region *ferry__region_next(const struct ferry__region *r);
+
+/* Bytes of @r that were handed out so far. */
+size_t ferry__region_used(const struct ferry__region *r);
+
+#endif
