@@ -67,6 +67,7 @@ CHECK_ALLOC += %D%/stress_alloc_store
 
 CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_malloc
+CHECK_MALLOC += %D%/stress_alloc_malloc
 if HAVE_MALLOC
 # These look into the engine.
 CHECK_MALLOC += %D%/check_alloc_slab
@@ -184,6 +185,9 @@ MALLOC_TEST_LIBS += alloc/malloc/libferry-malloc.la
 endif
 MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
+%C%_stress_alloc_malloc_SOURCES = %D%/stress_alloc_malloc.c \
+	%D%/heap_model.c %D%/heap_model.h
+%C%_stress_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
 # All of it but the names of the C library, which stay those of the C library.
 ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
 	uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
