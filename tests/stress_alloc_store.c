@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "alloc/store/store.h"
+#include "alloc/store/memory.h"
 #include "tests/memory.h"
 #include "tests/stored.h"
 
@@ -165,6 +165,7 @@ static void finish(void)
 	}
 	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 	pthread_join(maintainer, NULL);
+	ferry__memory_check(store);
 	store->ops->stats(store, &s);
 	ck_assert_uint_eq(s.pages, pages);
 	ck_assert_uint_eq(s.refused, full);
@@ -217,6 +218,7 @@ static void child(void)
 
 	alarm(60);
 	store->ops->fork_child(store);
+	ferry__memory_check(store);
 	store->ops->stats(store, &before);
 	me.rng = random_seeded(1);
 	for (i = 0; i < KEPT; i++)

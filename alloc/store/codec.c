@@ -120,18 +120,43 @@ static size_t zstd_pack_size(void)
 		ZSTD_getCParams(ZSTD_LEVEL, ferry__page_size, 0));
 }
 
-/* Frames say nothing of what is the same for all: kind, size, checksum. */
-static int pack_zstd(struct ferry__work *work, size_t state, const void *page,
-		     size_t most)
+/*
+ * Setting up a context costs as much as a page, hence once for each room.
+ * Frames say nothing of what is the same for all: kind, size, checksum.
+ */
+static ZSTD_CCtx *pack_context(struct ferry__work *work)
 {
-	ZSTD_CCtx *ctx = ZSTD_initStaticCCtx(work->state, state);
-	size_t n;
+	ZSTD_CCtx *ctx = work->context;
 
+	if (ctx)
+		return ctx;
+	ctx = ZSTD_initStaticCCtx(work->state, zstd_pack_size());
 	ferry__check(ctx);
 	ZSTD_CCtx_setParameter(ctx, ZSTD_c_format, ZSTD_f_zstd1_magicless);
 	ZSTD_CCtx_setParameter(ctx, ZSTD_c_compressionLevel, ZSTD_LEVEL);
 	ZSTD_CCtx_setParameter(ctx, ZSTD_c_contentSizeFlag, 0);
-	n = ZSTD_compress2(ctx, work->out, most, page, ferry__page_size);
+	work->context = ctx;
+	return ctx;
+}
+
+static ZSTD_DCtx *unpack_context(struct ferry__work *work)
+{
+	ZSTD_DCtx *ctx = work->context;
+
+	if (ctx)
+		return ctx;
+	ctx = ZSTD_initStaticDCtx(work->state, ZSTD_estimateDCtxSize());
+	ferry__check(ctx);
+	ZSTD_DCtx_setParameter(ctx, ZSTD_d_format, ZSTD_f_zstd1_magicless);
+	work->context = ctx;
+	return ctx;
+}
+
+static int pack_zstd(struct ferry__work *work, const void *page, size_t most)
+{
+	size_t n = ZSTD_compress2(pack_context(work), work->out, most, page,
+				  ferry__page_size);
+
 	return ZSTD_isError(n) ? -E2BIG : (int)n;
 }
 
@@ -139,15 +164,12 @@ static int unpack_zstd(struct ferry__coder *coder, const void *from, size_t len,
 		       void *page)
 {
 	struct ferry__work *work = take_work(&coder->unpack);
-	ZSTD_DCtx *ctx;
 	size_t n;
 
 	if (!work)
 		return -EIO;
-	ctx = ZSTD_initStaticDCtx(work->state, ZSTD_estimateDCtxSize());
-	ferry__check(ctx);
-	ZSTD_DCtx_setParameter(ctx, ZSTD_d_format, ZSTD_f_zstd1_magicless);
-	n = ZSTD_decompressDCtx(ctx, page, ferry__page_size, from, len);
+	n = ZSTD_decompressDCtx(unpack_context(work), page, ferry__page_size,
+				from, len);
 	ferry__coder_done(work);
 	return n == ferry__page_size ? 0 : -EILSEQ;
 }
@@ -208,7 +230,7 @@ int ferry__coder_pack(struct ferry__coder *coder, const void *page, size_t most,
 	if (coder->codec == FERRY__CODEC_LZ4)
 		n = pack_lz4(work, page, most);
 	else
-		n = pack_zstd(work, zstd_pack_size(), page, most);
+		n = pack_zstd(work, page, most);
 	if (n < 0)
 		ferry__coder_done(work);
 	else
@@ -231,12 +253,17 @@ uint64_t ferry__coder_held(const struct ferry__coder *coder)
 	       __atomic_load_n(&coder->unpack.held, __ATOMIC_RELAXED);
 }
 
+/* What was cut off in the middle is set up anew. */
 static void all_idle(struct ferry__work_pool *pool)
 {
 	struct ferry__work *work;
 
-	for (work = pool->head; work; work = work->next)
+	for (work = pool->head; work; work = work->next) {
+		/* C2: the only thread: relaxed. */
+		if (__atomic_load_n(&work->busy, __ATOMIC_RELAXED))
+			work->context = NULL;
 		ferry__coder_done(work);
+	}
 }
 
 void ferry__coder_fork_child(struct ferry__coder *coder)

@@ -20,6 +20,7 @@ struct ferry__work {
 	/* C2: in use? Taken with acquire, given back with release. */
 	uint32_t busy;
 	void *state;
+	void *context; /* zstd's, set up in the state; NULL: not yet */
 	char *out;
 };
 

@@ -12,6 +12,7 @@ noinst_LTLIBRARIES += %D%/libstore.la
 %C%_libstore_la_SOURCES += %D%/map.h
 %C%_libstore_la_SOURCES += %D%/memory.c
 %C%_libstore_la_SOURCES += %D%/memory.h
+%C%_libstore_la_SOURCES += %D%/memory_check.c
 %C%_libstore_la_SOURCES += %D%/slab.c
 %C%_libstore_la_SOURCES += %D%/slab.h
 %C%_libstore_la_SOURCES += %D%/slab-internal.h

@@ -83,4 +83,10 @@ uint64_t *ferry__memory_entry(const struct ferry__store_memory *mem,
 struct ferry__object *
 ferry__memory_object(const struct ferry__store_memory *mem, uint64_t word);
 
+/*
+ * Aborts unless each place that is taken is the object of one entry, none is
+ * pinned, and counts agree. For tests, while no other thread uses the store.
+ */
+void ferry__memory_check(struct ferry__store *store);
+
 #endif
