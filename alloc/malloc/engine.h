@@ -33,6 +33,7 @@ FERRY__HIDDEN int ferry__je_posix_memalign(void **ret_ptr, size_t align,
 					   size_t size);
 FERRY__HIDDEN void *ferry__je_memalign(size_t align, size_t size);
 FERRY__HIDDEN size_t ferry__je_malloc_usable_size(void *ptr);
+FERRY__HIDDEN void *ferry__je_mallocx(size_t size, int flags);
 FERRY__HIDDEN void *ferry__je_rallocx(void *ptr, size_t size, int flags);
 FERRY__HIDDEN void ferry__je_dallocx(void *ptr, int flags);
 FERRY__HIDDEN int ferry__je_mallctl(const char *name, void *old,
