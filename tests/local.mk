@@ -62,11 +62,14 @@ CHECK_ALLOC += %D%/check_alloc_demand_staging
 CHECK_ALLOC += %D%/stress_alloc_demand
 CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
+CHECK_ALLOC += %D%/check_alloc_pager
+CHECK_ALLOC += %D%/check_alloc_pager_fork
 CHECK_ALLOC += %D%/check_alloc_store_memory
 CHECK_ALLOC += %D%/stress_alloc_store
 
 CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_malloc
+CHECK_MALLOC += %D%/check_alloc_wrap
 if HAVE_MALLOC
 # These look into the engine.
 CHECK_MALLOC += %D%/check_alloc_slab
@@ -176,6 +179,8 @@ STORE_TEST_LIBS = %D%/libharness.la alloc/store/libstore.la uffd/libuffd.la \
 	$(CHECK_LIBS) $(FERRY_LIBS)
 RUNTIME_TEST_LIBS = %D%/libharness.la runtime/libruntime.la \
 	alloc/liballoc.la uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+PAGER_TEST_LIBS = %D%/libharness.la alloc/pager/libpager.la \
+	uffd/libuffd.la $(CHECK_LIBS) $(PTHREAD_LIBS)
 # The malloc is in these programs as in any program that links it. Where it
 # is not built they skip.
 MALLOC_TEST_LIBS = %D%/libharness.la
@@ -187,6 +192,9 @@ MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 # All of it but the names of the C library, which stay those of the C library.
 ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
 	uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+# These names are the C library's; here they are the program's.
+%C%_check_alloc_wrap_SOURCES = %D%/check_alloc_wrap.c \
+	alloc/malloc/quiet.c alloc/malloc/wrap.c
 %C%_check_alloc_slab_LDADD = $(ENGINE_TEST_LIBS)
 %C%_stress_alloc_slab_LDADD = $(ENGINE_TEST_LIBS)
 # The installed library alone, through its exported names.
@@ -243,6 +251,12 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_stress_alloc_demand_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_pager_SOURCES = %D%/check_alloc_pager.c %D%/pager_bed.c \
+	%D%/pager_bed.h
+%C%_check_alloc_pager_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_fork_SOURCES = %D%/check_alloc_pager_fork.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_fork_LDADD = $(PAGER_TEST_LIBS)
 %C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
 %C%_stress_alloc_store_LDADD = $(STORE_TEST_LIBS)
 %C%_check_runtime_heap_SOURCES = %D%/check_runtime_heap.c \

@@ -310,13 +310,14 @@ static void take(size_t i)
 	disown(i);
 }
 
-static void move_some(struct random *rng)
+/* False: there is not enough of a heap yet. */
+static bool move_some(struct random *rng)
 {
 	size_t most = atomic_load(&used) / PAGE, first;
 	uint64_t bits;
 
 	if (most < WINDOW)
-		return;
+		return false;
 	first = random_below(rng, most - WINDOW + 1);
 	ferry__slab_empty_pages(&slab, (uintptr_t)region + first * PAGE,
 				WINDOW * PAGE, &bits);
@@ -326,6 +327,7 @@ static void move_some(struct random *rng)
 		if (bits >> i & 1)
 			take(first + i);
 	}
+	return true;
 }
 
 /* --- all of it ----------------------------------------------------------- */
@@ -371,8 +373,12 @@ START_TEST(no_byte_of_an_object_is_lost_when_holes_are_dropped)
 	size_t rounds = harness_scaled(40000), allocated = 0;
 
 	start_workers(workers);
-	for (size_t i = 0; i < rounds; i++)
-		move_some(&rng);
+	while (rounds) {
+		if (move_some(&rng))
+			rounds--;
+		else
+			sched_yield();
+	}
 	atomic_store_explicit(&stop, true, memory_order_relaxed);
 	for (size_t i = 0; i < THREADS; i++) {
 		pthread_join(workers[i].thread, NULL);

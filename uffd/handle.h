@@ -146,6 +146,12 @@ int ferry__uffd_negotiate(int fd, uint64_t want, uint64_t *ret_offered);
 bool ferry__uffd_registered(const struct ferry_uffd *uffd, uintptr_t addr,
 			    unsigned int *ret_mode);
 
+/*
+ * In a child of fork(2): gives up a handle whose descriptor is in another
+ * thread's table, so that its number means nothing here. NULL is allowed.
+ */
+void ferry__uffd_forget(struct ferry_uffd *uffd);
+
 /* Does a move of one page work? 0, or the errno of the probe. */
 int ferry__probe_move(enum ferry_reason *ret_reason);
 

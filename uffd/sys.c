@@ -143,6 +143,21 @@ static int linux_pidfd_open(int pid)
 	return edge(syscall(SYS_pidfd_open, pid, 0));
 }
 
+static int linux_pidfd_getfd(int pidfd, int fd)
+{
+	return edge(syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+}
+
+static int linux_unshare(int flags)
+{
+	return edge(unshare(flags));
+}
+
+static int linux_close_range(unsigned int first, unsigned int last)
+{
+	return edge(syscall(SYS_close_range, first, last, 0));
+}
+
 static ssize_t linux_process_madvise(int pidfd, const struct iovec *iov,
 				     size_t n, int advice)
 {
@@ -286,6 +301,15 @@ static uint64_t linux_now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+static uint64_t linux_clock_ns(int clock)
+{
+	struct timespec ts = { 0 };
+
+	if (clock_gettime(clock, &ts))
+		return 0;
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 static void linux_sleep_ns(uint64_t ns)
 {
 	struct timespec ts = {
@@ -312,6 +336,9 @@ const struct ferry__sys ferry__sys_linux = {
 	.mprotect = linux_mprotect,
 	.madvise = linux_madvise,
 	.pidfd_open = linux_pidfd_open,
+	.pidfd_getfd = linux_pidfd_getfd,
+	.unshare = linux_unshare,
+	.close_range = linux_close_range,
 	.process_madvise = linux_process_madvise,
 	.mincore = linux_mincore,
 	.msync = linux_msync,
@@ -329,6 +356,7 @@ const struct ferry__sys ferry__sys_linux = {
 	.try_in_child = linux_try_in_child,
 	.release = linux_release,
 	.now_ns = linux_now_ns,
+	.clock_ns = linux_clock_ns,
 	.sleep_ns = linux_sleep_ns,
 };
 

@@ -44,6 +44,11 @@ struct ferry__sys {
 	int (*mprotect)(void *addr, size_t len, int prot);
 	int (*madvise)(void *addr, size_t len, int advice);
 	int (*pidfd_open)(int pid);
+	/* A copy of descriptor @fd of the process behind @pidfd (5.6). */
+	int (*pidfd_getfd)(int pidfd, int fd);
+	/* The calling thread's descriptors: a table of its own; closing. */
+	int (*unshare)(int flags);
+	int (*close_range)(unsigned int first, unsigned int last);
 	/* Any advice on many ranges of this process (6.13). */
 	ssize_t (*process_madvise)(int pidfd, const struct iovec *iov, size_t n,
 				   int advice);
@@ -84,6 +89,8 @@ struct ferry__sys {
 
 	/* Clock: CLOCK_MONOTONIC in nanoseconds; sleeping may end early. */
 	uint64_t (*now_ns)(void);
+	/* Another clock, such as CLOCK_PROCESS_CPUTIME_ID; 0: no such clock. */
+	uint64_t (*clock_ns)(int clock);
 	void (*sleep_ns)(uint64_t ns);
 };
 

@@ -475,6 +475,14 @@ void ferry_uffd_close(struct ferry_uffd *uffd)
 	set_free(uffd);
 }
 
+void ferry__uffd_forget(struct ferry_uffd *uffd)
+{
+	if (!uffd)
+		return;
+	memset(uffd->stripes, 0, sizeof(uffd->stripes));
+	set_free(uffd);
+}
+
 static bool is_open(const struct ferry_uffd *uffd)
 {
 	/* H1: acquires what open wrote. */

@@ -194,46 +194,46 @@ static bool page_is_hole(const struct ferry__slab_class *class,
 	return true;
 }
 
-/* Zeroes [@from, @to) of the page at @offset, as far as it lies there. */
-static void zero_within(char *copy, size_t offset, size_t from, size_t to)
+/* Where in the page at @offset the region @i begins, if it begins there. */
+static size_t region_begin(const struct ferry__slab_class *class, size_t offset,
+			   unsigned int i)
 {
+	size_t from = (size_t)i * class->region;
+
 	from = from > offset ? from - offset : 0;
-	to = to - offset < FERRY__SLAB_PAGE ? to - offset : FERRY__SLAB_PAGE;
+	return from < FERRY__SLAB_PAGE ? from : FERRY__SLAB_PAGE;
+}
+
+static void zero(char *copy, size_t from, size_t to)
+{
 	if (copy && from < to)
 		memset(copy + from, 0, to - from);
 }
 
-/* The bytes of region @i that the page at @offset holds. */
-static size_t region_within(const struct ferry__slab_class *class,
-			    size_t offset, unsigned int i)
-{
-	size_t from = (size_t)i * class->region;
-	size_t to = from + class->region;
-	size_t past = offset + FERRY__SLAB_PAGE;
-
-	return (to < past ? to : past) - (from > offset ? from : offset);
-}
-
-/* What a slab has behind its last object is nobody's, too. */
+/*
+ * Zeroes what lies between living regions, in one go each. What a slab has
+ * behind its last object is nobody's, too.
+ */
 static size_t scrub_slab(const struct ferry__slab_class *class,
 			 const struct extent *extent, uintptr_t addr,
 			 char *copy)
 {
 	size_t offset = addr - extent->addr;
 	struct regions r = page_regions(class, offset);
-	size_t end = (size_t) class->n * class->region;
-	size_t live = 0;
+	size_t dead_from = 0, live = 0;
 
 	for (unsigned int i = r.first; i < r.end; i++) {
-		size_t from = (size_t)i * class->region;
+		size_t from, to;
 
 		if (region_is_free(extent->at, i))
-			zero_within(copy, offset, from, from + class->region);
-		else
-			live += region_within(class, offset, i);
+			continue;
+		from = region_begin(class, offset, i);
+		to = region_begin(class, offset, i + 1);
+		zero(copy, dead_from, from);
+		live += to - from;
+		dead_from = to;
 	}
-	if (end < offset + FERRY__SLAB_PAGE)
-		zero_within(copy, offset, end, offset + FERRY__SLAB_PAGE);
+	zero(copy, dead_from, FERRY__SLAB_PAGE);
 	return live;
 }
 

@@ -1,2 +1,19 @@
 # Cold pages: out to a store and back. May use alloc/store/ and uffd/.
-EXTRA_DIST += %D%/pager.h
+noinst_LTLIBRARIES += %D%/libpager.la
+%C%_libpager_la_SOURCES =
+%C%_libpager_la_SOURCES += %D%/pager.h
+%C%_libpager_la_SOURCES += %D%/pager-internal.h
+%C%_libpager_la_SOURCES += %D%/pager.c
+%C%_libpager_la_SOURCES += %D%/pager_back.c
+%C%_libpager_la_SOURCES += %D%/pager_discard.c
+%C%_libpager_la_SOURCES += %D%/pager_empty.c
+%C%_libpager_la_SOURCES += %D%/pager_fault.c
+%C%_libpager_la_SOURCES += %D%/pager_fork.c
+%C%_libpager_la_SOURCES += %D%/pager_hint.c
+%C%_libpager_la_SOURCES += %D%/pager_look.c
+%C%_libpager_la_SOURCES += %D%/pager_policy.c
+%C%_libpager_la_SOURCES += %D%/pager_put.c
+%C%_libpager_la_SOURCES += %D%/pager_region.c
+%C%_libpager_la_SOURCES += %D%/pager_scan.c
+%C%_libpager_la_SOURCES += %D%/pager_start.c
+%C%_libpager_la_SOURCES += %D%/pager_take.c

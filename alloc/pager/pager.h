@@ -42,7 +42,7 @@ struct ferry__pager_params {
 	uint64_t rate;		/* most bytes to take out a second; 0: any */
 	/*
 	 * Most refaults from stores a minute, in thousandths of the pages in
-	 * use; above it the pager backs off. 2 is 0.2 %.
+	 * use; above it the pager backs off. 2 is 0.2 %; 0: no limit.
 	 */
 	unsigned int refault_limit;
 	size_t around; /* pages brought back with one that is touched */
@@ -58,8 +58,19 @@ struct ferry__pager_params {
 	void (*empty_pages)(void *arg, uintptr_t addr, size_t len,
 			    uint64_t *ret);
 	/*
+	 * Asked about one page that was taken away from @addr and that cannot
+	 * come back meanwhile. Zeroes in @copy, where the page now lies, the
+	 * bytes that belong to no live object (NULL: only counts) and returns
+	 * how many live: 0, the page is dropped and reads as zero; the size
+	 * of a page where nothing is known. It is what decides about pages
+	 * that empty_pages() named; NULL: that is asked again. Never faults,
+	 * never allocates, takes no lock.
+	 */
+	size_t (*scrub)(void *arg, uintptr_t addr, void *copy);
+	/*
 	 * Called now and then in the pager's thread, before it looks for cold
-	 * pages: the host returns what it keeps for reuse (purges).
+	 * pages, while it owns none: the host returns what it keeps for reuse
+	 * (purges), and may take the locks of its allocator.
 	 */
 	void (*tick)(void *arg, uint64_t now_ns, bool idle);
 	void *arg;

@@ -2,7 +2,7 @@
 noinst_LTLIBRARIES += %D%/libstore.la
 %C%_libstore_la_CPPFLAGS = $(AM_CPPFLAGS) $(LZ4_CFLAGS) $(ZSTD_CFLAGS) \
 	$(XXHASH_CFLAGS)
-%C%_libstore_la_LIBADD = $(LZ4_LIBS) $(ZSTD_LIBS)
+%C%_libstore_la_LIBADD = $(LZ4_ARCHIVE) $(ZSTD_ARCHIVE)
 %C%_libstore_la_SOURCES =
 %C%_libstore_la_SOURCES += %D%/checksum.c
 %C%_libstore_la_SOURCES += %D%/checksum.h

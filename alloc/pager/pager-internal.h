@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The inside of the pager: page words, regions and their tables, and what the
+ * threads share.
+ *
+ * A word per page says where the page is; DESIGN-malloc.md has the states and
+ * the rules P1 to P10. Words change by compare-and-exchange alone:
+ *
+ *  W1. A claim (to OUTGOING, STORING or INCOMING) is an acquire: its owner
+ *      sees all that the last owner did to the page.
+ *  W2. A release by the owner (ferry__word_finish()) pairs with W1.
+ *
+ * Locks, in the order in which they are taken: start, work, serve, cover.
+ *  start	start() and destroy(); never taken around a fork
+ *  work	held by the looking thread while it owns words or calls stores,
+ *		never around the host's tick()
+ *  serve	held by the handler for each fault
+ *  cover	tables grow
+ */
+#ifndef FERRY_ALLOC_PAGER_INTERNAL_H
+#define FERRY_ALLOC_PAGER_INTERNAL_H
+
+#include <errno.h>
+#include <pthread.h>
+
+#include <ferry/move.h>
+#include <ferry/uffd.h>
+
+#include "alloc/pager/pager.h"
+#include "uffd/sys.h"
+
+/* --- words --------------------------------------------------------------- */
+
+enum ferry__word_state {
+	FERRY__WORD_RESIDENT = 0, /* here, or absent and zero by right (P4) */
+	FERRY__WORD_OUTGOING,	  /* owned: on its way to limbo */
+	FERRY__WORD_LIMBO,	  /* at its shadow address */
+	FERRY__WORD_STORING,	  /* owned: being put, still in limbo */
+	FERRY__WORD_STORED,	  /* in a store */
+	FERRY__WORD_INCOMING,	  /* owned: on its way back, or dying */
+	/* Here, and a store keeps a copy that is to be dropped. */
+	FERRY__WORD_SPENT,
+};
+
+#define FERRY__WORD_STATE  0x7ull
+#define FERRY__WORD_WANTED 0x8ull  /* touched while it was owned */
+#define FERRY__WORD_PIN	   0x10ull /* never taken */
+#define FERRY__WORD_RAW	   0x20ull /* no store wanted it */
+/* Of owned words: where the page is until the owner is done. */
+#define FERRY__WORD_IN_LIMBO 0x40ull
+#define FERRY__WORD_IN_STORE 0x80ull
+/* What stays with a page wherever it is. */
+#define FERRY__WORD_KEPT (FERRY__WORD_PIN)
+
+#define FERRY__WORD_TIER_SHIFT	 8
+#define FERRY__WORD_HANDLE_SHIFT 16
+#define FERRY__WORD_PLACE                                                      \
+	(~0ull << FERRY__WORD_TIER_SHIFT) /* tier and handle */
+#define FERRY__MAX_TIERS 256		  /* that a word can name */
+
+static inline enum ferry__word_state ferry__word_state(uint64_t word)
+{
+	return (enum ferry__word_state)(word & FERRY__WORD_STATE);
+}
+
+static inline size_t ferry__word_tier(uint64_t word)
+{
+	return (word >> FERRY__WORD_TIER_SHIFT) & (FERRY__MAX_TIERS - 1);
+}
+
+static inline ferry__store_handle ferry__word_handle(uint64_t word)
+{
+	return word >> FERRY__WORD_HANDLE_SHIFT;
+}
+
+static inline uint64_t ferry__word_place(size_t tier, ferry__store_handle h)
+{
+	return h << FERRY__WORD_HANDLE_SHIFT |
+	       (uint64_t)tier << FERRY__WORD_TIER_SHIFT;
+}
+
+static inline uint64_t ferry__word_load(const uint64_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_ACQUIRE); /* W1 */
+}
+
+/* From @old to @new; false: it is another by now. */
+static inline bool ferry__word_claim(uint64_t *word, uint64_t old, uint64_t new)
+{
+	return __atomic_compare_exchange_n(word, &old, new, false,
+					   __ATOMIC_ACQ_REL, /* W1 */
+					   __ATOMIC_RELAXED);
+}
+
+/* The owner's last change. True: somebody wanted the page meanwhile. */
+static inline bool ferry__word_finish(uint64_t *word, uint64_t new)
+{
+	return __atomic_exchange_n(word, new, __ATOMIC_ACQ_REL) & /* W2 */
+	       FERRY__WORD_WANTED;
+}
+
+/* --- regions ------------------------------------------------------------- */
+
+/* Pages that are looked at, taken and stored together. */
+#define FERRY__BLOCK_PAGES 64
+/* The smallest piece that is registered; of pages of 4 KiB. */
+#define FERRY__UNIT_SIZE ((size_t)2 << 20)
+
+/* Of the looking thread, unless said otherwise; times by the monotonic clock,
+ * 0: not set. */
+struct ferry__pager_block {
+	uint64_t due;	    /* next look at what is resident */
+	uint64_t limbo_at;  /* pages were taken then, and may be in limbo */
+	uint64_t stored_at; /* pages were stored then, first */
+	uint64_t empty_due; /* next look for empty pages */
+	uint64_t raw_due;   /* next try of what no store wanted */
+	uint8_t backoff;    /* log2 of how often the age is waited for */
+	uint8_t empty_backoff;
+	uint8_t raw_backoff;
+	uint8_t busy_backoff;
+	uint8_t touched; /* in limbo; handlers set it, relaxed: a hint */
+	uint8_t shared;	 /* busy pages were met: make them exclusive next */
+	uint8_t tier;	 /* to which its stored pages were moved on */
+};
+
+struct ferry__pager_region {
+	uintptr_t addr;
+	size_t len;
+	uintptr_t shadow; /* where limbo begins */
+	size_t used;	  /* R1: only grows; relaxed, it publishes nothing */
+	/* R2: bytes for which tables and limbo are usable; release, acquire. */
+	size_t covered;
+	uint64_t *words;
+	struct ferry__pager_block *blocks;
+	/*
+	 * By unit: registered, something may be out. R3: set before any word
+	 * of it is claimed, read by discards after they gave memory back;
+	 * both sequentially consistent.
+	 */
+	uint8_t *units;
+	struct ferry__pager_region *next; /* R4: release, acquire */
+};
+
+static inline size_t ferry__region_used(const struct ferry__pager_region *r)
+{
+	size_t used = __atomic_load_n(&r->used, __ATOMIC_RELAXED); /* R1 */
+	size_t covered =
+		__atomic_load_n(&r->covered, __ATOMIC_ACQUIRE); /* R2 */
+
+	return used < covered ? used : covered;
+}
+
+static inline uintptr_t ferry__page_at(const struct ferry__pager_region *r,
+				       size_t page)
+{
+	return r->addr + page * ferry__page_size;
+}
+
+static inline uintptr_t ferry__limbo_at(const struct ferry__pager_region *r,
+					size_t page)
+{
+	return r->shadow + page * ferry__page_size;
+}
+
+/* --- the pager ----------------------------------------------------------- */
+
+struct ferry__pager_tier_state {
+	struct ferry__store *store;
+	uint64_t after_ns;
+	bool broken;	      /* takes no more; the looking thread's */
+	uint64_t full_until;  /* the same: not asked before */
+	uint64_t full_wait;   /* how long that was */
+	uint64_t failing_for; /* T1: since when every get failed; 0: none */
+};
+
+/* Counts for people; relaxed, nothing is decided by them. */
+struct ferry__pager_counts {
+	uint64_t faults_limbo, faults_stored, faults_empty, refaults;
+	uint64_t pages_out, pages_back, pages_dropped;
+	uint64_t busy, copied, stalled_ns, backed_off;
+};
+
+enum ferry__pager_state {
+	FERRY__PAGER_OFF = 0, /* no threads */
+	FERRY__PAGER_STARTING,
+	FERRY__PAGER_ON,
+	FERRY__PAGER_FAILED, /* and will */
+};
+
+/* What a program thread asks of the looking thread. */
+enum ferry__pager_ask {
+	FERRY__ASK_RUN,	    /* a look */
+	FERRY__ASK_RUN_ALL, /* everything out that is not touched meanwhile */
+	FERRY__ASK_OUT,	    /* a range out */
+	FERRY__ASK_BACK,    /* everything back */
+};
+
+struct ferry__pager_request {
+	enum ferry__pager_ask what;
+	uintptr_t addr;
+	size_t len;
+	int result;
+	uint32_t done; /* Q2: release, acquire; futex */
+	struct ferry__pager_request *next;
+};
+
+/* Buffers of a thread that brings pages back. */
+struct ferry__pager_hand {
+	unsigned char *staging; /* FERRY__BLOCK_PAGES pages */
+	uintptr_t next;		/* address after the last pages brought */
+	size_t window;		/* pages to bring in a sequence */
+};
+
+struct ferry__pager_policy {
+	uint64_t age_ns; /* what is cold now */
+	bool idle;
+	bool traced; /* by a debugger: nothing may be out */
+	bool locked; /* mlockall(2): what it asked for is kept */
+	uint64_t status_at;
+	unsigned int slower; /* log2, by refaults (O3) */
+	uint64_t cpu_ns;     /* of the process without us, at ... */
+	uint64_t cpu_at;
+	uint64_t refaults; /* count at ... */
+	uint64_t refaults_at;
+	uint64_t quiet_since;
+	uint64_t tokens; /* bytes that the rate limit lets out */
+	uint64_t tokens_at;
+	unsigned int haste; /* log2: by pressure or the target (O4) */
+	uint64_t pressed_at;
+	uint64_t stall_us; /* PSI's total then */
+};
+
+struct ferry__pager {
+	struct ferry__pager_params params;
+	struct ferry__pager_tier_state *tiers;
+	size_t n_tiers;
+	struct ferry__pager_region *regions; /* R4 */
+	struct ferry__pager_region **last;   /* under cover */
+	pthread_mutex_t start, work, serve, cover;
+	uint32_t state; /* S1: enum ferry__pager_state; futex */
+	int error;	/* of a start that failed */
+	enum ferry_reason reason;
+	pthread_t home, handler;
+	int pid, home_tid;
+	bool known; /* that the kernel has what it takes */
+	/* Of the home thread's descriptor table, like all that follows. */
+	struct ferry_uffd *uffd;
+	int pagemap;
+	int stop_handler; /* eventfd */
+	bool stop;	  /* the looking thread is to end */
+	uint32_t poke;	  /* Q3: it sleeps on this */
+	struct ferry__pager_request *requests; /* Q1: a stack of them */
+	unsigned int held;		       /* H1: nothing is taken */
+	struct ferry__pager_hand look, serving;
+	struct ferry__pager_policy policy;
+	/* Pages now in limbo and in stores; relaxed, exact when at rest. */
+	uint64_t limbo, stored;
+	struct ferry__pager_counts counts;
+	/* Around a fork, see pager_fork.c. */
+	int fork_tid;	   /* serve: only faults of this thread */
+	uint32_t forking;  /* K1 */
+	uint32_t discards; /* K1: under way */
+	bool spent;	   /* some words say so; relaxed, a hint */
+};
+
+static inline void ferry__pager_add(uint64_t *count, uint64_t n)
+{
+	__atomic_fetch_add(count, n, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t ferry__pager_read(const uint64_t *count)
+{
+	return __atomic_load_n(count, __ATOMIC_RELAXED);
+}
+
+#define ferry__pager_count(pager, what, n)                                     \
+	ferry__pager_add(&(pager)->counts.what, (n))
+
+static inline uint32_t ferry__pager_state(const struct ferry__pager *pager)
+{
+	return __atomic_load_n(&pager->state, __ATOMIC_ACQUIRE); /* S1 */
+}
+
+/* Memory of our own: zeroed, mapped. NULL: there is none. */
+void *ferry__pager_map(size_t size);
+void ferry__pager_unmap(void *p, size_t size);
+
+/* --- pager_region.c ------------------------------------------------------ */
+
+struct ferry__pager_region *ferry__region_first(struct ferry__pager *pager);
+struct ferry__pager_region *ferry__region_next(struct ferry__pager_region *r);
+struct ferry__pager_region *ferry__region_find(struct ferry__pager *pager,
+					       uintptr_t addr);
+/* Makes tables and limbo usable up to @used bytes. 0 or -ENOMEM. */
+int ferry__region_cover(struct ferry__pager *pager,
+			struct ferry__pager_region *region, size_t used);
+/* Registers the units around [@offset, @offset + @len); home table only. */
+int ferry__region_register(struct ferry__pager *pager,
+			   struct ferry__pager_region *region, size_t offset,
+			   size_t len);
+/* Registers anew what was registered with another descriptor. */
+int ferry__region_reregister(struct ferry__pager *pager,
+			     struct ferry__pager_region *region);
+/* May something be out in the unit of @page? */
+bool ferry__region_out(const struct ferry__pager_region *region, size_t page);
+
+void ferry__region_free_all(struct ferry__pager *pager);
+
+/* --- pager_scan.c -------------------------------------------------------- */
+
+/*
+ * Bits of the pages in [@addr, @addr + @n pages) that are in memory and are
+ * not the shared zero page; @n up to 64. @swapped: swapped-out ones, too.
+ * Home table only.
+ */
+int ferry__pager_present(struct ferry__pager *pager, uintptr_t addr, size_t n,
+			 bool swapped, uint64_t *ret_bits);
+
+/* --- pager_back.c -------------------------------------------------------- */
+
+/*
+ * Brings back what of @n pages from @page on is in limbo or stored; stops
+ * where something else begins unless @all. Returns how many came, or the
+ * error of the first that was to come: -EILSEQ lost, -EIO, -ETIMEDOUT,
+ * -EAGAIN, -ENOMEM. Home table only.
+ */
+int ferry__pager_bring(struct ferry__pager *pager,
+		       struct ferry__pager_region *region, size_t page,
+		       size_t n, bool all, struct ferry__pager_hand *hand);
+/* Wakes who waits for a page. */
+void ferry__pager_wake(struct ferry__pager *pager, uintptr_t addr);
+/* The store's copy goes; in a fork's window the word keeps it. */
+void ferry__pager_drop_stored(struct ferry__pager *pager, uint64_t word);
+/*
+ * One page from its store to @to. As the get() of the store, with the time
+ * for which it fails noted.
+ */
+int ferry__pager_get(struct ferry__pager *pager, uint64_t word, uintptr_t addr,
+		     void *to);
+/* The message of a lost page, and the end. */
+_Noreturn void ferry__pager_lost(struct ferry__pager *pager, uint64_t word,
+				 uintptr_t addr, int error);
+/* Has the store of @word failed for so long that waiting is over? */
+bool ferry__pager_given_up(struct ferry__pager *pager, uint64_t word);
+
+/* --- pager_fault.c ------------------------------------------------------- */
+
+void *ferry__pager_handle(void *pager);
+
+/* --- pager_take.c -------------------------------------------------------- */
+
+/*
+ * Takes pages of [@page, @page + @n) within a block to limbo that are
+ * resident, and among @only. Under work. Returns bits of those in limbo.
+ */
+uint64_t ferry__pager_take(struct ferry__pager *pager,
+			   struct ferry__pager_region *region, size_t page,
+			   size_t n, uint64_t only);
+
+/* --- pager_put.c --------------------------------------------------------- */
+
+/*
+ * Puts what is in limbo among @only of a block into stores; @age: how long it
+ * lay there. Under work. True: some had to stay in limbo.
+ */
+bool ferry__pager_put(struct ferry__pager *pager,
+		      struct ferry__pager_region *region, size_t page, size_t n,
+		      uint64_t only, uint64_t age);
+/* Moves what is stored to the tier for its age. */
+void ferry__pager_demote(struct ferry__pager *pager,
+			 struct ferry__pager_region *region, size_t page,
+			 size_t n, uint64_t age);
+/* Drops copies that a fork left. */
+void ferry__pager_sweep_spent(struct ferry__pager *pager);
+/* Gives limbo's memory of @bits back. */
+void ferry__pager_free_limbo(struct ferry__pager_region *region, size_t page,
+			     uint64_t bits);
+
+/* --- pager_empty.c ------------------------------------------------------- */
+
+/* Drops empty pages of a block; how many. Under work. */
+size_t ferry__pager_drop_empty(struct ferry__pager *pager,
+			       struct ferry__pager_region *region, size_t page,
+			       size_t n);
+
+/* --- pager_look.c -------------------------------------------------------- */
+
+/* The looking thread's work until it is told to stop. */
+void ferry__pager_look(struct ferry__pager *pager);
+/* Hands @what to the looking thread and waits for its answer. */
+int ferry__pager_ask(struct ferry__pager *pager, enum ferry__pager_ask what,
+		     uintptr_t addr, size_t len);
+void ferry__pager_poke(struct ferry__pager *pager);
+/* Everything back; 0 or the first error. Under work. */
+int ferry__pager_bring_all(struct ferry__pager *pager);
+
+/* --- pager_policy.c ------------------------------------------------------ */
+
+void ferry__policy_update(struct ferry__pager *pager, uint64_t now);
+/* May @bytes go out by the rate limit? Takes them. */
+bool ferry__policy_allows(struct ferry__pager *pager, uint64_t bytes);
+
+/* --- pager_fork.c -------------------------------------------------------- */
+
+/* Waits while another thread forks; before anything is changed. */
+void ferry__pager_wait_fork(struct ferry__pager *pager);
+
+/* --- pager_start.c ------------------------------------------------------- */
+
+/* In a child: as ferry__pager_start(), with all registered anew. */
+int ferry__pager_restart(struct ferry__pager *pager);
+/* Ends the threads; everything has come back. */
+void ferry__pager_stop(struct ferry__pager *pager);
+
+#endif

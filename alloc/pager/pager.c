@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* The pager: its life and its numbers. */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "alloc/pager/pager-internal.h"
+
+/* --- creation ------------------------------------------------------------ */
+
+static int check(const struct ferry__pager_params *params)
+{
+	size_t i;
+
+	if (params->n_tiers > FERRY__MAX_TIERS ||
+	    (params->n_tiers && !params->tiers) ||
+	    (unsigned int)params->service > FERRY__PAGER_SIGBUS)
+		return -EINVAL;
+	for (i = 0; i < params->n_tiers; i++)
+		if (!params->tiers[i].store)
+			return -EINVAL;
+	return 0;
+}
+
+static size_t tiers_size(size_t n)
+{
+	return (n ? n : 1) * sizeof(struct ferry__pager_tier_state);
+}
+
+static void init_locks(struct ferry__pager *pager)
+{
+	pthread_mutex_init(&pager->start, NULL);
+	pthread_mutex_init(&pager->work, NULL);
+	pthread_mutex_init(&pager->serve, NULL);
+	pthread_mutex_init(&pager->cover, NULL);
+}
+
+static void set_up(struct ferry__pager *pager,
+		   const struct ferry__pager_params *params)
+{
+	size_t i;
+
+	pager->params = *params;
+	pager->params.tiers = NULL;
+	if (!pager->params.around)
+		pager->params.around = 1;
+	if (pager->params.around > FERRY__BLOCK_PAGES)
+		pager->params.around = FERRY__BLOCK_PAGES;
+	pager->n_tiers = params->n_tiers;
+	for (i = 0; i < params->n_tiers; i++) {
+		pager->tiers[i].store = params->tiers[i].store;
+		pager->tiers[i].after_ns = params->tiers[i].after_ns;
+	}
+	pager->last = &pager->regions;
+	init_locks(pager);
+}
+
+int ferry__pager_create(const struct ferry__pager_params *params,
+			struct ferry__pager **ret_pager)
+{
+	struct ferry__pager *pager;
+	int r = check(params);
+
+	if (r)
+		return r;
+	pager = ferry__pager_map(sizeof(*pager));
+	if (!pager)
+		return -ENOMEM;
+	pager->tiers = ferry__pager_map(tiers_size(params->n_tiers));
+	if (!pager->tiers) {
+		ferry__pager_unmap(pager, sizeof(*pager));
+		return -ENOMEM;
+	}
+	set_up(pager, params);
+	*ret_pager = pager;
+	return 0;
+}
+
+int ferry__pager_restore_all(struct ferry__pager *pager)
+{
+	__atomic_fetch_add(&pager->held, 1, __ATOMIC_RELAXED); /* H1 */
+	return ferry__pager_ask(pager, FERRY__ASK_BACK, 0, 0);
+}
+
+void ferry__pager_resume(struct ferry__pager *pager)
+{
+	__atomic_fetch_sub(&pager->held, 1, __ATOMIC_RELAXED); /* H1 */
+	ferry__pager_poke(pager);
+}
+
+void ferry__pager_destroy(struct ferry__pager *pager)
+{
+	const size_t size = FERRY__BLOCK_PAGES * ferry__page_size;
+
+	if (!pager)
+		return;
+	/* What cannot be had now will be missed when it is touched: never. */
+	if (ferry__pager_restore_all(pager) &&
+	    ferry__pager_read(&pager->stored))
+		ferry__pager_lost(pager, 0, 0, -EIO);
+	ferry__pager_stop(pager);
+	ferry__region_free_all(pager);
+	ferry__pager_unmap(pager->look.staging, size);
+	ferry__pager_unmap(pager->serving.staging, size);
+	ferry__pager_unmap(pager->tiers, tiers_size(pager->n_tiers));
+	ferry__pager_unmap(pager, sizeof(*pager));
+}
+
+/* --- statistics ---------------------------------------------------------- */
+
+/* Without a descriptor: any thread of the program may ask. */
+static uint64_t resident(uintptr_t addr, size_t len)
+{
+	unsigned char vec[1024];
+	uint64_t sum = 0;
+	size_t n, i, piece;
+
+	for (; len; addr += piece, len -= piece) {
+		n = len / ferry__page_size;
+		if (n > sizeof(vec))
+			n = sizeof(vec);
+		piece = n * ferry__page_size;
+		if (!n || ferry__sys->mincore((void *)addr, piece, vec))
+			break;
+		for (i = 0; i < n; i++)
+			sum += vec[i] & 1;
+	}
+	return sum * ferry__page_size;
+}
+
+static void add_regions(struct ferry__pager *pager,
+			struct ferry__pager_stats *ret)
+{
+	struct ferry__pager_region *r = ferry__region_first(pager);
+	size_t used;
+
+	for (; r; r = ferry__region_next(r)) {
+		used = __atomic_load_n(&r->used, __ATOMIC_RELAXED);
+		ret->in_use += used;
+		ret->resident += resident(r->addr, used);
+	}
+	ret->limbo = ferry__pager_read(&pager->limbo) * ferry__page_size;
+	ret->stored = ferry__pager_read(&pager->stored) * ferry__page_size;
+	ret->resident += ret->limbo;
+}
+
+static void add_stores(struct ferry__pager *pager,
+		       struct ferry__pager_stats *ret)
+{
+	struct ferry__store_stats stats;
+	size_t i;
+
+	for (i = 0; i < pager->n_tiers; i++) {
+		memset(&stats, 0, sizeof(stats));
+		pager->tiers[i].store->ops->stats(pager->tiers[i].store,
+						  &stats);
+		ret->store_memory += stats.memory;
+		ret->store_elsewhere += stats.elsewhere;
+	}
+}
+
+void ferry__pager_stats(struct ferry__pager *pager,
+			struct ferry__pager_stats *ret)
+{
+	const struct ferry__pager_counts *c = &pager->counts;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->running = ferry__pager_state(pager) == FERRY__PAGER_ON;
+	ret->reason = ret->running ? FERRY_REASON_NONE : pager->reason;
+	add_regions(pager, ret);
+	add_stores(pager, ret);
+	ret->faults_limbo = ferry__pager_read(&c->faults_limbo);
+	ret->faults_stored = ferry__pager_read(&c->faults_stored);
+	ret->faults_empty = ferry__pager_read(&c->faults_empty);
+	ret->refaults = ferry__pager_read(&c->refaults);
+	ret->pages_out = ferry__pager_read(&c->pages_out);
+	ret->pages_back = ferry__pager_read(&c->pages_back);
+	ret->pages_dropped = ferry__pager_read(&c->pages_dropped);
+	ret->busy = ferry__pager_read(&c->busy);
+	ret->copied = ferry__pager_read(&c->copied);
+	ret->stalled_ns = ferry__pager_read(&c->stalled_ns);
+	ret->backed_off = ferry__pager_read(&c->backed_off);
+}
+
+bool ferry__pager_tier_stats(struct ferry__pager *pager, size_t i,
+			     const char **ret_name,
+			     struct ferry__store_stats *ret)
+{
+	struct ferry__store *store;
+
+	if (i >= pager->n_tiers)
+		return false;
+	store = pager->tiers[i].store;
+	*ret_name = store->ops->name;
+	memset(ret, 0, sizeof(*ret));
+	store->ops->stats(store, ret);
+	return true;
+}

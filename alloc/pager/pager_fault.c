@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The handler thread: reads faults from the descriptor and answers them.
+ *
+ * It never waits for another thread. A page that is owned by one is noted as
+ * wanted there, and its waiters are woken a little later, so that they ask
+ * again: no wake-up can be lost for good.
+ *
+ * Sequences. A fault at the page after the last ones brought doubles the
+ * window, any other sets it back to one page.
+ */
+#include <string.h>
+
+#include "alloc/pager/pager-internal.h"
+#include "uffd/uapi.h"
+
+#define BATCH 16
+/* Pages whose waiters are to be woken; one more is woken at once. */
+#define LATER	 64
+#define LATER_NS 500000u
+/* Fresh pages that are made at once, and where faults come in sequence. */
+#define FRESH	  4
+#define FRESH_SEQ 32
+
+struct handler {
+	struct ferry__pager *pager;
+	struct ferry__pager_hand *hand;
+	uintptr_t later[LATER];
+	size_t n_later;
+	uint64_t later_at; /* when they are woken */
+	uintptr_t fresh_next;
+};
+
+static void wake_later(struct handler *h, uintptr_t addr)
+{
+	if (!h->n_later)
+		h->later_at = ferry__sys->now_ns() + LATER_NS;
+	if (h->n_later == LATER)
+		ferry__pager_wake(h->pager, addr);
+	else
+		h->later[h->n_later++] = addr;
+}
+
+static void wake_those(struct handler *h)
+{
+	size_t i;
+
+	for (i = 0; i < h->n_later; i++)
+		ferry__pager_wake(h->pager, h->later[i]);
+	h->n_later = 0;
+}
+
+/* --- zero pages ---------------------------------------------------------- */
+
+/* Claims @page and those after it that are absent by right, or may be. */
+static size_t claim_fresh(struct ferry__pager_region *region, size_t page,
+			  size_t max, uint64_t *old)
+{
+	uint64_t *words = region->words + page, w;
+	size_t n;
+
+	for (n = 0; n < max; n++) {
+		w = ferry__word_load(&words[n]);
+		if (ferry__word_state(w) != FERRY__WORD_RESIDENT ||
+		    !ferry__word_claim(&words[n], w, w | FERRY__WORD_INCOMING))
+			break;
+		old[n] = w;
+	}
+	return n;
+}
+
+/* Zero pages from @addr on, over those that are there. */
+static int fill_zero(struct ferry__pager *pager, uintptr_t addr, size_t len)
+{
+	struct ferry__uffdio_zeropage zero;
+	size_t done = 0;
+	int r;
+
+	while (done < len) {
+		zero = (struct ferry__uffdio_zeropage){
+			.range = { addr + done, len - done },
+		};
+		r = ferry__sys->ioctl(ferry_uffd_fd(pager->uffd),
+				      FERRY__UFFDIO_ZEROPAGE, &zero);
+		if (r >= 0)
+			return 0;
+		if (r == -EEXIST) {
+			ferry__pager_wake(pager, addr + done);
+			done += ferry__page_size;
+		} else if (r == -EAGAIN && zero.zeropage > 0) {
+			done += (size_t)zero.zeropage;
+		} else {
+			return r;
+		}
+	}
+	return 0;
+}
+
+static size_t fresh_window(struct handler *h,
+			   const struct ferry__pager_region *region,
+			   size_t page)
+{
+	uintptr_t addr = ferry__page_at(region, page);
+	size_t n = addr == h->fresh_next ? FRESH_SEQ : FRESH;
+	size_t end = ferry__region_used(region) / ferry__page_size;
+	size_t unit = FERRY__UNIT_SIZE / ferry__page_size;
+
+	/* The next unit may not be registered. */
+	if (n > unit - page % unit)
+		n = unit - page % unit;
+	if (page + n > end)
+		n = end > page ? end - page : 1;
+	return n;
+}
+
+/* The page is absent and nobody has it: it is zero (P4). */
+static int on_fresh(struct handler *h, struct ferry__pager_region *region,
+		    size_t page)
+{
+	uint64_t old[FRESH_SEQ];
+	size_t n = fresh_window(h, region, page), i;
+	uintptr_t addr = ferry__page_at(region, page);
+	int r;
+
+	n = claim_fresh(region, page, n, old);
+	if (!n)
+		return -EAGAIN;
+	r = fill_zero(h->pager, addr, n * ferry__page_size);
+	for (i = 0; i < n; i++)
+		ferry__word_finish(&region->words[page + i], old[i]);
+	h->fresh_next = addr + n * ferry__page_size;
+	ferry__pager_count(h->pager, faults_empty, 1);
+	return r;
+}
+
+/* --- pages that are out -------------------------------------------------- */
+
+static size_t window(struct handler *h, struct ferry__pager_region *region,
+		     size_t page)
+{
+	struct ferry__pager_hand *hand = h->hand;
+	size_t most = h->pager->params.around;
+	size_t end = ferry__region_used(region) / ferry__page_size;
+
+	if (ferry__page_at(region, page) == hand->next && hand->window)
+		hand->window = hand->window * 2 > most ? most
+						       : hand->window * 2;
+	else
+		hand->window = 1;
+	return page + hand->window > end ? (end > page ? end - page : 1)
+					 : hand->window;
+}
+
+static void count_back(struct handler *h, struct ferry__pager_region *region,
+		       size_t page, uint64_t word, int n)
+{
+	struct ferry__pager_block *block =
+		&region->blocks[page / FERRY__BLOCK_PAGES];
+
+	if (ferry__word_state(word) == FERRY__WORD_LIMBO) {
+		__atomic_store_n(&block->touched, 1, __ATOMIC_RELAXED);
+		ferry__pager_count(h->pager, faults_limbo, 1);
+	} else {
+		ferry__pager_count(h->pager, faults_stored, 1);
+		ferry__pager_count(h->pager, refaults, (uint64_t)n);
+	}
+	h->hand->next = ferry__page_at(region, page + (size_t)n);
+}
+
+/*
+ * A failure that passes is asked about again; one that lasts, or is final,
+ * ends the process: what the program would read otherwise are zeroes.
+ */
+static int on_failure(struct handler *h, uint64_t word, uintptr_t addr, int r)
+{
+	if (r == -EAGAIN || r == -ENOMEM || r == -ESRCH || r == -EINTR)
+		return -EAGAIN;
+	if ((r == -EIO || r == -ETIMEDOUT) &&
+	    !ferry__pager_given_up(h->pager, word))
+		return -EAGAIN;
+	ferry__pager_lost(h->pager, word, addr, r);
+}
+
+static int on_out(struct handler *h, struct ferry__pager_region *region,
+		  size_t page, uint64_t word)
+{
+	int r = ferry__pager_bring(h->pager, region, page,
+				   window(h, region, page), false, h->hand);
+
+	if (r < 0)
+		return on_failure(h, word, ferry__page_at(region, page), r);
+	if (!r)
+		return -EAGAIN;
+	count_back(h, region, page, word, r);
+	return 0;
+}
+
+/* Owned by another thread: it shall know. */
+static int on_owned(struct ferry__pager_region *region, size_t page,
+		    uint64_t word)
+{
+	ferry__word_claim(&region->words[page], word,
+			  word | FERRY__WORD_WANTED);
+	return -EAGAIN;
+}
+
+/* 0: the page is there, or its waiters were woken; -EAGAIN: not yet. */
+static int on_page(struct handler *h, struct ferry__pager_region *region,
+		   size_t page)
+{
+	uint64_t word = ferry__word_load(&region->words[page]);
+
+	switch (ferry__word_state(word)) {
+	case FERRY__WORD_RESIDENT:
+		return on_fresh(h, region, page);
+	case FERRY__WORD_LIMBO:
+	case FERRY__WORD_STORED:
+		return on_out(h, region, page, word);
+	case FERRY__WORD_SPENT:
+		ferry__pager_wake(h->pager, ferry__page_at(region, page));
+		return 0;
+	default:
+		return on_owned(region, page, word);
+	}
+}
+
+/* --- messages ------------------------------------------------------------ */
+
+static void on_address(struct handler *h, uintptr_t addr, int tid)
+{
+	struct ferry__pager *pager = h->pager;
+	struct ferry__pager_region *region = ferry__region_find(pager, addr);
+	uint64_t begin = ferry__sys->now_ns();
+	int r = -EAGAIN;
+
+	pthread_mutex_lock(&pager->serve);
+	/* In a fork's window only who forks is served: see pager_fork.c. */
+	if (region && (!pager->fork_tid || pager->fork_tid == tid))
+		r = on_page(h, region,
+			    (addr - region->addr) / ferry__page_size);
+	pthread_mutex_unlock(&pager->serve);
+	if (r)
+		wake_later(h, addr);
+	ferry__pager_count(pager, stalled_ns, ferry__sys->now_ns() - begin);
+}
+
+static void on_message(struct handler *h, const struct ferry__uffd_msg *msg)
+{
+	uintptr_t mask = ferry__page_size - 1;
+
+	if (msg->event == FERRY__UFFD_EVENT_PAGEFAULT)
+		on_address(h, (uintptr_t)msg->arg.pagefault.address & ~mask,
+			   (int)msg->arg.pagefault.ptid);
+}
+
+/* False: there was nothing to read. */
+static bool read_batch(struct handler *h)
+{
+	struct ferry__uffd_msg msgs[BATCH];
+	ssize_t n, i;
+
+	n = ferry__sys->read(ferry_uffd_fd(h->pager->uffd), msgs, sizeof(msgs));
+	if (n == -EAGAIN || n == -EINTR || n == 0)
+		return false;
+	/* The descriptor is gone: all that is out would read as zeroes. */
+	if (n < 0)
+		ferry__pager_lost(h->pager, 0, 0, (int)n);
+	for (i = 0; i < n / (ssize_t)sizeof(msgs[0]); i++)
+		on_message(h, &msgs[i]);
+	return true;
+}
+
+void *ferry__pager_handle(void *arg)
+{
+	struct handler h = { .pager = arg };
+	struct pollfd fds[2] = {
+		{ .fd = ferry_uffd_fd(h.pager->uffd), .events = POLLIN },
+		{ .fd = h.pager->stop_handler, .events = POLLIN },
+	};
+
+	h.hand = &h.pager->serving;
+	pthread_setname_np(pthread_self(), "ferry-page");
+	while (!(fds[1].revents & POLLIN)) {
+		fds[0].revents = fds[1].revents = 0;
+		ferry__sys->poll(fds, 2, h.n_later ? 1 : -1);
+		while (read_batch(&h) && !h.n_later)
+			;
+		if (h.n_later && ferry__sys->now_ns() >= h.later_at)
+			wake_those(&h);
+	}
+	return NULL;
+}

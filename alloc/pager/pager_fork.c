@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Around fork(2), called by the host's handlers (F1 to F3).
+ *
+ * prepare: no discard is under way (K1), the looking thread is outside its
+ * work, and the handler serves nobody but the thread that forks. That one
+ * must be served: the C library touches heap memory between the last handler
+ * and the clone. Since it cannot fork while it waits for a page, no word is
+ * owned and no store is changing when the process is copied; what a page left
+ * in a store then is dropped later (SPENT).
+ *
+ * child: registrations did not come along. Few pages that are out are brought
+ * back by writing them; for more, a home thread of the child's own opens a
+ * userfaultfd and registers what was registered.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "alloc/pager/pager-internal.h"
+#include "uffd/handle.h"
+
+/* So many pages are sooner written than threads are started. */
+#define FEW_PAGES 64
+
+/* --- before -------------------------------------------------------------- */
+
+void ferry__pager_wait_fork(struct ferry__pager *pager)
+{
+	while (__atomic_load_n(&pager->forking, __ATOMIC_SEQ_CST)) /* K1 */
+		ferry__sys->futex_wait(&pager->forking, 1, 1000000u);
+}
+
+#ifdef __GLIBC__
+/*
+ * The child's C library sets the lock of every stream before any handler
+ * runs, at a time when nobody serves it: those pages come back now.
+ */
+extern FILE *_IO_list_all;
+void _IO_list_lock(void);
+void _IO_list_unlock(void);
+
+static void touch_streams(void)
+{
+	FILE *f;
+
+	_IO_list_lock();
+	for (f = _IO_list_all; f; f = f->_chain) {
+		(void)*(volatile int *)&f->_flags;
+		if (f->_lock)
+			(void)*(volatile char *)f->_lock;
+	}
+	_IO_list_unlock();
+}
+#else
+static void touch_streams(void)
+{
+}
+#endif
+
+static void stop_changes(struct ferry__pager *pager)
+{
+	/* K1: announce, then wait; see enter() in pager_discard.c. */
+	__atomic_store_n(&pager->forking, 1, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&pager->discards, __ATOMIC_SEQ_CST))
+		ferry__sys->sleep_ns(10000);
+	pthread_mutex_lock(&pager->work);
+	pthread_mutex_lock(&pager->cover);
+}
+
+static void let_changes(struct ferry__pager *pager)
+{
+	pthread_mutex_unlock(&pager->cover);
+	pthread_mutex_unlock(&pager->work);
+	__atomic_store_n(&pager->forking, 0, __ATOMIC_SEQ_CST); /* K1 */
+	ferry__sys->futex_wake(&pager->forking);
+}
+
+static void serve_only(struct ferry__pager *pager, int tid)
+{
+	pthread_mutex_lock(&pager->serve);
+	/* Relaxed: others only ask whether it is they. */
+	__atomic_store_n(&pager->fork_tid, tid, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&pager->serve);
+}
+
+void ferry__pager_fork_prepare(struct ferry__pager *pager)
+{
+	struct ferry__store *store;
+	size_t i;
+
+	stop_changes(pager);
+	if (ferry__pager_state(pager) == FERRY__PAGER_ON)
+		touch_streams();
+	serve_only(pager, ferry__sys->gettid());
+	for (i = 0; i < pager->n_tiers; i++) {
+		store = pager->tiers[i].store;
+		if (store->ops->fork_prepare)
+			store->ops->fork_prepare(store);
+	}
+}
+
+void ferry__pager_fork_parent(struct ferry__pager *pager)
+{
+	struct ferry__store *store;
+	size_t i;
+
+	for (i = pager->n_tiers; i-- > 0;) {
+		store = pager->tiers[i].store;
+		if (store->ops->fork_parent)
+			store->ops->fork_parent(store);
+	}
+	serve_only(pager, 0);
+	let_changes(pager);
+}
+
+/* --- the child ----------------------------------------------------------- */
+
+static void reset(struct ferry__pager *pager)
+{
+	pthread_mutex_init(&pager->start, NULL);
+	pthread_mutex_init(&pager->work, NULL);
+	pthread_mutex_init(&pager->serve, NULL);
+	pthread_mutex_init(&pager->cover, NULL);
+	ferry__uffd_forget(pager->uffd);
+	pager->uffd = NULL;
+	pager->requests = NULL;
+	pager->fork_tid = 0;
+	pager->forking = 0;
+	pager->home_tid = 0;
+	memset(&pager->policy, 0, sizeof(pager->policy));
+	if (pager->state != FERRY__PAGER_FAILED)
+		pager->state = FERRY__PAGER_OFF;
+}
+
+/* Memory is ordinary here: what is out is written where it belongs. */
+static void write_page(struct ferry__pager *pager,
+		       struct ferry__pager_region *r, size_t page)
+{
+	void *at = (void *)ferry__page_at(r, page);
+	uint64_t w = r->words[page];
+	int e;
+
+	switch (ferry__word_state(w)) {
+	case FERRY__WORD_LIMBO:
+		memcpy(at, (void *)ferry__limbo_at(r, page), ferry__page_size);
+		ferry__pager_free_limbo(r, page, 1);
+		pager->limbo--;
+		break;
+	case FERRY__WORD_STORED:
+		e = ferry__pager_get(pager, w, (uintptr_t)at, at);
+		if (e)
+			ferry__pager_lost(pager, w, (uintptr_t)at, e);
+		ferry__pager_drop_stored(pager, w);
+		pager->stored--;
+		break;
+	case FERRY__WORD_SPENT:
+		ferry__pager_drop_stored(pager, w);
+		break;
+	default:
+		return;
+	}
+	r->words[page] = w & FERRY__WORD_KEPT;
+}
+
+static void write_pages(struct ferry__pager *pager)
+{
+	struct ferry__pager_region *r = ferry__region_first(pager);
+	size_t page, end;
+
+	for (; r; r = ferry__region_next(r)) {
+		end = r->covered / ferry__page_size;
+		for (page = 0; page < end; page++)
+			if (ferry__region_out(r, page))
+				write_page(pager, r, page);
+		/* Nothing is registered any more, and nothing is out. */
+		memset(r->units, 0, r->covered / FERRY__UNIT_SIZE);
+	}
+	pager->spent = false;
+}
+
+void ferry__pager_fork_child(struct ferry__pager *pager)
+{
+	uint64_t out = pager->limbo + pager->stored;
+	struct ferry__store *store;
+	size_t i;
+
+	for (i = pager->n_tiers; i-- > 0;) {
+		store = pager->tiers[i].store;
+		if (store->ops->fork_child)
+			store->ops->fork_child(store);
+	}
+	reset(pager);
+	if (out > FEW_PAGES && !ferry__pager_restart(pager))
+		return;
+	write_pages(pager);
+}

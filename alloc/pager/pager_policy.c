@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What counts as cold just now (O1 to O4): the host's age, that of an idle
+ * process, doubled for refaults, halved under pressure or above the target.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "alloc/pager/pager-internal.h"
+
+#define SECOND	    1000000000ull
+#define AGE_MIN_NS  10000000ull
+#define MAX_SLOWER  10
+#define MAX_HASTE   4
+#define STATUS_NS   (SECOND / 5)
+#define REFAULT_NS  (10 * SECOND)
+#define QUIET_NS    (60 * SECOND)
+#define PRESSURE_NS SECOND
+/* Refaults in one look that are never too many. */
+#define REFAULT_FREE 64
+/* Idle is below a hundredth of one processor. */
+#define IDLE_SHARE 100
+/* Pressure is more than a hundredth of the time stalled for memory. */
+#define STALL_SHARE 100
+
+/* --- files --------------------------------------------------------------- */
+
+/* A whole small file as a string; empty if it cannot be had. */
+static void slurp(const char *path, char *buf, size_t size)
+{
+	int fd = ferry__sys->open(path, 0 /* O_RDONLY */);
+	ssize_t n = -1;
+
+	if (fd >= 0) {
+		n = ferry__sys->read(fd, buf, size - 1);
+		ferry__sys->close(fd);
+	}
+	buf[n > 0 ? n : 0] = '\0';
+}
+
+/* The number behind @key; 0 if it is not there. */
+static uint64_t number_after(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
+}
+
+/* --- the process --------------------------------------------------------- */
+
+static uint64_t in_use(struct ferry__pager *pager)
+{
+	struct ferry__pager_region *r = ferry__region_first(pager);
+	uint64_t sum = 0;
+
+	for (; r; r = ferry__region_next(r))
+		sum += __atomic_load_n(&r->used, __ATOMIC_RELAXED);
+	return sum;
+}
+
+static void look_at_status(struct ferry__pager *pager, uint64_t now)
+{
+	struct ferry__pager_policy *p = &pager->policy;
+	char text[4096];
+
+	if (p->status_at && now - p->status_at < STATUS_NS)
+		return;
+	p->status_at = now;
+	slurp("/proc/self/status", text, sizeof(text));
+	p->traced = number_after(text, "TracerPid:");
+	/* A few locked pages are somebody's secrets; most of it is a wish. */
+	p->locked = number_after(text, "VmLck:") * 1024 > in_use(pager) / 2;
+}
+
+static uint64_t thread_cpu(pthread_t thread)
+{
+	clockid_t clock;
+
+	return pthread_getcpuclockid(thread, &clock)
+		       ? 0
+		       : ferry__sys->clock_ns(clock);
+}
+
+/* CPU time of the program, its helpers left out. */
+static void look_at_cpu(struct ferry__pager *pager, uint64_t now)
+{
+	struct ferry__pager_policy *p = &pager->policy;
+	uint64_t cpu, ours;
+
+	if (p->cpu_at && now - p->cpu_at < SECOND / 10)
+		return;
+	ours = thread_cpu(pager->handler) +
+	       ferry__sys->clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	cpu = ferry__sys->clock_ns(CLOCK_PROCESS_CPUTIME_ID) - ours;
+	p->idle = p->cpu_at && (cpu - p->cpu_ns) * IDLE_SHARE < now - p->cpu_at;
+	p->cpu_ns = cpu;
+	p->cpu_at = now;
+}
+
+/* --- refaults (O3) ------------------------------------------------------- */
+
+/* Too many for the time since the last look? */
+static bool too_many(struct ferry__pager *pager, uint64_t n, uint64_t ns)
+{
+	uint64_t pages = in_use(pager) / ferry__page_size;
+	uint64_t a_minute = pages * pager->params.refault_limit / 1000;
+
+	return n > REFAULT_FREE + a_minute * (ns / 1000000) / 60000;
+}
+
+static void look_at_refaults(struct ferry__pager *pager, uint64_t now)
+{
+	struct ferry__pager_policy *p = &pager->policy;
+	uint64_t n, ns = now - p->refaults_at;
+
+	if (!pager->params.refault_limit || ns < REFAULT_NS)
+		return;
+	n = ferry__pager_read(&pager->counts.refaults) - p->refaults;
+	p->refaults += n;
+	if (p->refaults_at && too_many(pager, n, ns)) {
+		p->quiet_since = now;
+		if (p->slower < MAX_SLOWER)
+			p->slower++;
+		ferry__pager_count(pager, backed_off, 1);
+	} else if (p->slower && now - p->quiet_since >= QUIET_NS) {
+		p->quiet_since = now;
+		p->slower--;
+	}
+	p->refaults_at = now;
+}
+
+/* --- pressure and the target (O4) ---------------------------------------- */
+
+static bool psi_presses(struct ferry__pager_policy *p, const char *text,
+			uint64_t us)
+{
+	uint64_t total = number_after(text, "total="), old = p->stall_us;
+
+	p->stall_us = total;
+	return old && (total - old) * STALL_SHARE > us;
+}
+
+/* Without PSI: less than a twentieth of the memory is to be had. */
+static bool memory_short(void)
+{
+	char text[4096];
+
+	slurp("/proc/meminfo", text, sizeof(text));
+	return number_after(text, "MemAvailable:") * 20 <
+	       number_after(text, "MemTotal:");
+}
+
+static bool pressed(struct ferry__pager *pager, uint64_t us)
+{
+	char text[512];
+
+	if (!pager->params.pressure)
+		return false;
+	slurp("/proc/pressure/memory", text, sizeof(text));
+	return text[0] ? psi_presses(&pager->policy, text, us) : memory_short();
+}
+
+static bool above_target(struct ferry__pager *pager)
+{
+	struct ferry__pager_stats stats;
+
+	if (!pager->params.rss_target)
+		return false;
+	ferry__pager_stats(pager, &stats);
+	return stats.resident > pager->params.rss_target;
+}
+
+static void look_at_pressure(struct ferry__pager *pager, uint64_t now)
+{
+	struct ferry__pager_policy *p = &pager->policy;
+	uint64_t ns = now - p->pressed_at;
+
+	if ((!pager->params.pressure && !pager->params.rss_target) ||
+	    ns < PRESSURE_NS)
+		return;
+	p->pressed_at = now;
+	if (pressed(pager, ns / 1000) || above_target(pager))
+		p->haste += p->haste < MAX_HASTE;
+	else
+		p->haste -= p->haste > 0;
+}
+
+/* --- the sum ------------------------------------------------------------- */
+
+void ferry__policy_update(struct ferry__pager *pager, uint64_t now)
+{
+	struct ferry__pager_policy *p = &pager->policy;
+	uint64_t age;
+
+	look_at_status(pager, now);
+	look_at_cpu(pager, now);
+	look_at_refaults(pager, now);
+	look_at_pressure(pager, now);
+	age = p->idle ? pager->params.idle_after_ns
+		      : pager->params.cold_after_ns << p->slower;
+	age >>= p->haste;
+	p->age_ns = age < AGE_MIN_NS ? AGE_MIN_NS : age;
+}
+
+bool ferry__policy_allows(struct ferry__pager *pager, uint64_t bytes)
+{
+	struct ferry__pager_policy *p = &pager->policy;
+	uint64_t rate = pager->params.rate, now = ferry__sys->now_ns();
+	uint64_t ns = now - p->tokens_at;
+
+	if (!rate)
+		return true;
+	if (ns > SECOND)
+		ns = SECOND;
+	p->tokens += rate / 1000 * (ns / 1000) / 1000;
+	p->tokens_at = now;
+	if (p->tokens > rate)
+		p->tokens = rate;
+	/* What is more than a second's worth may go once a second. */
+	if (bytes > p->tokens && p->tokens < rate)
+		return false;
+	p->tokens -= bytes < p->tokens ? bytes : p->tokens;
+	return true;
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The threads. The home thread takes a descriptor table of its own, closes
+ * all in it and opens the userfaultfd there (D1): the program neither sees
+ * nor can close it. It starts the handler, which shares that table, and goes
+ * on as the looking thread.
+ *
+ * S1: the state is stored (release) when what it announces is there, and
+ * loaded (acquire) by whoever relies on it.
+ */
+#include <limits.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "alloc/pager/pager-internal.h"
+#include "uffd/handle.h"
+#include "uffd/thread.h"
+
+#ifdef FERRY_SANITIZE
+#define STACK_SIZE ((size_t)2 << 20)
+#else
+#define STACK_SIZE ((size_t)256 << 10)
+#endif
+
+static void set_state(struct ferry__pager *pager, enum ferry__pager_state state)
+{
+	__atomic_store_n(&pager->state, state, __ATOMIC_RELEASE); /* S1 */
+	ferry__sys->futex_wake(&pager->state);
+}
+
+static int start_thread(pthread_t *ret_thread, void *(*fn)(void *), void *arg)
+{
+	pthread_attr_t attr;
+	int r;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	r = ferry__thread_start(ret_thread, &attr, fn, arg);
+	pthread_attr_destroy(&attr);
+	return r;
+}
+
+/* --- descriptors --------------------------------------------------------- */
+
+static int unshare_files(void *arg)
+{
+	*(int *)arg = ferry__sys->unshare(CLONE_FILES);
+	return 0;
+}
+
+/* A filter may kill for it: then only the child that tries. */
+static int may_unshare(void)
+{
+	int result = -EPERM, r;
+
+	if (!ferry__filtered())
+		return 0;
+	r = ferry__sys->try_in_child(unshare_files, &result);
+	return r ? r : result;
+}
+
+static int own_table(void)
+{
+	int r = may_unshare();
+
+	if (!r)
+		r = ferry__sys->unshare(CLONE_FILES);
+	if (!r)
+		r = ferry__sys->close_range(0, UINT_MAX);
+	return r;
+}
+
+/*
+ * Moves that work, faults of system calls that are served, and the page
+ * tables to read: without any of these nothing is ever taken.
+ */
+static int check_features(enum ferry_reason *reason)
+{
+	struct ferry_features f = FERRY_INIT(struct ferry_features);
+	int r = ferry_features_get(&f);
+
+	if (r)
+		return r;
+	*reason = f.move_reason ? f.move_reason : FERRY_REASON_NOT_SUPPORTED;
+	if (!(f.features & FERRY_FEATURE_MOVE_WORKS))
+		return -EOPNOTSUPP;
+	*reason = f.way[FERRY_UFFD_SYSCALL].reason;
+	if (!(f.features & FERRY_FEATURE_KERNEL_FAULTS))
+		return -EPERM;
+	*reason = FERRY_REASON_NOT_SUPPORTED;
+	return f.features & FERRY_FEATURE_PROCESS_FILES ? 0 : -EOPNOTSUPP;
+}
+
+static int open_uffd(struct ferry__pager *pager, enum ferry_reason *reason)
+{
+	struct ferry_uffd_params params = FERRY_INIT(struct ferry_uffd_params);
+	int r;
+
+	params.flags = FERRY_UFFD_NONBLOCK;
+	params.features = FERRY_FEATURE_THREAD_ID;
+	r = ferry_uffd_open(&params, reason, &pager->uffd);
+	if (r)
+		return r;
+	if (ferry_uffd_way(pager->uffd) == FERRY_UFFD_USER_MODE) {
+		*reason = FERRY_REASON_NO_PERMISSION;
+		r = -EPERM;
+		goto err_close;
+	}
+	pager->pagemap = ferry__sys->open("/proc/self/pagemap", 0);
+	if (pager->pagemap < 0) {
+		*reason = FERRY_REASON_NOT_SUPPORTED;
+		r = pager->pagemap;
+		goto err_close;
+	}
+	pager->stop_handler = ferry__sys->eventfd(0, 0);
+	if (pager->stop_handler < 0) {
+		r = pager->stop_handler;
+		goto err_pagemap;
+	}
+	return 0;
+
+err_pagemap:
+	ferry__sys->close(pager->pagemap);
+err_close:
+	ferry_uffd_close(pager->uffd);
+	pager->uffd = NULL;
+	return r;
+}
+
+static void close_uffd(struct ferry__pager *pager)
+{
+	ferry__sys->close(pager->stop_handler);
+	ferry__sys->close(pager->pagemap);
+	ferry_uffd_close(pager->uffd);
+	pager->uffd = NULL;
+}
+
+/* --- the home thread ----------------------------------------------------- */
+
+static int reregister(struct ferry__pager *pager)
+{
+	struct ferry__pager_region *r = ferry__region_first(pager);
+	int e = 0;
+
+	for (; !e && r; r = ferry__region_next(r))
+		e = ferry__region_reregister(pager, r);
+	return e;
+}
+
+static int begin(struct ferry__pager *pager)
+{
+	int r = own_table();
+
+	pager->reason = r ? FERRY_REASON_SECCOMP : FERRY_REASON_NONE;
+	/* What the parent of a fork had needs no new look. */
+	if (!r && !pager->known)
+		r = check_features(&pager->reason);
+	if (!r)
+		r = open_uffd(pager, &pager->reason);
+	if (r)
+		return r;
+	pager->known = true;
+	pager->home_tid = ferry__sys->gettid();
+	r = reregister(pager);
+	if (!r)
+		r = start_thread(&pager->handler, ferry__pager_handle, pager);
+	if (r)
+		close_uffd(pager);
+	return r;
+}
+
+static void stop_handler(struct ferry__pager *pager)
+{
+	const uint64_t one = 1;
+
+	ferry__sys->write(pager->stop_handler, &one, sizeof(one));
+	pthread_join(pager->handler, NULL);
+}
+
+static void *home_main(void *arg)
+{
+	struct ferry__pager *pager = arg;
+	int r;
+
+	pthread_setname_np(pthread_self(), "ferry-look");
+	r = begin(pager);
+	pager->error = r;
+	if (r && !pager->reason)
+		pager->reason = r == -ENOMEM ? FERRY_REASON_NO_MEMORY
+					     : FERRY_REASON_NOT_SUPPORTED;
+	if (!r)
+		pager->reason = FERRY_REASON_NONE;
+	set_state(pager, r ? FERRY__PAGER_FAILED : FERRY__PAGER_ON);
+	if (r)
+		return NULL;
+	ferry__pager_look(pager);
+	stop_handler(pager);
+	close_uffd(pager);
+	return NULL;
+}
+
+/* --- start and stop ------------------------------------------------------ */
+
+static int get_ready(struct ferry__pager *pager)
+{
+	const size_t size = FERRY__BLOCK_PAGES * ferry__page_size;
+
+	if (!pager->look.staging)
+		pager->look.staging = ferry__pager_map(size);
+	if (!pager->serving.staging)
+		pager->serving.staging = ferry__pager_map(size);
+	return pager->look.staging && pager->serving.staging ? 0 : -ENOMEM;
+}
+
+static int start_home(struct ferry__pager *pager)
+{
+	int r = get_ready(pager);
+
+	if (r)
+		return r;
+	pager->stop = false;
+	pager->pid = ferry__sys->getpid();
+	pager->state = FERRY__PAGER_STARTING;
+	r = start_thread(&pager->home, home_main, pager);
+	if (r) {
+		set_state(pager, FERRY__PAGER_OFF);
+		return r;
+	}
+	while (ferry__pager_state(pager) == FERRY__PAGER_STARTING)
+		ferry__sys->futex_wait(&pager->state, FERRY__PAGER_STARTING,
+				       1000000000u);
+	if (ferry__pager_state(pager) == FERRY__PAGER_ON)
+		return 0;
+	pthread_join(pager->home, NULL);
+	return pager->error;
+}
+
+int ferry__pager_restart(struct ferry__pager *pager)
+{
+	return start_home(pager);
+}
+
+int ferry__pager_start(struct ferry__pager *pager,
+		       enum ferry_reason *ret_reason)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&pager->start);
+	if (ferry__pager_state(pager) == FERRY__PAGER_OFF)
+		r = start_home(pager);
+	else if (ferry__pager_state(pager) == FERRY__PAGER_FAILED)
+		r = pager->error;
+	if (ret_reason)
+		*ret_reason = r ? pager->reason : FERRY_REASON_NONE;
+	pthread_mutex_unlock(&pager->start);
+	return r;
+}
+
+void ferry__pager_stop(struct ferry__pager *pager)
+{
+	if (ferry__pager_state(pager) != FERRY__PAGER_ON)
+		return;
+	__atomic_store_n(&pager->stop, true, __ATOMIC_RELEASE);
+	ferry__pager_poke(pager);
+	pthread_join(pager->home, NULL);
+	set_state(pager, FERRY__PAGER_OFF);
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/* The pager and fork(2): what the child sees, and what the parent keeps. */
+#include <errno.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/pager_bed.h"
+#include "tests/served.h"
+
+#define PAGES 1000
+
+static struct bed bed;
+
+static char *at(size_t page)
+{
+	return bed.addr + page * bed.page;
+}
+
+static void prepare(void)
+{
+	ferry__pager_fork_prepare(bed.pager);
+}
+
+static void parent(void)
+{
+	ferry__pager_fork_parent(bed.pager);
+}
+
+static void child(void)
+{
+	ferry__pager_fork_child(bed.pager);
+}
+
+static void begin(size_t pages)
+{
+	bed_begin(&bed, pages);
+	ck_assert_int_eq(pthread_atfork(prepare, parent, child), 0);
+}
+
+/* Runs @fn in a child; its answer must be true. */
+static void in_child(bool (*fn)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid)
+		_exit(!fn());
+	ck_assert_int_gt(pid, 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+}
+
+static bool pages_hold(void)
+{
+	return served_pages_hold(bed.addr, bed.pages * bed.page, 1);
+}
+
+static bool is_running(void)
+{
+	return bed_stats(&bed).running && pages_hold();
+}
+
+static bool is_not_running(void)
+{
+	return !bed_stats(&bed).running && pages_hold();
+}
+
+START_TEST(a_child_finds_cold_pages_as_they_were)
+{
+	begin(PAGES);
+	bed_all_out(&bed);
+	in_child(is_running);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
+START_TEST(a_child_with_few_cold_pages_has_them_and_no_threads)
+{
+	begin(PAGES);
+	ck_assert_int_eq(ferry__pager_hint(bed.pager, at(8), 20 * bed.page,
+					   FERRY__HINT_COLD),
+			 0);
+	in_child(is_not_running);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
+START_TEST(a_child_of_a_process_with_nothing_cold_has_no_threads)
+{
+	begin(PAGES);
+	in_child(is_not_running);
+	bed_end(&bed);
+}
+END_TEST
+
+static bool writes_of_its_own(void)
+{
+	memset(at(10), 1, 200 * bed.page);
+	if (ferry__pager_run(bed.pager, true))
+		return false;
+	return at(100)[7] == 1 && served_pages_hold(at(300), bed.page, 301);
+}
+
+START_TEST(what_a_child_writes_is_its_own)
+{
+	begin(PAGES);
+	bed_all_out(&bed);
+	in_child(writes_of_its_own);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
+static bool pages_hold_below(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid)
+		_exit(!is_running());
+	return waitpid(pid, &status, 0) == pid && !status && pages_hold();
+}
+
+START_TEST(children_of_children_find_cold_pages)
+{
+	begin(PAGES);
+	bed_all_out(&bed);
+	in_child(pages_hold_below);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
+START_TEST(pages_shared_by_a_fork_go_out_when_asked_again)
+{
+	unsigned int i;
+
+	begin(PAGES);
+	in_child(pages_hold);
+	for (i = 0; i < 100 && bed_here(&bed); i++)
+		ferry__pager_run(bed.pager, true);
+	ck_assert_uint_eq(bed_here(&bed), 0);
+	ck_assert_uint_gt(bed_stats(&bed).busy, 0);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
+START_TEST(pages_in_limbo_come_back_after_a_fork)
+{
+	begin(PAGES);
+	/* Full: what is taken stays in limbo. */
+	bed.fake[0]->put_error = -ENOSPC;
+	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
+	ck_assert_uint_eq(bed_stats(&bed).limbo, PAGES * bed.page);
+	in_child(is_running);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	bed.fake[0]->put_error = 0;
+	bed_end(&bed);
+}
+END_TEST
+
+/* Streams in cold memory: the C library touches them in the child. */
+static bool stream_works(void)
+{
+	return pages_hold();
+}
+
+START_TEST(faults_of_the_forking_thread_are_served_while_it_forks)
+{
+	size_t i;
+
+	begin(PAGES);
+	for (i = 0; i < 20; i++) {
+		bed_all_out(&bed);
+		ferry__pager_fork_prepare(bed.pager);
+		ck_assert(page_holds(at(i * 10), i * 10 + 1));
+		ck_assert(page_holds(at(i * 10 + 5), i * 10 + 6));
+		ferry__pager_fork_parent(bed.pager);
+	}
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	in_child(stream_works);
+	bed_end(&bed);
+}
+END_TEST
+
+/* --- without handlers ---------------------------------------------------- */
+
+static int verify_and_exit(void *arg)
+{
+	(void)arg;
+	_exit(!pages_hold());
+}
+
+START_TEST(a_child_that_shares_the_memory_is_served)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	int status;
+	pid_t pid;
+
+	begin(PAGES);
+	bed_all_out(&bed);
+	pid = clone(verify_and_exit, stack + sizeof(stack), CLONE_VM | SIGCHLD,
+		    NULL);
+	ck_assert_int_gt(pid, 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	bed_all_out(&bed);
+	pid = vfork();
+	if (!pid)
+		_exit(!page_holds(at(17), 18));
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	bed_end(&bed);
+}
+END_TEST
+
+START_TEST(arguments_of_a_spawned_program_may_be_cold)
+{
+	char *argv[] = { at(0), NULL, NULL };
+	int status;
+	pid_t pid;
+
+	begin(PAGES);
+	strcpy(at(1), "/bin/true");
+	argv[0] = at(1);
+	bed_all_out(&bed);
+	ck_assert_int_eq(posix_spawn(&pid, argv[0], NULL, NULL, argv, NULL), 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	bed_end(&bed);
+}
+END_TEST
+
+/* --- beside other threads ------------------------------------------------ */
+
+static bool stop;
+
+static void *touch_pages(void *arg)
+{
+	struct random r = random_seeded((uintptr_t)arg);
+	size_t page;
+
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		page = random_below(&r, PAGES);
+		EXPECT(page_holds(at(page), page + 1));
+	}
+	return NULL;
+}
+
+START_TEST(forks_beside_threads_that_fault_find_all)
+{
+	size_t i, rounds = harness_scaled(40);
+	pthread_t thread[2];
+
+	bed_params(&bed);
+	bed.params.cold_after_ns = bed.params.idle_after_ns = 1000000;
+	bed_start(&bed, PAGES);
+	ck_assert_int_eq(pthread_atfork(prepare, parent, child), 0);
+	for (i = 0; i < 2; i++)
+		pthread_create(&thread[i], NULL, touch_pages, (void *)(i + 1));
+	for (i = 0; i < rounds; i++)
+		in_child(pages_hold);
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	served_assert_noted();
+	bed_end(&bed);
+}
+END_TEST
+
+static const struct test tests[] = {
+	TEST(a_child_finds_cold_pages_as_they_were, PAGER_NEEDS),
+	TEST(a_child_with_few_cold_pages_has_them_and_no_threads, PAGER_NEEDS),
+	TEST(a_child_of_a_process_with_nothing_cold_has_no_threads,
+	     PAGER_NEEDS),
+	TEST(what_a_child_writes_is_its_own, PAGER_NEEDS),
+	TEST(children_of_children_find_cold_pages, PAGER_NEEDS),
+	TEST(pages_shared_by_a_fork_go_out_when_asked_again, PAGER_NEEDS),
+	TEST(pages_in_limbo_come_back_after_a_fork, PAGER_NEEDS),
+	TEST(faults_of_the_forking_thread_are_served_while_it_forks,
+	     PAGER_NEEDS),
+	TEST(a_child_that_shares_the_memory_is_served, PAGER_NEEDS),
+	TEST(arguments_of_a_spawned_program_may_be_cold, PAGER_NEEDS),
+	TEST(forks_beside_threads_that_fault_find_all, PAGER_NEEDS),
+};
+
+int main(int argc, char **argv)
+{
+	return HARNESS_MAIN(argc, argv, tests);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A pager over one region of pages whose contents say which page they are,
+ * and a store that keeps plain copies and fails on order.
+ */
+#ifndef FERRY_TESTS_PAGER_BED_H
+#define FERRY_TESTS_PAGER_BED_H
+
+#include <pthread.h>
+
+#include "alloc/pager/pager.h"
+#include "tests/harness.h"
+#include "tests/memory.h"
+
+/* Needed by every test that takes pages out. */
+#define PAGER_NEEDS "move,kernel_faults"
+
+struct fake_slot {
+	uint64_t tag;
+	uint64_t next; /* of the free ones; 0 ends */
+	bool used;
+};
+
+/* Keeps plain copies. Orders are relaxed words that any thread may change. */
+struct fake_store {
+	struct ferry__store store;
+	pthread_mutex_t lock; /* of the free list */
+	unsigned char *copies;
+	struct fake_slot *slots; /* 1 .. limit - 1; the handle is the index */
+	uint64_t limit, fresh, free;
+	uint64_t pages, puts, gets, drops, wrong_drops;
+	/* Orders. */
+	int put_error, get_error;
+	uint64_t get_fails; /* so many gets fail, then none */
+	uint64_t put_delay_ns;
+	bool corrupt; /* gets answer EILSEQ */
+	bool forking; /* no put and no drop may come */
+	uint64_t while_forking;
+};
+
+struct fake_store *fake_store_create(uint64_t pages);
+
+#define BED_TIERS 2
+
+struct bed {
+	struct ferry__pager *pager;
+	struct ferry__pager_params params;
+	struct ferry__pager_tier tier[BED_TIERS];
+	struct fake_store *fake[BED_TIERS];
+	char *addr;
+	size_t page, pages, len;
+};
+
+/* Defaults: nothing is cold by itself; one fake store. To be changed. */
+void bed_params(struct bed *bed);
+
+/* A started pager over @pages pages, filled from number 1. */
+void bed_start(struct bed *bed, size_t pages);
+/* The same with the defaults. */
+void bed_begin(struct bed *bed, size_t pages);
+void bed_end(struct bed *bed);
+
+struct ferry__pager_stats bed_stats(const struct bed *bed);
+
+/*
+ * Takes all out, and asserts that it went. The handler may still have pages
+ * in hand that it has just brought: those go the next time.
+ */
+void bed_all_out(struct bed *bed);
+
+/* Waits until so many pages are stored. */
+void bed_await_stored(const struct bed *bed, size_t pages);
+
+/* Pages of the bed that have memory at their address. */
+size_t bed_here(const struct bed *bed);
+
+#endif
