@@ -23,10 +23,10 @@ static struct ferry__slab slab;
 static unsigned int arena;
 static int flags;
 
-/* Before jemalloc's own constructor, as the first allocation would be. */
+/* Before jemalloc's own constructor, as the library does. */
 __attribute__((constructor(101))) static void first(void)
 {
-	ferry__engine_enter();
+	ferry__engine_start();
 }
 
 static unsigned int new_arena(void)

@@ -48,7 +48,7 @@ static struct {
 /* Before jemalloc's own constructor, as the first allocation would be. */
 __attribute__((constructor(101))) static void first(void)
 {
-	ferry__engine_enter();
+	ferry__engine_start();
 }
 
 /* O1: acquire pairs with O2's release: what the last owner did is seen. */

@@ -44,9 +44,11 @@ endif
 %C%_libferry_malloc_la_SOURCES += %D%/info.c
 %C%_libferry_malloc_la_SOURCES += %D%/wrap.c
 %C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la uffd/libuffd.la
-# Bound at load: a handler must not find itself in the loader.
+# Bound at load: a handler must not find itself in the loader. malloc itself
+# is jemalloc's own function, without a step in between.
 %C%_libferry_malloc_la_LDFLAGS = $(AM_LDFLAGS) -avoid-version \
-	$(NOUNDEF_LDFLAGS) -Wl,-z,now -Wl,-z,nodelete -Wl,--as-needed \
+	$(NOUNDEF_LDFLAGS) -Wl,-z,now -Wl,-z,initfirst -Wl,-z,nodelete -Wl,--as-needed \
+	-Wl,--defsym,malloc=ferry__je_malloc -Wl,--defsym,calloc=ferry__je_calloc \
 	-Wl,--version-script=$(srcdir)/%D%/malloc.map
 EXTRA_%C%_libferry_malloc_la_DEPENDENCIES = %D%/malloc.map
 EXTRA_DIST += %D%/engine.sh

@@ -18,12 +18,14 @@
 #define SMALLEST ((size_t)2 << 20)
 
 /* Without a limit on address space, the first of each kind. */
-static const size_t first_len[2] = { (size_t)64 << 30, (size_t)4 << 30 };
+static const size_t first_len[2] = { (size_t)1 << FERRY__REGION_SHIFT,
+				     (size_t)4 << 30 };
 /* With one, every region: this part of the limit. */
 static const size_t parts[2] = { 8, 32 };
 static const char *const names[2] = { "ferry heap", "ferry malloc" };
 
 struct ferry__region ferry__region_first[2];
+uintptr_t ferry__region_tag = UINTPTR_MAX;
 
 static size_t round_up(size_t n, size_t to)
 {
@@ -50,22 +52,22 @@ static void trim(uintptr_t from, uintptr_t to)
 		ferry__sys->munmap((void *)from, to - from);
 }
 
-/* @len bytes of address space, a multiple of ALIGN and aligned to it. */
+/* @len bytes of address space, whole ALIGNs, aligned to @align. */
 static int reserve_exactly(enum ferry__region_kind kind, size_t len,
-			   uintptr_t *ret_base)
+			   size_t align, uintptr_t *ret_base)
 {
 	uintptr_t base;
 	void *p;
 	int r;
 
-	r = ferry__sys->mmap(NULL, len + ALIGN, PROT_NONE,
+	r = ferry__sys->mmap(NULL, len + align, PROT_NONE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0,
 			     &p);
 	if (r)
 		return r;
-	base = round_up((uintptr_t)p, ALIGN);
+	base = round_up((uintptr_t)p, align);
 	trim((uintptr_t)p, base);
-	trim(base + len, (uintptr_t)p + len + ALIGN);
+	trim(base + len, (uintptr_t)p + len + align);
 	ferry__sys->name_memory((void *)base, len, names[kind]);
 	*ret_base = base;
 	return 0;
@@ -79,7 +81,8 @@ static int reserve(enum ferry__region_kind kind, size_t len, size_t least,
 
 	if (len < least)
 		len = least;
-	while ((r = reserve_exactly(kind, len, &region->base)) && len > least) {
+	while ((r = reserve_exactly(kind, len, ALIGN, &region->base)) &&
+	       len > least) {
 		len = round_up(len / 2, ALIGN);
 		if (len < least)
 			len = least;
@@ -92,8 +95,15 @@ static int reserve(enum ferry__region_kind kind, size_t len, size_t least,
 int ferry__region_init(enum ferry__region_kind kind)
 {
 	struct ferry__region *r = &ferry__region_first[kind];
+	size_t len = wish(kind, NULL);
 
-	return reserve(kind, wish(kind, NULL), SMALLEST, r);
+	if (kind == FERRY__REGION_HEAP && len == first_len[kind] &&
+	    !reserve_exactly(kind, len, len, &r->base)) {
+		r->len = len;
+		ferry__region_tag = r->base >> FERRY__REGION_SHIFT;
+		return 0;
+	}
+	return reserve(kind, len, SMALLEST, r);
 }
 
 struct ferry__region *ferry__region_next(const struct ferry__region *r)
