@@ -27,11 +27,11 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/quiet.h
 %C%_libmalloc_la_SOURCES += %D%/region.c
 %C%_libmalloc_la_SOURCES += %D%/region.h
-%C%_libmalloc_la_SOURCES += %D%/slab.c
-%C%_libmalloc_la_SOURCES += %D%/slab.h
-%C%_libmalloc_la_SOURCES += %D%/slab_jemalloc.c
-%C%_libmalloc_la_SOURCES += %D%/slab_layout.h
-%C%_libmalloc_la_SOURCES += %D%/slab_start.c
+%C%_libmalloc_la_SOURCES += %D%/holes.c
+%C%_libmalloc_la_SOURCES += %D%/holes.h
+%C%_libmalloc_la_SOURCES += %D%/holes_jemalloc.c
+%C%_libmalloc_la_SOURCES += %D%/holes_layout.h
+%C%_libmalloc_la_SOURCES += %D%/holes_start.c
 %C%_libmalloc_la_SOURCES += %D%/stats.c
 %C%_libmalloc_la_SOURCES += %D%/stats.h
 %C%_libmalloc_la_LIBADD = %D%/engine.lo
