@@ -71,8 +71,8 @@ CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_malloc
 if HAVE_MALLOC
 # These look into the engine.
-CHECK_MALLOC += %D%/check_alloc_slab
-CHECK_MALLOC += %D%/stress_alloc_slab
+CHECK_MALLOC += %D%/check_alloc_holes
+CHECK_MALLOC += %D%/stress_alloc_holes
 endif
 
 CHECK_RUNTIME =
@@ -188,11 +188,16 @@ MALLOC_TEST_LIBS += alloc/malloc/libferry-malloc.la
 endif
 MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
+# Once something goes out.
+EXTRA_PROGRAMS += %D%/stress_alloc_malloc
+%C%_stress_alloc_malloc_SOURCES = %D%/stress_alloc_malloc.c \
+	%D%/heap_model.c %D%/heap_model.h
+%C%_stress_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
 # All of it but the names of the C library, which stay those of the C library.
 ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
 	uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
-%C%_check_alloc_slab_LDADD = $(ENGINE_TEST_LIBS)
-%C%_stress_alloc_slab_LDADD = $(ENGINE_TEST_LIBS)
+%C%_check_alloc_holes_LDADD = $(ENGINE_TEST_LIBS)
+%C%_stress_alloc_holes_LDADD = $(ENGINE_TEST_LIBS)
 # The installed library alone, through its exported names.
 SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 

@@ -18,7 +18,7 @@
 #define SMALLEST ((size_t)2 << 20)
 
 static const struct ferry__region_plan plans[2] = {
-	[FERRY__REGION_HEAP] = { .first_len = (size_t)64 << 30,
+	[FERRY__REGION_HEAP] = { .first_len = (size_t)1 << FERRY__REGION_SHIFT,
 				 .part = 8,
 				 .name = "ferry heap" },
 	[FERRY__REGION_OWN] = { .first_len = (size_t)4 << 30,
@@ -27,6 +27,7 @@ static const struct ferry__region_plan plans[2] = {
 };
 
 struct ferry__region ferry__region_first[2];
+uintptr_t ferry__region_tag = UINTPTR_MAX;
 
 static size_t round_up(size_t n, size_t to)
 {
@@ -53,21 +54,22 @@ static void trim(uintptr_t from, uintptr_t to)
 		ferry__sys->munmap((void *)from, to - from);
 }
 
-/* @len bytes of address space, a multiple of ALIGN and aligned to it. */
-static int reserve_exactly(const char *name, size_t len, uintptr_t *ret_base)
+/* @len bytes of address space, whole ALIGNs, aligned to @align. */
+static int reserve_exactly(const char *name, size_t len, size_t align,
+			   uintptr_t *ret_base)
 {
 	uintptr_t base;
 	void *p;
 	int r;
 
-	r = ferry__sys->mmap(NULL, len + ALIGN, PROT_NONE,
+	r = ferry__sys->mmap(NULL, len + align, PROT_NONE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0,
 			     &p);
 	if (r)
 		return r;
-	base = round_up((uintptr_t)p, ALIGN);
+	base = round_up((uintptr_t)p, align);
 	trim((uintptr_t)p, base);
-	trim(base + len, (uintptr_t)p + len + ALIGN);
+	trim(base + len, (uintptr_t)p + len + align);
 	ferry__sys->name_memory((void *)base, len, name);
 	*ret_base = base;
 	return 0;
@@ -81,7 +83,8 @@ static int reserve(const char *name, size_t len, size_t least,
 
 	if (len < least)
 		len = least;
-	while ((r = reserve_exactly(name, len, &region->base)) && len > least) {
+	while ((r = reserve_exactly(name, len, ALIGN, &region->base)) &&
+	       len > least) {
 		len = round_up(len / 2, ALIGN);
 		if (len < least)
 			len = least;
@@ -99,7 +102,17 @@ int ferry__regions_init(struct ferry__region *first,
 
 int ferry__region_init(enum ferry__region_kind kind)
 {
-	return ferry__regions_init(&ferry__region_first[kind], &plans[kind]);
+	const struct ferry__region_plan *plan = &plans[kind];
+	struct ferry__region *r = &ferry__region_first[kind];
+	size_t len = wish(plan, NULL);
+
+	if (kind == FERRY__REGION_HEAP && len == plan->first_len &&
+	    !reserve_exactly(plan->name, len, len, &r->base)) {
+		r->len = len;
+		ferry__region_tag = r->base >> FERRY__REGION_SHIFT;
+		return 0;
+	}
+	return ferry__regions_init(r, plan);
 }
 
 struct ferry__region *ferry__region_next(const struct ferry__region *r)

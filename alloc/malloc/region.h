@@ -27,7 +27,7 @@ enum ferry__region_kind {
 
 struct ferry__region {
 	/* Written before the region is published, constant from then on. */
-	uintptr_t base; /* aligned to 2 MiB */
+	uintptr_t base; /* aligned to 2 MiB at least */
 	size_t len;
 	/* Bytes handed out, from the base on; only grows. Atomic. */
 	size_t used;
@@ -46,13 +46,21 @@ struct ferry__region_plan {
 extern struct ferry__region ferry__region_first[2]
 	__attribute__((visibility("hidden")));
 
-/* Is @p in the first region of the heap? The one test on hot paths. */
+/*
+ * The first region of the heap, where there is room for it, has this size and
+ * this alignment: its addresses are those with ferry__region_tag above.
+ * Without it the tag is one that no address has. Written once, at the start.
+ */
+#define FERRY__REGION_SHIFT 36
+extern uintptr_t ferry__region_tag __attribute__((visibility("hidden")));
+
+/*
+ * The one test on hot paths: one load, one comparison. False says nothing:
+ * ask ferry__region_of().
+ */
 static inline bool ferry__region_has(const void *p)
 {
-	const struct ferry__region *r =
-		&ferry__region_first[FERRY__REGION_HEAP];
-
-	return (uintptr_t)p - r->base < r->len;
+	return (uintptr_t)p >> FERRY__REGION_SHIFT == ferry__region_tag;
 }
 
 /* Reserves the first region of @kind. Once, by one thread. 0 or -ENOMEM. */
