@@ -64,6 +64,7 @@ CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
 CHECK_ALLOC += %D%/check_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_pager_fork
+CHECK_ALLOC += %D%/check_alloc_store_file
 CHECK_ALLOC += %D%/check_alloc_store_memory
 CHECK_ALLOC += %D%/stress_alloc_store
 
@@ -132,6 +133,8 @@ check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_SOURCES += %D%/random.h
 %C%_libharness_la_SOURCES += %D%/served.c
 %C%_libharness_la_SOURCES += %D%/served.h
+%C%_libharness_la_SOURCES += %D%/store_conform.c
+%C%_libharness_la_SOURCES += %D%/store_conform.h
 %C%_libharness_la_SOURCES += %D%/stored.c
 %C%_libharness_la_SOURCES += %D%/stored.h
 %C%_libharness_la_SOURCES += %D%/system.c
@@ -258,6 +261,7 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_pager_fork_SOURCES = %D%/check_alloc_pager_fork.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_check_alloc_pager_fork_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_store_file_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
 %C%_stress_alloc_store_LDADD = $(STORE_TEST_LIBS)
 %C%_check_runtime_heap_SOURCES = %D%/check_runtime_heap.c \
