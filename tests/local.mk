@@ -62,6 +62,7 @@ CHECK_ALLOC += %D%/check_alloc_demand_staging
 CHECK_ALLOC += %D%/stress_alloc_demand
 CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
+CHECK_ALLOC += %D%/check_alloc_control
 CHECK_ALLOC += %D%/check_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_pager_fork
 CHECK_ALLOC += %D%/check_alloc_store_file
@@ -200,6 +201,10 @@ EXTRA_PROGRAMS += %D%/stress_alloc_malloc
 # All of it but the names of the C library, which stay those of the C library.
 ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
 	uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+%C%_check_alloc_control_SOURCES = %D%/check_alloc_control.c \
+	alloc/malloc/control.c
+%C%_check_alloc_control_LDADD = %D%/libharness.la uffd/libuffd.la \
+	$(CHECK_LIBS) $(FERRY_LIBS)
 # These names are the C library's; here they are the program's.
 %C%_check_alloc_wrap_SOURCES = %D%/check_alloc_wrap.c \
 	alloc/malloc/quiet.c alloc/malloc/wrap.c

@@ -13,6 +13,8 @@ endif
 # All but the exported functions, for the library and its tests.
 %C%_libmalloc_la_CFLAGS = $(AM_CFLAGS) -ftls-model=initial-exec
 %C%_libmalloc_la_SOURCES =
+%C%_libmalloc_la_SOURCES += %D%/control.c
+%C%_libmalloc_la_SOURCES += %D%/control.h
 %C%_libmalloc_la_SOURCES += %D%/engine.c
 %C%_libmalloc_la_SOURCES += %D%/engine.h
 %C%_libmalloc_la_SOURCES += %D%/foreign.c
