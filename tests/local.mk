@@ -71,6 +71,7 @@ CHECK_ALLOC += %D%/stress_alloc_store
 
 CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_malloc
+CHECK_MALLOC += %D%/check_alloc_wrap
 if HAVE_MALLOC
 # These look into the engine.
 CHECK_MALLOC += %D%/check_alloc_holes
@@ -200,6 +201,9 @@ EXTRA_PROGRAMS += %D%/stress_alloc_malloc
 # All of it but the names of the C library, which stay those of the C library.
 ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
 	uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+# These names are the C library's; here they are the program's.
+%C%_check_alloc_wrap_SOURCES = %D%/check_alloc_wrap.c \
+	alloc/malloc/quiet.c alloc/malloc/wrap.c
 %C%_check_alloc_holes_LDADD = $(ENGINE_TEST_LIBS)
 %C%_stress_alloc_holes_LDADD = $(ENGINE_TEST_LIBS)
 # The installed library alone, through its exported names.

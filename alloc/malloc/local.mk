@@ -23,6 +23,8 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/imports.c
 %C%_libmalloc_la_SOURCES += %D%/library.c
 %C%_libmalloc_la_SOURCES += %D%/library.h
+%C%_libmalloc_la_SOURCES += %D%/quiet.c
+%C%_libmalloc_la_SOURCES += %D%/quiet.h
 %C%_libmalloc_la_SOURCES += %D%/region.c
 %C%_libmalloc_la_SOURCES += %D%/region.h
 %C%_libmalloc_la_SOURCES += %D%/holes.c
@@ -40,6 +42,7 @@ endif
 %C%_libferry_malloc_la_SOURCES += %D%/surface.c
 %C%_libferry_malloc_la_SOURCES += %D%/dlopen.c
 %C%_libferry_malloc_la_SOURCES += %D%/info.c
+%C%_libferry_malloc_la_SOURCES += %D%/wrap.c
 %C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la uffd/libuffd.la
 # Bound at load: a handler must not find itself in the loader. malloc itself
 # is jemalloc's own function, without a step in between.
