@@ -63,6 +63,100 @@ static ssize_t linux_pread(int fd, void *buf, size_t len, off_t off)
 	return edge_size(pread(fd, buf, len, off));
 }
 
+static int linux_create(const char *path, int flags, mode_t mode)
+{
+	return edge(open(path, flags | O_CLOEXEC, mode));
+}
+
+static int linux_unlink(const char *path)
+{
+	return edge(unlink(path));
+}
+
+static int linux_fcntl(int fd, int cmd, long arg)
+{
+	return edge(fcntl(fd, cmd, arg));
+}
+
+static ssize_t linux_preadv(int fd, const struct iovec *iov, int n, off_t off)
+{
+	return edge_size(preadv(fd, iov, n, off));
+}
+
+static ssize_t linux_pwritev(int fd, const struct iovec *iov, int n, off_t off)
+{
+	return edge_size(pwritev(fd, iov, n, off));
+}
+
+static int linux_fallocate(int fd, int mode, off_t off, off_t len)
+{
+	return edge(fallocate(fd, mode, off, len));
+}
+
+static int linux_ftruncate(int fd, off_t len)
+{
+	return edge(ftruncate(fd, len));
+}
+
+static int linux_fdatasync(int fd)
+{
+	return edge(fdatasync(fd));
+}
+
+static int linux_memfd_create(const char *name, unsigned int flags)
+{
+	return edge(memfd_create(name, flags));
+}
+
+static int linux_getrlimit(int resource, struct rlimit *ret)
+{
+	return edge(getrlimit(resource, ret));
+}
+
+static int linux_getcwd(char *buf, size_t size)
+{
+	return getcwd(buf, size) ? 0 : -errno;
+}
+
+/* As getdents64(2) lays it out. */
+struct entry {
+	uint64_t ino;
+	int64_t off;
+	uint16_t size;
+	uint8_t type;
+	char name[];
+};
+
+static void list_some(const char *buf, long len,
+		      void (*fn)(void *arg, const char *name), void *arg)
+{
+	const struct entry *entry;
+	long at;
+
+	for (at = 0; at < len; at += entry->size) {
+		entry = (const struct entry *)(buf + at);
+		if (strcmp(entry->name, ".") && strcmp(entry->name, ".."))
+			fn(arg, entry->name);
+	}
+}
+
+/* Without opendir(3), which allocates. */
+static int linux_list(const char *folder,
+		      void (*fn)(void *arg, const char *name), void *arg)
+{
+	_Alignas(uint64_t) char buf[2048];
+	int fd = linux_open(folder, O_RDONLY | O_DIRECTORY);
+	long r;
+
+	if (fd < 0)
+		return fd;
+	while ((r = syscall(SYS_getdents64, fd, buf, sizeof(buf))) > 0)
+		list_some(buf, r, fn, arg);
+	r = edge(r);
+	close(fd);
+	return (int)r;
+}
+
 static int linux_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	return edge(poll(fds, n, timeout_ms));
@@ -217,6 +311,20 @@ static int linux_set_home_node(void *addr, size_t len, int node)
 	return edge(syscall(FERRY__SYS_SET_HOME_NODE, addr, len, node, 0));
 }
 
+static int linux_mbind(void *addr, size_t len, int mode,
+		       const unsigned long *nodes, unsigned long bits,
+		       unsigned int flags)
+{
+	/* The kernel takes one off what it calls maxnode. */
+	return edge(
+		syscall(SYS_mbind, addr, len, mode, nodes, bits + 1, flags));
+}
+
+static int linux_page_nodes(size_t n, void **pages, int *ret_nodes)
+{
+	return edge(syscall(SYS_move_pages, 0, n, pages, NULL, ret_nodes, 0));
+}
+
 static int linux_sigaction(int sig, const struct sigaction *act,
 			   struct sigaction *old)
 {
@@ -326,6 +434,18 @@ const struct ferry__sys ferry__sys_linux = {
 	.read = linux_read,
 	.write = linux_write,
 	.pread = linux_pread,
+	.create = linux_create,
+	.unlink = linux_unlink,
+	.fcntl = linux_fcntl,
+	.preadv = linux_preadv,
+	.pwritev = linux_pwritev,
+	.fallocate = linux_fallocate,
+	.ftruncate = linux_ftruncate,
+	.fdatasync = linux_fdatasync,
+	.memfd_create = linux_memfd_create,
+	.getrlimit = linux_getrlimit,
+	.getcwd = linux_getcwd,
+	.list = linux_list,
 	.poll = linux_poll,
 	.eventfd = linux_eventfd,
 	.ioctl = linux_ioctl,
@@ -348,6 +468,8 @@ const struct ferry__sys ferry__sys_linux = {
 	.address_limit = linux_address_limit,
 	.name_memory = linux_name_memory,
 	.set_home_node = linux_set_home_node,
+	.mbind = linux_mbind,
+	.page_nodes = linux_page_nodes,
 	.sigaction = linux_sigaction,
 	.sigqueue_self = linux_sigqueue_self,
 	.sched_yield = linux_sched_yield,

@@ -2,8 +2,8 @@
 /*
  * Start of the engine, and arenas for threads.
  *
- *   state:  ASLEEP --first allocation (CAS)--> STARTING --> READY
- *                                                  \-----> PLAIN
+ *   state:  ASLEEP --constructor or event (CAS)--> STARTING --> READY
+ *                                                         \---> PLAIN
  *
  * PLAIN: no region could be had, all comes from arena 0. A thread that finds
  * STARTING allocates from arena 0 for now and asks again at its next request.
@@ -32,8 +32,6 @@ const char *ferry__je_malloc_conf =
 	"dirty_decay_ms:10000,muzzy_decay_ms:0,abort_conf:false,"
 	"dss:disabled,trust_madvise:true";
 
-_Thread_local struct ferry__engine_self ferry__engine_self;
-
 enum state { ASLEEP = 0, STARTING, READY, PLAIN };
 
 static int state; /* enum state; atomic */
@@ -46,6 +44,22 @@ static struct {
 	unsigned int n;	       /* written before READY */
 	unsigned int turn;     /* of threads; atomic */
 } arenas;
+
+static int current_state(void)
+{
+	/* S1 pairs with S2 in ferry__engine_start(): regions and arenas are there to see. */
+	return __atomic_load_n(&state, __ATOMIC_ACQUIRE);
+}
+
+bool ferry__engine_is_ready(void)
+{
+	return current_state() == READY;
+}
+
+bool ferry__engine_is_plain(void)
+{
+	return current_state() == PLAIN;
+}
 
 /* --- arenas ------------------------------------------------------------------------- */
 
@@ -127,14 +141,103 @@ static unsigned int choose(void)
 	return number;
 }
 
-static void attach(struct ferry__engine_self *self)
-{
-	unsigned int number = choose();
+/* --- threads ------------------------------------------------------------------------ */
 
-	if (ferry__je_mallctl("thread.arena", NULL, NULL, &number,
-			      sizeof(number)))
+/* Of each thread. */
+static _Thread_local struct {
+	bool attached;	  /* has an arena of the heap */
+	bool busy;	  /* is in here: what it calls may allocate */
+	unsigned int own; /* begins without end */
+} self __attribute__((tls_model("initial-exec")));
+
+static void set_arena(unsigned int number)
+{
+	ferry__je_mallctl("thread.arena", NULL, NULL, &number, sizeof(number));
+}
+
+static void set_cache(bool on)
+{
+	ferry__je_mallctl("thread.tcache.enabled", NULL, NULL, &on, sizeof(on));
+}
+
+/* What its cache has from arena 0 is not for the heap. */
+static void attach(void)
+{
+	set_arena(choose());
+	ferry__je_mallctl("thread.tcache.flush", NULL, NULL, NULL, 0);
+	self.attached = true;
+}
+
+void ferry__engine_own_begin(void)
+{
+	if (self.own++)
 		return;
-	self->attached = true;
+	set_arena(0);
+	set_cache(false);
+	self.attached = false;
+}
+
+void ferry__engine_own_end(void)
+{
+	if (--self.own)
+		return;
+	set_cache(true);
+	if (ferry__engine_is_ready())
+		attach();
+}
+
+static bool work_is_wanted;
+
+void ferry__engine_want_work(void)
+{
+	/* Relaxed: a wish; what it is about is ordered by its own. */
+	__atomic_store_n(&work_is_wanted, true, __ATOMIC_RELAXED);
+}
+
+static void do_work(void)
+{
+	/* Relaxed: as above. One thread gets it. */
+	if (__atomic_load_n(&work_is_wanted, __ATOMIC_RELAXED) &&
+	    __atomic_exchange_n(&work_is_wanted, false, __ATOMIC_RELAXED))
+		ferry__library_work();
+}
+
+/* Keeps errno: free(3) comes this way too. */
+static void settle(void)
+{
+	int saved = errno;
+
+	if (self.busy || self.own)
+		return;
+	self.busy = true;
+	if (!self.attached && ferry__engine_is_ready())
+		attach();
+	do_work();
+	self.busy = false;
+	errno = saved;
+}
+
+extern FERRY__HIDDEN bool je_tsd_tcache_enabled_data_init(void *tsd);
+extern FERRY__HIDDEN void je_tcache_gc_event_handler(void *tsd,
+						     uint64_t elapsed);
+FERRY__HIDDEN bool ferry__je_thread_begin(void *tsd);
+FERRY__HIDDEN void ferry__je_thread_event(void *tsd, uint64_t elapsed);
+
+/* jemalloc has made the thread's data; locks are not held. */
+bool ferry__je_thread_begin(void *tsd)
+{
+	bool r = je_tsd_tcache_enabled_data_init(tsd);
+
+	if (ferry__engine_is_ready())
+		settle();
+	return r;
+}
+
+void ferry__je_thread_event(void *tsd, uint64_t elapsed)
+{
+	je_tcache_gc_event_handler(tsd, elapsed);
+	ferry__engine_start();
+	settle();
 }
 
 /* --- start -------------------------------------------------------------------------- */
@@ -170,76 +273,30 @@ static int make_arenas(void)
 
 static enum state start(void)
 {
-	ferry__page_size = (size_t)sysconf(_SC_PAGESIZE);
-	ferry__region_init(FERRY__REGION_OWN);
 	if (ferry__region_init(FERRY__REGION_HEAP) || make_arenas())
 		return PLAIN;
 	return READY;
 }
 
-static int current_state(void)
+void ferry__engine_start(void)
 {
-	/* S1 pairs with S2 in wake(): regions and arenas are there to see. */
-	return __atomic_load_n(&state, __ATOMIC_ACQUIRE);
-}
-
-bool ferry__engine_is_ready(void)
-{
-	return current_state() == READY;
-}
-
-bool ferry__engine_is_plain(void)
-{
-	return current_state() == PLAIN;
-}
-
-/* The one who finds the engine asleep starts it. */
-static void wake(void)
-{
-	int expected = ASLEEP;
+	int expected = ASLEEP, saved = errno;
 
 	/* Relaxed: nothing is read that another thread wrote. */
-	if (!__atomic_compare_exchange_n(&state, &expected, STARTING, false,
+	if (__builtin_expect(current_state() != ASLEEP, 1) ||
+	    !__atomic_compare_exchange_n(&state, &expected, STARTING, false,
 					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		return;
 	expected = start();
 	/* S2 pairs with S1 in current_state(). */
 	__atomic_store_n(&state, expected, __ATOMIC_RELEASE);
 	ferry__library_start();
-}
-
-static void settle(struct ferry__engine_self *self)
-{
-	wake();
-	if (self->own)
-		return;
-	if (!self->attached && current_state() == READY)
-		attach(self);
-	self->attached |= current_state() == PLAIN;
-	if (self->attached)
-		self->quick = FERRY__ENGINE_QUICK;
-}
-
-void ferry__engine_enter(void)
-{
-	struct ferry__engine_self *self = &ferry__engine_self;
-	int saved = errno;
-
-	if (self->inside || self->quick)
-		return;
-	self->inside = true;
-	settle(self);
-	self->inside = false;
+	settle();
 	errno = saved;
 }
 
-void ferry__engine_own_begin(void)
+/* The loader runs this before other constructors (-z initfirst). */
+__attribute__((constructor)) static void start_early(void)
 {
-	ferry__engine_self.own++;
-	ferry__engine_self.quick = 0;
-}
-
-void ferry__engine_own_end(void)
-{
-	ferry__engine_self.own--;
+	ferry__engine_start();
 }

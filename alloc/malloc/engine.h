@@ -8,9 +8,10 @@
  * threads allocate, and what is allocated while the engine starts comes from
  * arena 0, in regions that are never paged (DESIGN E2).
  *
- * The engine starts at the first allocation of the process, which may be
- * before any constructor, in any thread. Nobody waits for that: whoever comes
- * meanwhile gets memory from arena 0 and is moved to his arena later.
+ * Before any constructor of the program, memory comes from arena 0; the engine
+ * starts in ours, which the loader runs first, or when 64 KiB have been
+ * allocated, whichever comes first. Nobody waits for that: whoever comes
+ * meanwhile gets memory from arena 0 and has his arena later.
  */
 #ifndef FERRY_ALLOC_MALLOC_ENGINE_H
 #define FERRY_ALLOC_MALLOC_ENGINE_H
@@ -48,59 +49,27 @@ FERRY__HIDDEN void ferry__je_malloc_stats_print(void (*write)(void *,
 						void *arg, const char *options);
 
 /* Flags of the functions that end in x. */
-#define FERRY__JE_ZERO	      0x40
-#define FERRY__JE_ALIGN(log)  ((int)(log))
 #define FERRY__JE_TCACHE_NONE 0x100
-#define FERRY__JE_ARENA_0     (1 << 20)
 
 /* --- threads ------------------------------------------------------------------------ */
 
-struct ferry__engine_self {
-	/*
-	 * Requests below this many bytes go straight to jemalloc. Zero until
-	 * the thread has its arena, and again while something waits to be
-	 * done at its next allocation.
-	 */
-	size_t quick;
-	bool attached;	  /* has its arena */
-	bool inside;	  /* in ferry__engine_enter(): nested calls pass */
-	unsigned int own; /* ferry__engine_own_begin() without end */
-};
-
-extern FERRY__HIDDEN _Thread_local struct ferry__engine_self ferry__engine_self
-	__attribute__((tls_model("initial-exec")));
-
-/* Requests of so many bytes are rare: work that waits is looked for then. */
-#define FERRY__ENGINE_QUICK ((size_t)32 << 10)
-
-static inline bool ferry__engine_is_quick(size_t size)
-{
-	return __builtin_expect(size < ferry__engine_self.quick, 1);
-}
-
 /*
- * Before an allocation that is not quick: starts the engine if nobody has,
- * and gives the thread its arena. Keeps errno.
- */
-FERRY__HIDDEN void ferry__engine_enter(void);
-
-/*
- * Must what the calling thread allocates come from arena 0, with
- * FERRY__ENGINE_OWN? After ferry__engine_enter().
- */
-static inline bool ferry__engine_is_own(void)
-{
-	return ferry__engine_self.own || ferry__engine_self.inside;
-}
-
-#define FERRY__ENGINE_OWN (FERRY__JE_ARENA_0 | FERRY__JE_TCACHE_NONE)
-
-/*
- * What the calling thread allocates until end() comes from arena 0. Nests.
- * A thread of ours calls begin() first thing, and never end().
+ * What the calling thread allocates until end() comes from arena 0, and not
+ * through a cache. Nests. A thread of ours calls begin() first thing and
+ * never end().
  */
 FERRY__HIDDEN void ferry__engine_own_begin(void);
 FERRY__HIDDEN void ferry__engine_own_end(void);
+
+/*
+ * Has ferry__library_work() called by the next thread that allocates or frees
+ * some 64 KiB more, outside of jemalloc's locks. Any thread, also within
+ * hooks; wait-free.
+ */
+FERRY__HIDDEN void ferry__engine_want_work(void);
+
+/* Starts the engine unless it was started. No constructor needs to have run. */
+FERRY__HIDDEN void ferry__engine_start(void);
 
 /* Is the engine ready, with arenas of its own? Any thread. */
 FERRY__HIDDEN bool ferry__engine_is_ready(void);

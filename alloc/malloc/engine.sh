@@ -11,6 +11,10 @@
 #   dlsym                   may allocate; only asked for pthread_create
 #   log exp round _Unwind_* the sampling profiler, which is never on, needs
 #                           two more shared objects
+# Two of its own names are redirected where they are used, as jemalloc has no
+# hooks for these moments:
+#   tsd.c           a thread allocates for the first time
+#   thread_event.c  a thread has allocated or freed some 64 KiB more
 # The C++ operators are left out: those of the C++ library call malloc.
 #
 # Environment: AR, NM, OBJCOPY, LD.
@@ -32,6 +36,17 @@ trap 'rm -rf "$tmp"' EXIT
 cp "$archive" "$tmp/all.a"
 chmod u+w "$tmp/all.a"
 ${AR:-ar} d "$tmp/all.a" jemalloc_cpp.pic.o
+# redirect MEMBER NAME OURS
+redirect() {
+  (
+    cd "$tmp"
+    ${AR:-ar} x all.a "$1"
+    ${OBJCOPY:-objcopy} --redefine-sym "$2=$3" "$1"
+    ${AR:-ar} r all.a "$1"
+  )
+}
+redirect tsd.pic.o je_tsd_tcache_enabled_data_init ferry__je_thread_begin
+redirect thread_event.pic.o je_tcache_gc_event_handler ferry__je_thread_event
 {
   ${NM:-nm} -g --defined-only "$tmp/all.a" |
     sed -n 's/^[0-9a-f]* [A-Z] \([^ ]*\)$/\1/p' | grep -v '^je_' || :

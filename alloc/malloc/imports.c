@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "alloc/malloc/region.h"
 #include "uffd/sys.h"
@@ -40,6 +41,21 @@ int ferry__je_pthread_atfork(void (*prepare)(void), void (*parent)(void),
 }
 
 /*
+ * The first call is jemalloc's start, under its lock: what is made ready here
+ * is so for everybody.
+ */
+static int map_own(size_t len, void **ret_addr)
+{
+	if (!ferry__page_size)
+		ferry__page_size = (size_t)sysconf(_SC_PAGESIZE);
+	if (!ferry__region_first[FERRY__REGION_OWN].len &&
+	    ferry__region_init(FERRY__REGION_OWN))
+		return -ENOMEM;
+	return ferry__region_cut(FERRY__REGION_OWN, len, (size_t)2 << 20,
+				 ret_addr);
+}
+
+/*
  * jemalloc maps anonymous memory alone. Pieces are aligned to what it asks
  * for at most without saying so: it would trim them otherwise.
  */
@@ -52,8 +68,7 @@ void *ferry__je_mmap(void *addr, size_t len, int prot, int flags, int fd,
 	(void)flags;
 	(void)fd;
 	(void)off;
-	if (addr ||
-	    ferry__region_cut(FERRY__REGION_OWN, len, (size_t)2 << 20, &p)) {
+	if (addr || map_own(len, &p)) {
 		errno = ENOMEM;
 		return MAP_FAILED;
 	}

@@ -6,3 +6,7 @@ void ferry__library_start(void)
 {
 	ferry__fork_init();
 }
+
+void ferry__library_work(void)
+{
+}

@@ -6,10 +6,16 @@
 #include "alloc/malloc/engine.h"
 
 /*
- * Once, right after the engine has started, in the thread that started it,
- * which is inside ferry__engine_enter(). Maybe before any constructor.
+ * Once, right after the engine has started, in the thread that started it;
+ * maybe before other constructors.
  */
 FERRY__HIDDEN void ferry__library_start(void);
+
+/*
+ * What somebody wanted done at a moment when no lock of jemalloc's is held
+ * (ferry__engine_want_work()). It may allocate and start threads.
+ */
+FERRY__HIDDEN void ferry__library_work(void);
 
 /* Registers what happens around fork(2). */
 FERRY__HIDDEN void ferry__fork_init(void);

@@ -17,29 +17,33 @@
 #define LARGEST	 ((size_t)1 << 46)
 #define SMALLEST ((size_t)2 << 20)
 
-/* Without a limit on address space, the first of each kind. */
-static const size_t first_len[2] = { (size_t)64 << 30, (size_t)4 << 30 };
-/* With one, every region: this part of the limit. */
-static const size_t parts[2] = { 8, 32 };
-static const char *const names[2] = { "ferry heap", "ferry malloc" };
+static const struct ferry__region_plan plans[2] = {
+	[FERRY__REGION_HEAP] = { .first_len = (size_t)1 << FERRY__REGION_SHIFT,
+				 .part = 8,
+				 .name = "ferry heap" },
+	[FERRY__REGION_OWN] = { .first_len = (size_t)4 << 30,
+				.part = 32,
+				.name = "ferry malloc" },
+};
 
 struct ferry__region ferry__region_first[2];
+uintptr_t ferry__region_tag = UINTPTR_MAX;
 
 static size_t round_up(size_t n, size_t to)
 {
 	return (n + to - 1) & ~(to - 1);
 }
 
-static size_t wish(enum ferry__region_kind kind,
+static size_t wish(const struct ferry__region_plan *plan,
 		   const struct ferry__region *last)
 {
 	uint64_t limit = ferry__sys->address_limit();
 	size_t len;
 
-	if (limit < first_len[kind] * parts[kind])
-		len = (size_t)limit / parts[kind];
+	if (limit / plan->part < plan->first_len)
+		len = (size_t)limit / plan->part;
 	else
-		len = last ? last->len * 2 : first_len[kind];
+		len = last ? last->len * 2 : plan->first_len;
 	len = round_up(len, ALIGN);
 	return len < LARGEST ? len : LARGEST;
 }
@@ -50,36 +54,37 @@ static void trim(uintptr_t from, uintptr_t to)
 		ferry__sys->munmap((void *)from, to - from);
 }
 
-/* @len bytes of address space, a multiple of ALIGN and aligned to it. */
-static int reserve_exactly(enum ferry__region_kind kind, size_t len,
+/* @len bytes of address space, whole ALIGNs, aligned to @align. */
+static int reserve_exactly(const char *name, size_t len, size_t align,
 			   uintptr_t *ret_base)
 {
 	uintptr_t base;
 	void *p;
 	int r;
 
-	r = ferry__sys->mmap(NULL, len + ALIGN, PROT_NONE,
+	r = ferry__sys->mmap(NULL, len + align, PROT_NONE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0,
 			     &p);
 	if (r)
 		return r;
-	base = round_up((uintptr_t)p, ALIGN);
+	base = round_up((uintptr_t)p, align);
 	trim((uintptr_t)p, base);
-	trim(base + len, (uintptr_t)p + len + ALIGN);
-	ferry__sys->name_memory((void *)base, len, names[kind]);
+	trim(base + len, (uintptr_t)p + len + align);
+	ferry__sys->name_memory((void *)base, len, name);
 	*ret_base = base;
 	return 0;
 }
 
 /* As near to @len as can be had, @least at any rate. */
-static int reserve(enum ferry__region_kind kind, size_t len, size_t least,
+static int reserve(const char *name, size_t len, size_t least,
 		   struct ferry__region *region)
 {
 	int r;
 
 	if (len < least)
 		len = least;
-	while ((r = reserve_exactly(kind, len, &region->base)) && len > least) {
+	while ((r = reserve_exactly(name, len, ALIGN, &region->base)) &&
+	       len > least) {
 		len = round_up(len / 2, ALIGN);
 		if (len < least)
 			len = least;
@@ -89,11 +94,25 @@ static int reserve(enum ferry__region_kind kind, size_t len, size_t least,
 	return r;
 }
 
+int ferry__regions_init(struct ferry__region *first,
+			const struct ferry__region_plan *plan)
+{
+	return reserve(plan->name, wish(plan, NULL), SMALLEST, first);
+}
+
 int ferry__region_init(enum ferry__region_kind kind)
 {
+	const struct ferry__region_plan *plan = &plans[kind];
 	struct ferry__region *r = &ferry__region_first[kind];
+	size_t len = wish(plan, NULL);
 
-	return reserve(kind, wish(kind, NULL), SMALLEST, r);
+	if (kind == FERRY__REGION_HEAP && len == plan->first_len &&
+	    !reserve_exactly(plan->name, len, len, &r->base)) {
+		r->len = len;
+		ferry__region_tag = r->base >> FERRY__REGION_SHIFT;
+		return 0;
+	}
+	return ferry__regions_init(r, plan);
 }
 
 struct ferry__region *ferry__region_next(const struct ferry__region *r)
@@ -108,15 +127,21 @@ size_t ferry__region_used(const struct ferry__region *r)
 	return __atomic_load_n(&r->used, __ATOMIC_RELAXED);
 }
 
-struct ferry__region *ferry__region_of(enum ferry__region_kind kind,
-				       const void *p)
+struct ferry__region *ferry__regions_of(struct ferry__region *first,
+					const void *p)
 {
-	struct ferry__region *r = &ferry__region_first[kind];
+	struct ferry__region *r = first;
 
 	for (; r; r = ferry__region_next(r))
 		if ((uintptr_t)p - r->base < r->len)
 			return r;
 	return NULL;
+}
+
+struct ferry__region *ferry__region_of(enum ferry__region_kind kind,
+				       const void *p)
+{
+	return ferry__regions_of(&ferry__region_first[kind], p);
 }
 
 /*
@@ -152,8 +177,8 @@ static int cut_from(struct ferry__region *r, size_t size, size_t align,
 	return 0;
 }
 
-static int append(enum ferry__region_kind kind, struct ferry__region *last,
-		  size_t least)
+static int append(const struct ferry__region_plan *plan,
+		  struct ferry__region *last, size_t least)
 {
 	struct ferry__region *fresh, *none = NULL;
 	void *p;
@@ -164,7 +189,7 @@ static int append(enum ferry__region_kind kind, struct ferry__region *last,
 	if (r)
 		return r;
 	fresh = p;
-	r = reserve(kind, wish(kind, last), least, fresh);
+	r = reserve(plan->name, wish(plan, last), least, fresh);
 	if (r)
 		goto err_unmap;
 	/* N2 pairs with N1 in ferry__region_next(). */
@@ -178,10 +203,11 @@ err_unmap:
 	return r;
 }
 
-int ferry__region_cut(enum ferry__region_kind kind, size_t size, size_t align,
-		      void **ret_addr)
+int ferry__regions_cut(struct ferry__region *first,
+		       const struct ferry__region_plan *plan, size_t size,
+		       size_t align, void **ret_addr)
 {
-	struct ferry__region *r = &ferry__region_first[kind], *next;
+	struct ferry__region *r = first, *next;
 	size_t least;
 	int e;
 
@@ -193,9 +219,30 @@ int ferry__region_cut(enum ferry__region_kind kind, size_t size, size_t align,
 		if (e != -ENOSPC)
 			return e ? -ENOMEM : 0;
 		next = ferry__region_next(r);
-		if (!next && append(kind, r, least))
+		if (!next && append(plan, r, least))
 			return -ENOMEM;
 		if (next)
 			r = next;
 	}
+}
+
+int ferry__region_cut(enum ferry__region_kind kind, size_t size, size_t align,
+		      void **ret_addr)
+{
+	return ferry__regions_cut(&ferry__region_first[kind], &plans[kind],
+				  size, align, ret_addr);
+}
+
+void ferry__regions_fini(struct ferry__region *first)
+{
+	struct ferry__region *r = first, *next;
+
+	for (; r; r = next) {
+		next = r->next;
+		if (r->len)
+			ferry__sys->munmap((void *)r->base, r->len);
+		if (r != first)
+			ferry__sys->munmap(r, ferry__page_size);
+	}
+	*first = (struct ferry__region){ 0 };
 }

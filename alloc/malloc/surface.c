@@ -2,8 +2,9 @@
 /*
  * The malloc that programs call.
  *
- * Each function is a comparison and a jump into jemalloc; whatever is not the
- * common case is in a function of its own, named _slow.
+ * malloc and calloc are jemalloc's own, by another name (local.mk). What gets
+ * a pointer compares it with the first region and jumps into jemalloc;
+ * whatever is not the common case is in a function of its own, named _slow.
  */
 #include <errno.h>
 #include <limits.h>
@@ -32,73 +33,12 @@ static void *out_of_memory(void)
 	return NULL;
 }
 
-/* mallocx() knows neither zero sizes nor errno. */
-static void *own(size_t size, int flags)
-{
-	void *p;
-
-	if (size > PTRDIFF_MAX)
-		return out_of_memory();
-	p = ferry__je_mallocx(size ? size : 1, flags | FERRY__ENGINE_OWN);
-	return p ? p : out_of_memory();
-}
-
-SLOW static void *malloc_slow(size_t size)
-{
-	ferry__engine_enter();
-	if (ferry__engine_is_own())
-		return own(size, 0);
-	return ferry__je_malloc(size);
-}
-
-FERRY_EXPORT void *malloc(size_t size)
-{
-	if (ferry__engine_is_quick(size))
-		return ferry__je_malloc(size);
-	return malloc_slow(size);
-}
-
-SLOW static void *calloc_slow(size_t n, size_t size)
-{
-	size_t bytes;
-
-	ferry__engine_enter();
-	if (!ferry__engine_is_own())
-		return ferry__je_calloc(n, size);
-	if (__builtin_mul_overflow(n, size, &bytes))
-		return out_of_memory();
-	return own(bytes, FERRY__JE_ZERO);
-}
-
-FERRY_EXPORT void *calloc(size_t n, size_t size)
-{
-	size_t bytes;
-
-	if (!__builtin_mul_overflow(n, size, &bytes) &&
-	    ferry__engine_is_quick(bytes))
-		return ferry__je_calloc(n, size);
-	return calloc_slow(n, size);
-}
-
-static int log_of(size_t align)
-{
-	return align ? __builtin_ctzl(align) : 0;
-}
-
 static bool is_power_of_two(size_t n)
 {
 	return n && !(n & (n - 1));
 }
 
 /* @align is a power of two. */
-SLOW static void *aligned_slow(size_t align, size_t size)
-{
-	ferry__engine_enter();
-	if (ferry__engine_is_own())
-		return own(size, FERRY__JE_ALIGN(log_of(align)));
-	return ferry__je_memalign(align, size);
-}
-
 static void *aligned(size_t align, size_t size)
 {
 	void *p;
@@ -106,10 +46,7 @@ static void *aligned(size_t align, size_t size)
 	/* jemalloc forgets the alignment of no bytes. */
 	if (!size)
 		size = 1;
-	if (ferry__engine_is_quick(size))
-		p = ferry__je_memalign(align, size);
-	else
-		p = aligned_slow(align, size);
+	p = ferry__je_memalign(align, size);
 	return p ? p : out_of_memory();
 }
 
@@ -224,7 +161,15 @@ static bool is_ours(const void *ptr)
 	       ferry__region_of(FERRY__REGION_HEAP, ptr);
 }
 
-/* It stays in arena 0, whoever asks. */
+/* jemalloc's says nothing of its errors. */
+static void *realloc_heap(void *ptr, size_t size)
+{
+	void *p = ferry__je_realloc(ptr, size);
+
+	return p || !size ? p : out_of_memory();
+}
+
+/* It stays out of caches that serve the heap. */
 static void *realloc_own(void *ptr, size_t size)
 {
 	void *p;
@@ -235,36 +180,24 @@ static void *realloc_own(void *ptr, size_t size)
 	}
 	if (size > PTRDIFF_MAX)
 		return out_of_memory();
-	p = ferry__je_rallocx(ptr, size, FERRY__ENGINE_OWN);
+	p = ferry__je_rallocx(ptr, size, FERRY__JE_TCACHE_NONE);
 	return p ? p : out_of_memory();
-}
-
-/* jemalloc's says nothing of its errors. */
-static void *realloc_heap(void *ptr, size_t size)
-{
-	void *p = ferry__je_realloc(ptr, size);
-
-	return p || !size ? p : out_of_memory();
 }
 
 SLOW static void *realloc_slow(void *ptr, size_t size)
 {
-	if (!ptr)
-		return malloc_slow(size);
-	if (!is_ours(ptr))
+	if (!ptr || ferry__region_of(FERRY__REGION_HEAP, ptr))
+		return realloc_heap(ptr, size);
+	if (!ferry__region_of(FERRY__REGION_OWN, ptr))
 		return ferry__foreign_realloc(ptr, size);
-	ferry__engine_enter();
 	if (ferry__engine_is_plain())
 		return realloc_heap(ptr, size);
-	if (ferry__engine_is_own() || ferry__region_of(FERRY__REGION_OWN, ptr))
-		return realloc_own(ptr, size);
-	return realloc_heap(ptr, size);
+	return realloc_own(ptr, size);
 }
 
 FERRY_EXPORT void *realloc(void *ptr, size_t size)
 {
-	if (__builtin_expect(ferry__region_has(ptr), 1) &&
-	    ferry__engine_is_quick(size))
+	if (__builtin_expect(ferry__region_has(ptr), 1))
 		return realloc_heap(ptr, size);
 	return realloc_slow(ptr, size);
 }
