@@ -18,7 +18,7 @@
 
 #include "alloc/malloc/hooks.h"
 #include "alloc/malloc/library.h"
-#include "alloc/malloc/region.h"
+#include "alloc/malloc/space.h"
 #include "uffd/sys.h"
 
 /*
@@ -273,7 +273,7 @@ static int make_arenas(void)
 
 static enum state start(void)
 {
-	if (ferry__region_init(FERRY__REGION_HEAP) || make_arenas())
+	if (ferry__space_init(FERRY__SPACE_HEAP) || make_arenas())
 		return PLAIN;
 	return READY;
 }

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "alloc/malloc/region.h"
+#include "alloc/malloc/space.h"
 #include "uffd/sys.h"
 
 /* In a place of its own choice only: it asks for none that matters. */
@@ -22,7 +22,7 @@ static void *hook_alloc(struct ferry__hooks *hooks, void *addr, size_t size,
 
 	(void)hooks;
 	(void)arena;
-	if (addr || ferry__region_cut(FERRY__REGION_HEAP, size, align, &p))
+	if (addr || ferry__space_cut(FERRY__SPACE_HEAP, size, align, &p))
 		return NULL;
 	*zero = true;
 	*commit = true;
@@ -78,8 +78,8 @@ static bool hook_merge(struct ferry__hooks *hooks, void *addr_a, size_t size_a,
 	(void)size_b;
 	(void)committed;
 	(void)arena;
-	return ferry__region_of(FERRY__REGION_HEAP, addr_a) !=
-	       ferry__region_of(FERRY__REGION_HEAP, addr_b);
+	return ferry__space_of(FERRY__SPACE_HEAP, addr_a) !=
+	       ferry__space_of(FERRY__SPACE_HEAP, addr_b);
 }
 
 struct ferry__hooks ferry__hooks = {

@@ -23,8 +23,8 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/imports.c
 %C%_libmalloc_la_SOURCES += %D%/library.c
 %C%_libmalloc_la_SOURCES += %D%/library.h
-%C%_libmalloc_la_SOURCES += %D%/region.c
-%C%_libmalloc_la_SOURCES += %D%/region.h
+%C%_libmalloc_la_SOURCES += %D%/space.c
+%C%_libmalloc_la_SOURCES += %D%/space.h
 %C%_libmalloc_la_SOURCES += %D%/slab.c
 %C%_libmalloc_la_SOURCES += %D%/slab.h
 %C%_libmalloc_la_SOURCES += %D%/slab_jemalloc.c

@@ -6,7 +6,7 @@
  * by a compare-and-swap of the last one's `next`. Who loses the latter gives
  * his reservation back and uses the winner's.
  */
-#include "alloc/malloc/region.h"
+#include "alloc/malloc/space.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -18,22 +18,21 @@
 #define SMALLEST ((size_t)2 << 20)
 
 /* Without a limit on address space, the first of each kind. */
-static const size_t first_len[2] = { (size_t)1 << FERRY__REGION_SHIFT,
+static const size_t first_len[2] = { (size_t)1 << FERRY__SPACE_SHIFT,
 				     (size_t)4 << 30 };
 /* With one, every region: this part of the limit. */
 static const size_t parts[2] = { 8, 32 };
 static const char *const names[2] = { "ferry heap", "ferry malloc" };
 
-struct ferry__region ferry__region_first[2];
-uintptr_t ferry__region_tag = UINTPTR_MAX;
+struct ferry__space ferry__space_first[2];
+uintptr_t ferry__space_tag = UINTPTR_MAX;
 
 static size_t round_up(size_t n, size_t to)
 {
 	return (n + to - 1) & ~(to - 1);
 }
 
-static size_t wish(enum ferry__region_kind kind,
-		   const struct ferry__region *last)
+static size_t wish(enum ferry__space_kind kind, const struct ferry__space *last)
 {
 	uint64_t limit = ferry__sys->address_limit();
 	size_t len;
@@ -53,7 +52,7 @@ static void trim(uintptr_t from, uintptr_t to)
 }
 
 /* @len bytes of address space, whole ALIGNs, aligned to @align. */
-static int reserve_exactly(enum ferry__region_kind kind, size_t len,
+static int reserve_exactly(enum ferry__space_kind kind, size_t len,
 			   size_t align, uintptr_t *ret_base)
 {
 	uintptr_t base;
@@ -74,8 +73,8 @@ static int reserve_exactly(enum ferry__region_kind kind, size_t len,
 }
 
 /* As near to @len as can be had, @least at any rate. */
-static int reserve(enum ferry__region_kind kind, size_t len, size_t least,
-		   struct ferry__region *region)
+static int reserve(enum ferry__space_kind kind, size_t len, size_t least,
+		   struct ferry__space *region)
 {
 	int r;
 
@@ -92,38 +91,37 @@ static int reserve(enum ferry__region_kind kind, size_t len, size_t least,
 	return r;
 }
 
-int ferry__region_init(enum ferry__region_kind kind)
+int ferry__space_init(enum ferry__space_kind kind)
 {
-	struct ferry__region *r = &ferry__region_first[kind];
+	struct ferry__space *r = &ferry__space_first[kind];
 	size_t len = wish(kind, NULL);
 
-	if (kind == FERRY__REGION_HEAP && len == first_len[kind] &&
+	if (kind == FERRY__SPACE_HEAP && len == first_len[kind] &&
 	    !reserve_exactly(kind, len, len, &r->base)) {
 		r->len = len;
-		ferry__region_tag = r->base >> FERRY__REGION_SHIFT;
+		ferry__space_tag = r->base >> FERRY__SPACE_SHIFT;
 		return 0;
 	}
 	return reserve(kind, len, SMALLEST, r);
 }
 
-struct ferry__region *ferry__region_next(const struct ferry__region *r)
+struct ferry__space *ferry__space_next(const struct ferry__space *r)
 {
 	/* N1 pairs with N2 in append(): base and len are there to see. */
 	return __atomic_load_n(&r->next, __ATOMIC_ACQUIRE);
 }
 
-size_t ferry__region_used(const struct ferry__region *r)
+size_t ferry__space_used(const struct ferry__space *r)
 {
 	/* Relaxed: a count; whoever got the bytes orders what is in them. */
 	return __atomic_load_n(&r->used, __ATOMIC_RELAXED);
 }
 
-struct ferry__region *ferry__region_of(enum ferry__region_kind kind,
-				       const void *p)
+struct ferry__space *ferry__space_of(enum ferry__space_kind kind, const void *p)
 {
-	struct ferry__region *r = &ferry__region_first[kind];
+	struct ferry__space *r = &ferry__space_first[kind];
 
-	for (; r; r = ferry__region_next(r))
+	for (; r; r = ferry__space_next(r))
 		if ((uintptr_t)p - r->base < r->len)
 			return r;
 	return NULL;
@@ -133,24 +131,24 @@ struct ferry__region *ferry__region_of(enum ferry__region_kind kind,
  * Makes [@from, @to) of @r usable. What lies before it down to the last cut
  * is made so by who cut it, at the same time maybe.
  */
-static int open_up(const struct ferry__region *r, size_t from, size_t to)
+static int open_up(const struct ferry__space *r, size_t from, size_t to)
 {
 	return ferry__sys->mprotect((void *)(r->base + from), to - from,
 				    PROT_READ | PROT_WRITE);
 }
 
 /* -ENOSPC: the region has no room for it. */
-static int cut_from(struct ferry__region *r, size_t size, size_t align,
+static int cut_from(struct ferry__space *r, size_t size, size_t align,
 		    void **ret_addr)
 {
-	size_t used = ferry__region_used(r), at;
+	size_t used = ferry__space_used(r), at;
 	int e;
 
 	do {
 		at = round_up(r->base + used, align) - r->base;
 		if (at > r->len || size > r->len - at)
 			return -ENOSPC;
-		/* Relaxed: see ferry__region_used(). */
+		/* Relaxed: see ferry__space_used(). */
 	} while (!__atomic_compare_exchange_n(&r->used, &used, at + size, true,
 					      __ATOMIC_RELAXED,
 					      __ATOMIC_RELAXED));
@@ -162,10 +160,10 @@ static int cut_from(struct ferry__region *r, size_t size, size_t align,
 	return 0;
 }
 
-static int append(enum ferry__region_kind kind, struct ferry__region *last,
+static int append(enum ferry__space_kind kind, struct ferry__space *last,
 		  size_t least)
 {
-	struct ferry__region *fresh, *none = NULL;
+	struct ferry__space *fresh, *none = NULL;
 	void *p;
 	int r;
 
@@ -177,7 +175,7 @@ static int append(enum ferry__region_kind kind, struct ferry__region *last,
 	r = reserve(kind, wish(kind, last), least, fresh);
 	if (r)
 		goto err_unmap;
-	/* N2 pairs with N1 in ferry__region_next(). */
+	/* N2 pairs with N1 in ferry__space_next(). */
 	if (__atomic_compare_exchange_n(&last->next, &none, fresh, false,
 					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		return 0;
@@ -188,10 +186,10 @@ err_unmap:
 	return r;
 }
 
-int ferry__region_cut(enum ferry__region_kind kind, size_t size, size_t align,
-		      void **ret_addr)
+int ferry__space_cut(enum ferry__space_kind kind, size_t size, size_t align,
+		     void **ret_addr)
 {
-	struct ferry__region *r = &ferry__region_first[kind], *next;
+	struct ferry__space *r = &ferry__space_first[kind], *next;
 	size_t least;
 	int e;
 
@@ -202,7 +200,7 @@ int ferry__region_cut(enum ferry__region_kind kind, size_t size, size_t align,
 		e = cut_from(r, size, align, ret_addr);
 		if (e != -ENOSPC)
 			return e ? -ENOMEM : 0;
-		next = ferry__region_next(r);
+		next = ferry__space_next(r);
 		if (!next && append(kind, r, least))
 			return -ENOMEM;
 		if (next)
