@@ -92,12 +92,19 @@ static bool covers(const struct call *c, uintptr_t at, size_t *ret_off)
 	return false;
 }
 
+static bool request_matches(const struct inject_rule *rule,
+			    const struct call *c)
+{
+	if (rule->call == INJECT_CREATE)
+		return (c->request & rule->request) == rule->request;
+	return !rule->request || rule->request == c->request;
+}
+
 static bool matches(const struct inject_rule *rule, const struct call *c)
 {
 	size_t off;
 
-	return rule->call == c->kind &&
-	       (!rule->request || rule->request == c->request) &&
+	return rule->call == c->kind && request_matches(rule, c) &&
 	       (!rule->path || (c->path && !strcmp(rule->path, c->path))) &&
 	       (!rule->at || covers(c, rule->at, &off));
 }
@@ -348,6 +355,91 @@ static ssize_t injected_pread(int fd, void *buf, size_t len, off_t off)
 	return r ? r : base->pread(fd, buf, len, off);
 }
 
+static int injected_create(const char *path, int flags, mode_t mode)
+{
+	int r = failure(&(struct call){ .kind = INJECT_CREATE,
+					.request = (unsigned long)flags,
+					.path = path });
+
+	return r ? r : base->create(path, flags, mode);
+}
+
+static int injected_fcntl(int fd, int cmd, long arg)
+{
+	int r = failure(&(struct call){ .kind = INJECT_FCNTL,
+					.request = (unsigned long)cmd });
+
+	return r ? r : base->fcntl(fd, cmd, arg);
+}
+
+typedef ssize_t (*vector_call)(int fd, const struct iovec *iov, int n,
+			       off_t off);
+
+/*
+ * As cut(): the vectors that lie wholly within what is left, or a part of the
+ * first.
+ */
+static ssize_t cut_vector(enum inject_call kind, vector_call call, int fd,
+			  const struct iovec *iov, int n, off_t off)
+{
+	size_t stop, whole = 0;
+	struct inject_rule *rule = find(&(struct call){ .kind = kind }, &stop);
+	struct iovec part;
+	int i;
+
+	if (rule && rule->error)
+		return -rule->error;
+	if (!rule)
+		return call(fd, iov, n, off);
+	for (i = 0; i < n && whole + iov[i].iov_len <= rule->done; i++)
+		whole += iov[i].iov_len;
+	if (i)
+		return call(fd, iov, i, off);
+	part = iov[0];
+	part.iov_len = rule->done;
+	return rule->done ? call(fd, &part, 1, off) : 0;
+}
+
+static ssize_t injected_preadv(int fd, const struct iovec *iov, int n,
+			       off_t off)
+{
+	return cut_vector(INJECT_PREADV, base->preadv, fd, iov, n, off);
+}
+
+static ssize_t injected_pwritev(int fd, const struct iovec *iov, int n,
+				off_t off)
+{
+	return cut_vector(INJECT_PWRITEV, base->pwritev, fd, iov, n, off);
+}
+
+static int injected_fallocate(int fd, int mode, off_t off, off_t len)
+{
+	int r = failure(&(struct call){ .kind = INJECT_FALLOCATE });
+
+	return r ? r : base->fallocate(fd, mode, off, len);
+}
+
+static int injected_ftruncate(int fd, off_t len)
+{
+	int r = failure(&(struct call){ .kind = INJECT_FTRUNCATE });
+
+	return r ? r : base->ftruncate(fd, len);
+}
+
+static int injected_fdatasync(int fd)
+{
+	int r = failure(&(struct call){ .kind = INJECT_FDATASYNC });
+
+	return r ? r : base->fdatasync(fd);
+}
+
+static int injected_memfd_create(const char *name, unsigned int flags)
+{
+	int r = failure(&(struct call){ .kind = INJECT_MEMFD_CREATE });
+
+	return r ? r : base->memfd_create(name, flags);
+}
+
 static int injected_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	int r = failure(&(struct call){ .kind = INJECT_POLL });
@@ -503,6 +595,14 @@ static void fill_table(void)
 	table.read = injected_read;
 	table.write = injected_write;
 	table.pread = injected_pread;
+	table.create = injected_create;
+	table.fcntl = injected_fcntl;
+	table.preadv = injected_preadv;
+	table.pwritev = injected_pwritev;
+	table.fallocate = injected_fallocate;
+	table.ftruncate = injected_ftruncate;
+	table.fdatasync = injected_fdatasync;
+	table.memfd_create = injected_memfd_create;
 	table.poll = injected_poll;
 	table.eventfd = injected_eventfd;
 	table.ioctl = injected_ioctl;

@@ -38,6 +38,14 @@ enum inject_call {
 	INJECT_READ,
 	INJECT_WRITE,
 	INJECT_PREAD,
+	INJECT_CREATE,
+	INJECT_FCNTL,
+	INJECT_PREADV,
+	INJECT_PWRITEV,
+	INJECT_FALLOCATE,
+	INJECT_FTRUNCATE,
+	INJECT_FDATASYNC,
+	INJECT_MEMFD_CREATE,
 	INJECT_POLL,
 	INJECT_EVENTFD,
 	INJECT_USERFAULTFD,
@@ -71,11 +79,12 @@ struct inject_rule {
 	/* Which calls: */
 	enum inject_call call;
 	/*
-	 * The ioctl's request, the advice of madvise; 0: any. Not for
+	 * The ioctl's request, fcntl's command, the flags of create that
+	 * must all be set, the advice of madvise; 0: any. Not for
 	 * MADV_NORMAL, which is 0 and means any advice here.
 	 */
 	unsigned long request;
-	const char *path; /* open: the whole path; NULL: any */
+	const char *path; /* open, create: the whole path; NULL: any */
 	/*
 	 * An address, or 0. Only ioctls and memory calls on a range that
 	 * holds it are struck. A move or copy that begins below it (by

@@ -64,6 +64,7 @@ CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
 CHECK_ALLOC += %D%/check_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_pager_fork
+CHECK_ALLOC += %D%/check_alloc_store_file
 CHECK_ALLOC += %D%/check_alloc_store_memory
 CHECK_ALLOC += %D%/stress_alloc_store
 
@@ -71,8 +72,8 @@ CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_malloc
 if HAVE_MALLOC
 # These look into the engine.
-CHECK_MALLOC += %D%/check_alloc_slab
-CHECK_MALLOC += %D%/stress_alloc_slab
+CHECK_MALLOC += %D%/check_alloc_holes
+CHECK_MALLOC += %D%/stress_alloc_holes
 endif
 
 CHECK_RUNTIME =
@@ -132,6 +133,8 @@ check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_SOURCES += %D%/random.h
 %C%_libharness_la_SOURCES += %D%/served.c
 %C%_libharness_la_SOURCES += %D%/served.h
+%C%_libharness_la_SOURCES += %D%/store_conform.c
+%C%_libharness_la_SOURCES += %D%/store_conform.h
 %C%_libharness_la_SOURCES += %D%/stored.c
 %C%_libharness_la_SOURCES += %D%/stored.h
 %C%_libharness_la_SOURCES += %D%/system.c
@@ -188,11 +191,16 @@ MALLOC_TEST_LIBS += alloc/malloc/libferry-malloc.la
 endif
 MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
+# Once something goes out.
+EXTRA_PROGRAMS += %D%/stress_alloc_malloc
+%C%_stress_alloc_malloc_SOURCES = %D%/stress_alloc_malloc.c \
+	%D%/heap_model.c %D%/heap_model.h
+%C%_stress_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
 # All of it but the names of the C library, which stay those of the C library.
 ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
 	uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
-%C%_check_alloc_slab_LDADD = $(ENGINE_TEST_LIBS)
-%C%_stress_alloc_slab_LDADD = $(ENGINE_TEST_LIBS)
+%C%_check_alloc_holes_LDADD = $(ENGINE_TEST_LIBS)
+%C%_stress_alloc_holes_LDADD = $(ENGINE_TEST_LIBS)
 # The installed library alone, through its exported names.
 SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 
@@ -253,6 +261,7 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_pager_fork_SOURCES = %D%/check_alloc_pager_fork.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_check_alloc_pager_fork_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_store_file_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
 %C%_stress_alloc_store_LDADD = $(STORE_TEST_LIBS)
 %C%_check_runtime_heap_SOURCES = %D%/check_runtime_heap.c \

@@ -63,6 +63,61 @@ static ssize_t linux_pread(int fd, void *buf, size_t len, off_t off)
 	return edge_size(pread(fd, buf, len, off));
 }
 
+static int linux_create(const char *path, int flags, mode_t mode)
+{
+	return edge(open(path, flags | O_CLOEXEC, mode));
+}
+
+static int linux_unlink(const char *path)
+{
+	return edge(unlink(path));
+}
+
+static int linux_fcntl(int fd, int cmd, long arg)
+{
+	return edge(fcntl(fd, cmd, arg));
+}
+
+static ssize_t linux_preadv(int fd, const struct iovec *iov, int n, off_t off)
+{
+	return edge_size(preadv(fd, iov, n, off));
+}
+
+static ssize_t linux_pwritev(int fd, const struct iovec *iov, int n, off_t off)
+{
+	return edge_size(pwritev(fd, iov, n, off));
+}
+
+static int linux_fallocate(int fd, int mode, off_t off, off_t len)
+{
+	return edge(fallocate(fd, mode, off, len));
+}
+
+static int linux_ftruncate(int fd, off_t len)
+{
+	return edge(ftruncate(fd, len));
+}
+
+static int linux_fdatasync(int fd)
+{
+	return edge(fdatasync(fd));
+}
+
+static int linux_memfd_create(const char *name, unsigned int flags)
+{
+	return edge(memfd_create(name, flags));
+}
+
+static int linux_getrlimit(int resource, struct rlimit *ret)
+{
+	return edge(getrlimit(resource, ret));
+}
+
+static int linux_getcwd(char *buf, size_t size)
+{
+	return getcwd(buf, size) ? 0 : -errno;
+}
+
 static int linux_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	return edge(poll(fds, n, timeout_ms));
@@ -326,6 +381,17 @@ const struct ferry__sys ferry__sys_linux = {
 	.read = linux_read,
 	.write = linux_write,
 	.pread = linux_pread,
+	.create = linux_create,
+	.unlink = linux_unlink,
+	.fcntl = linux_fcntl,
+	.preadv = linux_preadv,
+	.pwritev = linux_pwritev,
+	.fallocate = linux_fallocate,
+	.ftruncate = linux_ftruncate,
+	.fdatasync = linux_fdatasync,
+	.memfd_create = linux_memfd_create,
+	.getrlimit = linux_getrlimit,
+	.getcwd = linux_getcwd,
 	.poll = linux_poll,
 	.eventfd = linux_eventfd,
 	.ioctl = linux_ioctl,

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -29,6 +30,19 @@ struct ferry__sys {
 	ssize_t (*read)(int fd, void *buf, size_t len);
 	ssize_t (*write)(int fd, const void *buf, size_t len);
 	ssize_t (*pread)(int fd, void *buf, size_t len, off_t off);
+	/* Makes the file, or one without a name (O_TMPFILE). */
+	int (*create)(const char *path, int flags, mode_t mode);
+	int (*unlink)(const char *path);
+	int (*fcntl)(int fd, int cmd, long arg);
+	ssize_t (*preadv)(int fd, const struct iovec *iov, int n, off_t off);
+	ssize_t (*pwritev)(int fd, const struct iovec *iov, int n, off_t off);
+	int (*fallocate)(int fd, int mode, off_t off, off_t len);
+	int (*ftruncate)(int fd, off_t len);
+	int (*fdatasync)(int fd);
+	int (*memfd_create)(const char *name, unsigned int flags);
+	int (*getrlimit)(int resource, struct rlimit *ret);
+	/* The working folder; -ERANGE when @size is too small. */
+	int (*getcwd)(char *buf, size_t size);
 	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
 	int (*eventfd)(unsigned int value, int flags);
 	/* Non-negative result on success: PAGEMAP_SCAN counts regions. */

@@ -12,6 +12,12 @@
  * Memory. Whatever a store touches in get() lies in mappings of its own, is
  * in memory already, and is never in ranges that are served: get() runs in
  * fault handlers. A store allocates with mmap(2) alone, never with malloc(3).
+ *
+ * Descriptors. A store that has some is made, in every sense of the word, in
+ * one descriptor table: create, put, get, maintain and destroy are called by
+ * threads that share it, which need not be the host's. drop, stats and the
+ * calls around a fork use none and may come from any thread; the child of a
+ * fork(2) calls from threads of a table of its own.
  */
 #ifndef FERRY_ALLOC_STORE_H
 #define FERRY_ALLOC_STORE_H
@@ -87,10 +93,11 @@ struct ferry__store_ops {
 	void (*maintain)(struct ferry__store *store);
 	/*
 	 * Around fork(2): from prepare until parent or child, put() and
-	 * maintain() wait; so do get() and drop() of a store that is not
-	 * signal-safe, while those of one that is go on, be it in the thread
-	 * that forks. Calls that other threads were in count in the child as
-	 * made or as not made. In the child the store is a copy
+	 * maintain() wait; so does drop() of a store that is not signal-safe.
+	 * get() goes on, be it for the thread that forks; of a store that is
+	 * not signal-safe nobody may be in one at the moment of the fork
+	 * itself. Calls of others that other threads were in count in the
+	 * child as made or as not made. In the child the store is a copy
 	 * that keeps the same pages under the same handles; a store that
 	 * cannot be (a connection) reopens, and until then its get() fails
 	 * with -EIO. NULL: nothing to do.
@@ -125,11 +132,17 @@ int ferry__store_memory_create(enum ferry__codec codec, uint64_t limit,
 			       struct ferry__store **ret_store);
 
 /*
- * A file at @path, made anew and unlinked at once (its space goes back when
- * the process ends); O_DIRECT and io_uring where they are to be had, else
- * plain reads and writes. @limit: most bytes of file, 0: what the file system
- * gives. @path is a folder or the name of a file that does not exist.
- * Returns 0; errors of open(2); -EISDIR and the like as the system names them.
+ * A file without a name (its space goes back when the process ends), in the
+ * folder @path, or made anew at @path and unlinked at once. Past the page
+ * cache (O_DIRECT), and many pages in one call (io_uring), where these are to
+ * be had; else the name is "file, page cache", and pages are on the device
+ * before put() returns. @limit: most bytes of file, 0: what the file system
+ * gives.
+ *
+ * A child of a fork(2) reads its parent's pages where they are, and writes to
+ * a file of its own that it makes with its first put().
+ *
+ * Returns 0, -EEXIST if there is a file of that name, other errors of open(2).
  */
 int ferry__store_file_create(const char *path, uint64_t limit,
 			     struct ferry__store **ret_store);

@@ -5,11 +5,11 @@
  * No count is kept while the program allocates. The answers are read from
  * jemalloc's own extent map and slab bitmaps, without a lock, beside threads
  * that allocate and free. That is jemalloc 5.3.0's private layout: it is
- * trusted only after ferry__slab_start() has seen it agree with objects of
+ * trusted only after ferry__holes_start() has seen it agree with objects of
  * known sizes; of any other jemalloc nothing is known, and every page lives.
  *
  * An answer is about a moment that is past. What may be done with it follows
- * from when it was asked for (the proof is in slab.c):
+ * from when it was asked for (the proof is in holes.c):
  *
  *  - of a page that is at its address: a guess, good for choosing pages;
  *  - of a page that was moved away before the question and stays away until
@@ -18,8 +18,8 @@
  *
  * An object in a thread's cache counts as living.
  */
-#ifndef FERRY_ALLOC_MALLOC_SLAB_H
-#define FERRY_ALLOC_MALLOC_SLAB_H
+#ifndef FERRY_ALLOC_MALLOC_HOLES_H
+#define FERRY_ALLOC_MALLOC_HOLES_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -27,10 +27,10 @@
 #include <stdint.h>
 
 /* Pages are of this size in the layout that is known. */
-#define FERRY__SLAB_PAGE 4096
+#define FERRY__HOLES_PAGE 4096
 
-/* The jemalloc that is asked. Its own page size must be FERRY__SLAB_PAGE. */
-struct ferry__slab_engine {
+/* The jemalloc that is asked. Its own page size must be FERRY__HOLES_PAGE. */
+struct ferry__holes_engine {
 	int (*mallctl)(const char *name, void *old, size_t *old_len,
 		       void *new_value, size_t new_len);
 	void *(*mallocx)(size_t size, int flags);
@@ -42,20 +42,20 @@ struct ferry__slab_engine {
 };
 
 /* The one that is linked, under the names it has there. */
-extern const struct ferry__slab_engine ferry__slab_jemalloc;
+extern const struct ferry__holes_engine ferry__holes_jemalloc;
 
 /* A size class of small objects. */
-struct ferry__slab_class {
+struct ferry__holes_class {
 	uint32_t region; /* bytes of an object */
 	uint32_t slab;	 /* bytes of a slab; 0: no such class */
 	uint32_t n;	 /* objects in a slab */
 };
 
-struct ferry__slab {
-	const struct ferry__slab_engine *engine;
+struct ferry__holes {
+	const struct ferry__holes_engine *engine;
 	const char *reason; /* why nothing is known; NULL: it is */
 	/* By the index of the class, as wide as its field is. */
-	struct ferry__slab_class classes[256];
+	struct ferry__holes_class classes[256];
 	/*
 	 * First page of the extent that holds the page last asked about. Any
 	 * thread writes it; relaxed, as it is verified when used (S1).
@@ -64,31 +64,31 @@ struct ferry__slab {
 };
 
 /*
- * Fills @slab and finds out whether @engine is laid out as is known, with a
+ * Fills @holes and finds out whether @engine is laid out as is known, with a
  * few objects in an arena of its own: about 0.2 ms. Once, before anybody
- * else uses @slab; outside of the allocator. @slab is usable in any case.
+ * else uses @holes; outside of the allocator. @holes is usable in any case.
  * Returns 0; -ENOTSUP: another jemalloc, another layout or no memory for
- * finding out, see ferry__slab_reason().
+ * finding out, see ferry__holes_reason().
  */
-int ferry__slab_start(struct ferry__slab *slab,
-		      const struct ferry__slab_engine *engine);
+int ferry__holes_start(struct ferry__holes *holes,
+		       const struct ferry__holes_engine *engine);
 
 /*
  * Why nothing is known of pages, in words, for statistics; NULL: they are
  * known. A string that is never freed.
  */
-const char *ferry__slab_reason(const struct ferry__slab *slab);
+const char *ferry__holes_reason(const struct ferry__holes *holes);
 
 /*
  * Names pages within slabs that hold no object: bit i of @ret for the page at
- * @addr + i * FERRY__SLAB_PAGE; the other bits of the words are 0. These are
+ * @addr + i * FERRY__HOLES_PAGE; the other bits of the words are 0. These are
  * worth taking away. Free extents are not named: jemalloc keeps them to use
  * them again, and purges them in its own time.
  * Any thread; never faults (arenas of @engine that were used in the range
  * exist), allocates nothing, takes no lock. The same holds for all below.
  */
-void ferry__slab_empty_pages(const struct ferry__slab *slab, uintptr_t addr,
-			     size_t len, uint64_t *ret);
+void ferry__holes_empty_pages(const struct ferry__holes *holes, uintptr_t addr,
+			      size_t len, uint64_t *ret);
 
 /*
  * Zeroes in @copy, a copy of the page at @addr, what belongs to no object,
@@ -96,6 +96,7 @@ void ferry__slab_empty_pages(const struct ferry__slab *slab, uintptr_t addr,
  * counts. The page is away, see above. @copy may be the page itself, where
  * it lies now, if nobody can bring it back meanwhile.
  */
-size_t ferry__slab_scrub(struct ferry__slab *slab, uintptr_t addr, void *copy);
+size_t ferry__holes_scrub(struct ferry__holes *holes, uintptr_t addr,
+			  void *copy);
 
 #endif

@@ -55,22 +55,22 @@
  * ones are never taken for zeroed, retained ones are either not, or purged
  * and hence zero already. Space that no extent covers is not ours to name.
  */
-#include "alloc/malloc/slab.h"
+#include "alloc/malloc/holes.h"
 
 #include <string.h>
 
-#include "alloc/malloc/slab_layout.h"
+#include "alloc/malloc/holes_layout.h"
 
 enum {
 	/* Pages beyond this in a free extent are not known to be dead. */
-	BACK_LIMIT = (64 << 20) / FERRY__SLAB_PAGE,
+	BACK_LIMIT = (64 << 20) / FERRY__HOLES_PAGE,
 };
 
 /* --- reading ------------------------------------------------------------- */
 
 /* Where in the map somebody reads. */
 struct map {
-	const struct ferry__slab *slab;
+	const struct ferry__holes *holes;
 	uintptr_t index;     /* of the row below; NO_ROW: none yet */
 	const uint64_t *row; /* NULL: jemalloc has nothing there */
 };
@@ -93,7 +93,7 @@ static uint64_t load(const uint64_t *word)
 
 static void map_find_row(struct map *map, uintptr_t index)
 {
-	const struct ferry__slab_engine *engine = map->slab->engine;
+	const struct ferry__holes_engine *engine = map->holes->engine;
 	uint64_t context[LAYOUT_CONTEXT_WORDS] = { 0 };
 
 	map->index = index;
@@ -115,7 +115,7 @@ static const struct layout_extent *map_read(struct map *map, uintptr_t addr)
 	 * R2 pairs with jemalloc's release of the word: the descriptor's
 	 * memory, if not its contents, is what it was made to be.
 	 */
-	word = __atomic_load_n(&map->row[addr / FERRY__SLAB_PAGE],
+	word = __atomic_load_n(&map->row[addr / FERRY__HOLES_PAGE],
 			       __ATOMIC_ACQUIRE);
 	return (const struct layout_extent *)(word & LAYOUT_WORD_ADDR);
 }
@@ -141,16 +141,16 @@ static unsigned int extent_state(const struct extent *extent)
 }
 
 /* The class of a slab in use that is all there; else NULL. */
-static const struct ferry__slab_class *
-extent_class(const struct ferry__slab *slab, const struct extent *extent)
+static const struct ferry__holes_class *
+extent_class(const struct ferry__holes *holes, const struct extent *extent)
 {
-	const struct ferry__slab_class *class;
+	const struct ferry__holes_class *class;
 
 	if (!extent->at || !(extent->bits & LAYOUT_SLAB) ||
 	    extent_state(extent) != LAYOUT_ACTIVE)
 		return NULL;
-	class = &slab->classes[(extent->bits & LAYOUT_CLASS) >>
-			       LAYOUT_CLASS_SHIFT];
+	class = &holes->classes[(extent->bits & LAYOUT_CLASS) >>
+				LAYOUT_CLASS_SHIFT];
 	if (!class->slab || class->slab != extent->size)
 		return NULL;
 	return class;
@@ -164,10 +164,10 @@ struct regions {
 };
 
 /* @offset: of the page in the slab. */
-static struct regions page_regions(const struct ferry__slab_class *class,
+static struct regions page_regions(const struct ferry__holes_class *class,
 				   size_t offset)
 {
-	size_t past = offset + FERRY__SLAB_PAGE;
+	size_t past = offset + FERRY__HOLES_PAGE;
 	struct regions regions;
 
 	regions.first = offset / class->region;
@@ -182,7 +182,7 @@ static bool region_is_free(const struct layout_extent *at, unsigned int i)
 	return load(&at->regions[i / 64]) >> (i % 64) & 1;
 }
 
-static bool page_is_hole(const struct ferry__slab_class *class,
+static bool page_is_hole(const struct ferry__holes_class *class,
 			 const struct extent *extent, uintptr_t addr)
 {
 	struct regions r = page_regions(class, addr - extent->addr);
@@ -195,13 +195,13 @@ static bool page_is_hole(const struct ferry__slab_class *class,
 }
 
 /* Where in the page at @offset the region @i begins, if it begins there. */
-static size_t region_begin(const struct ferry__slab_class *class, size_t offset,
-			   unsigned int i)
+static size_t region_begin(const struct ferry__holes_class *class,
+			   size_t offset, unsigned int i)
 {
 	size_t from = (size_t)i * class->region;
 
 	from = from > offset ? from - offset : 0;
-	return from < FERRY__SLAB_PAGE ? from : FERRY__SLAB_PAGE;
+	return from < FERRY__HOLES_PAGE ? from : FERRY__HOLES_PAGE;
 }
 
 static void zero(char *copy, size_t from, size_t to)
@@ -214,7 +214,7 @@ static void zero(char *copy, size_t from, size_t to)
  * Zeroes what lies between living regions, in one go each. What a slab has
  * behind its last object is nobody's, too.
  */
-static size_t scrub_slab(const struct ferry__slab_class *class,
+static size_t scrub_slab(const struct ferry__holes_class *class,
 			 const struct extent *extent, uintptr_t addr,
 			 char *copy)
 {
@@ -233,27 +233,27 @@ static size_t scrub_slab(const struct ferry__slab_class *class,
 		live += to - from;
 		dead_from = to;
 	}
-	zero(copy, dead_from, FERRY__SLAB_PAGE);
+	zero(copy, dead_from, FERRY__HOLES_PAGE);
 	return live;
 }
 
-void ferry__slab_empty_pages(const struct ferry__slab *slab, uintptr_t addr,
-			     size_t len, uint64_t *ret)
+void ferry__holes_empty_pages(const struct ferry__holes *holes, uintptr_t addr,
+			      size_t len, uint64_t *ret)
 {
-	struct map map = { .slab = slab, .index = NO_ROW };
-	const struct ferry__slab_class *class = NULL;
+	struct map map = { .holes = holes, .index = NO_ROW };
+	const struct ferry__holes_class *class = NULL;
 	struct extent extent = { .at = NULL };
-	size_t pages = len / FERRY__SLAB_PAGE;
+	size_t pages = len / FERRY__HOLES_PAGE;
 
 	memset(ret, 0, (pages + 63) / 64 * sizeof(*ret));
-	if (slab->reason)
+	if (holes->reason)
 		return;
-	for (size_t i = 0; i < pages; i++, addr += FERRY__SLAB_PAGE) {
+	for (size_t i = 0; i < pages; i++, addr += FERRY__HOLES_PAGE) {
 		const struct layout_extent *at = map_read(&map, addr);
 
 		if (at != extent.at) {
 			extent_read(at, &extent);
-			class = extent_class(slab, &extent);
+			class = extent_class(holes, &extent);
 		}
 		if (class && extent_covers(&extent, addr) &&
 		    page_is_hole(class, &extent, addr))
@@ -268,11 +268,11 @@ void ferry__slab_empty_pages(const struct ferry__slab *slab, uintptr_t addr,
  * object are not each looked up from its beginning. It may only say that a
  * page lives, which is never wrong to say.
  */
-static bool head_lives(const struct ferry__slab *slab, struct map *map,
+static bool head_lives(const struct ferry__holes *holes, struct map *map,
 		       uintptr_t addr)
 {
 	uintptr_t head =
-		atomic_load_explicit(&slab->head, memory_order_relaxed);
+		atomic_load_explicit(&holes->head, memory_order_relaxed);
 	struct extent extent;
 
 	if (!head)
@@ -289,7 +289,7 @@ static void find_head(struct map *map, uintptr_t addr, struct extent *ret)
 
 	for (size_t i = 0; i < BACK_LIMIT && addr && !at; i++) {
 		at = map_read(map, addr);
-		addr -= FERRY__SLAB_PAGE;
+		addr -= FERRY__HOLES_PAGE;
 	}
 	extent_read(at, ret);
 }
@@ -304,40 +304,41 @@ static bool extent_is_dead(const struct extent *extent, uintptr_t addr)
 		state == LAYOUT_RETAINED);
 }
 
-static bool page_is_dead(struct ferry__slab *slab, struct map *map,
+static bool page_is_dead(struct ferry__holes *holes, struct map *map,
 			 uintptr_t addr)
 {
 	struct extent extent;
 
-	if (head_lives(slab, map, addr))
+	if (head_lives(holes, map, addr))
 		return false;
 	find_head(map, addr, &extent);
 	if (extent.at)
-		atomic_store_explicit(&slab->head, extent.addr,
+		atomic_store_explicit(&holes->head, extent.addr,
 				      memory_order_relaxed);
 	return extent_is_dead(&extent, addr);
 }
 
-size_t ferry__slab_scrub(struct ferry__slab *slab, uintptr_t addr, void *copy)
+size_t ferry__holes_scrub(struct ferry__holes *holes, uintptr_t addr,
+			  void *copy)
 {
-	struct map map = { .slab = slab, .index = NO_ROW };
-	const struct ferry__slab_class *class;
+	struct map map = { .holes = holes, .index = NO_ROW };
+	const struct ferry__holes_class *class;
 	struct extent extent;
 
-	if (slab->reason)
-		return FERRY__SLAB_PAGE;
+	if (holes->reason)
+		return FERRY__HOLES_PAGE;
 	extent_read(map_read(&map, addr), &extent);
-	class = extent_class(slab, &extent);
+	class = extent_class(holes, &extent);
 	if (class && extent_covers(&extent, addr))
 		return scrub_slab(class, &extent, addr, copy);
-	if (!page_is_dead(slab, &map, addr))
-		return FERRY__SLAB_PAGE;
+	if (!page_is_dead(holes, &map, addr))
+		return FERRY__HOLES_PAGE;
 	if (copy)
-		memset(copy, 0, FERRY__SLAB_PAGE);
+		memset(copy, 0, FERRY__HOLES_PAGE);
 	return 0;
 }
 
-const char *ferry__slab_reason(const struct ferry__slab *slab)
+const char *ferry__holes_reason(const struct ferry__holes *holes)
 {
-	return slab->reason;
+	return holes->reason;
 }

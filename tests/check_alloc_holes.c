@@ -4,7 +4,7 @@
  * object; and that another jemalloc is not believed.
  */
 #include "alloc/malloc/engine.h"
-#include "alloc/malloc/slab.h"
+#include "alloc/malloc/holes.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,10 +16,10 @@
 #include "tests/harness.h"
 #include "tests/memory.h"
 
-#define PAGE ((uintptr_t)FERRY__SLAB_PAGE)
+#define PAGE ((uintptr_t)FERRY__HOLES_PAGE)
 
-static const struct ferry__slab_engine *const je = &ferry__slab_jemalloc;
-static struct ferry__slab slab;
+static const struct ferry__holes_engine *const je = &ferry__holes_jemalloc;
+static struct ferry__holes holes;
 static unsigned int arena;
 static int flags;
 
@@ -41,7 +41,7 @@ static unsigned int new_arena(void)
 
 static void setup(void)
 {
-	ck_assert_int_eq(ferry__slab_start(&slab, je), 0);
+	ck_assert_int_eq(ferry__holes_start(&holes, je), 0);
 	arena = new_arena();
 	flags = MALLOCX_ARENA(arena) | MALLOCX_TCACHE_NONE;
 }
@@ -75,7 +75,7 @@ static bool is_named(uintptr_t page)
 {
 	uint64_t bits = ~0ull;
 
-	ferry__slab_empty_pages(&slab, page, PAGE, &bits);
+	ferry__holes_empty_pages(&holes, page, PAGE, &bits);
 	ck_assert_uint_le(bits, 1);
 	return bits;
 }
@@ -132,8 +132,8 @@ static void assert_page(const struct model *m, uintptr_t page)
 	size_t live = model_page(m, page, lives);
 
 	memset(copy, 0x5a, PAGE);
-	ck_assert_uint_eq(ferry__slab_scrub(&slab, page, copy), live);
-	ck_assert_uint_eq(ferry__slab_scrub(&slab, page, NULL), live);
+	ck_assert_uint_eq(ferry__holes_scrub(&holes, page, copy), live);
+	ck_assert_uint_eq(ferry__holes_scrub(&holes, page, NULL), live);
 	for (size_t i = 0; i < PAGE; i++)
 		ck_assert_int_eq(copy[i], lives[i] ? 0x5a : 0);
 	if (live)
@@ -155,8 +155,8 @@ static void assert_model(const struct model *m)
 
 START_TEST(this_jemalloc_is_known)
 {
-	ck_assert_int_eq(ferry__slab_start(&slab, je), 0);
-	ck_assert_ptr_null(ferry__slab_reason(&slab));
+	ck_assert_int_eq(ferry__holes_start(&holes, je), 0);
+	ck_assert_ptr_null(ferry__holes_reason(&holes));
 }
 END_TEST
 
@@ -275,7 +275,7 @@ START_TEST(many_pages_are_asked_about_at_once)
 	}
 	ck_assert_uint_lt((to - from) / PAGE, 64 * 1024);
 	memset(bits, 0xff, sizeof(bits));
-	ferry__slab_empty_pages(&slab, from, to - from, bits);
+	ferry__holes_empty_pages(&holes, from, to - from, bits);
 	for (size_t i = 0; i < (to - from) / PAGE; i++)
 		ck_assert_uint_eq(bits[i / 64] >> (i % 64) & 1,
 				  is_named(from + i * PAGE));
@@ -293,10 +293,10 @@ START_TEST(objects_in_a_threads_cache_live)
 	object = je->mallocx(640, 0);
 	page = (uintptr_t)object & -PAGE;
 	je->dallocx(object, 0);
-	ck_assert_uint_ge(ferry__slab_scrub(&slab, page, NULL), 640);
+	ck_assert_uint_ge(ferry__holes_scrub(&holes, page, NULL), 640);
 	ck_assert_int_eq(
 		je->mallctl("thread.tcache.flush", NULL, NULL, NULL, 0), 0);
-	ck_assert_uint_eq(ferry__slab_scrub(&slab, page, NULL), 0);
+	ck_assert_uint_eq(ferry__holes_scrub(&holes, page, NULL), 0);
 }
 END_TEST
 
@@ -305,7 +305,7 @@ static void assert_large(char *object, size_t size, size_t live)
 	for (size_t i = 0; i < size; i += PAGE) {
 		uintptr_t page = (uintptr_t)object + i;
 
-		ck_assert_uint_eq(ferry__slab_scrub(&slab, page, NULL), live);
+		ck_assert_uint_eq(ferry__holes_scrub(&holes, page, NULL), live);
 		ck_assert(!is_named(page));
 	}
 }
@@ -335,12 +335,15 @@ START_TEST(the_end_of_a_huge_object_lives)
 	uintptr_t end = (uintptr_t)object + size;
 
 	/* Farther from its beginning than is looked for. */
-	ck_assert_uint_eq(ferry__slab_scrub(&slab, end - 3 * PAGE, NULL), PAGE);
-	ck_assert_uint_eq(ferry__slab_scrub(&slab, (uintptr_t)object, NULL),
+	ck_assert_uint_eq(ferry__holes_scrub(&holes, end - 3 * PAGE, NULL),
 			  PAGE);
-	ck_assert_uint_eq(ferry__slab_scrub(&slab, end - 3 * PAGE, NULL), PAGE);
+	ck_assert_uint_eq(ferry__holes_scrub(&holes, (uintptr_t)object, NULL),
+			  PAGE);
+	ck_assert_uint_eq(ferry__holes_scrub(&holes, end - 3 * PAGE, NULL),
+			  PAGE);
 	je->dallocx(object, flags);
-	ck_assert_uint_eq(ferry__slab_scrub(&slab, (uintptr_t)object, NULL), 0);
+	ck_assert_uint_eq(ferry__holes_scrub(&holes, (uintptr_t)object, NULL),
+			  0);
 }
 END_TEST
 
@@ -350,11 +353,11 @@ START_TEST(a_page_cut_off_a_large_object_is_dead)
 	char *object = je->mallocx(size, flags | MALLOCX_ALIGN(PAGE));
 	char *page = object + size - 2 * PAGE;
 
-	ck_assert_uint_eq(ferry__slab_scrub(&slab, (uintptr_t)page, NULL),
+	ck_assert_uint_eq(ferry__holes_scrub(&holes, (uintptr_t)page, NULL),
 			  PAGE);
 	ck_assert_ptr_eq(ferry__je_rallocx(object, 16 * PAGE, flags), object);
 	assert_large(object, 16 * PAGE, PAGE);
-	ck_assert_uint_eq(ferry__slab_scrub(&slab, (uintptr_t)page, NULL), 0);
+	ck_assert_uint_eq(ferry__holes_scrub(&holes, (uintptr_t)page, NULL), 0);
 }
 END_TEST
 
@@ -379,7 +382,7 @@ START_TEST(what_is_not_jemallocs_lives)
 		mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uintptr_t addrs[] = { (uintptr_t)map,
 			      (uintptr_t)copy & -PAGE,
-			      (uintptr_t)&slab & -PAGE,
+			      (uintptr_t)&holes & -PAGE,
 			      0,
 			      PAGE,
 			      (uintptr_t)1 << 30,
@@ -387,7 +390,7 @@ START_TEST(what_is_not_jemallocs_lives)
 
 	memset(copy, 1, PAGE);
 	for (size_t i = 0; i < ARRAY_SIZE(addrs); i++) {
-		ck_assert_uint_eq(ferry__slab_scrub(&slab, addrs[i], copy),
+		ck_assert_uint_eq(ferry__holes_scrub(&holes, addrs[i], copy),
 				  PAGE);
 		ck_assert(!is_named(addrs[i]));
 	}
@@ -399,7 +402,7 @@ END_TEST
 /* --- another jemalloc ---------------------------------------------------- */
 
 static const char *version = "5.3.0-0-g54eaed1d";
-static size_t claimed_page = FERRY__SLAB_PAGE;
+static size_t claimed_page = FERRY__HOLES_PAGE;
 static uint32_t regions_more;
 static uintptr_t descriptor_off;
 static uint64_t row[512];
@@ -452,24 +455,25 @@ static void *no_memory(size_t size, int how)
 	return NULL;
 }
 
-static void assert_refused(const struct ferry__slab_engine *engine)
+static void assert_refused(const struct ferry__holes_engine *engine)
 {
 	char *object = je->mallocx(8 * PAGE, MALLOCX_ALIGN(PAGE));
 	char copy[PAGE];
 
-	ck_assert_int_eq(ferry__slab_start(&slab, engine), -ENOTSUP);
-	ck_assert_ptr_nonnull(ferry__slab_reason(&slab));
+	ck_assert_int_eq(ferry__holes_start(&holes, engine), -ENOTSUP);
+	ck_assert_ptr_nonnull(ferry__holes_reason(&holes));
 	memset(copy, 1, PAGE);
 	je->dallocx(object, 0);
 	ck_assert_uint_eq(
-		ferry__slab_scrub(&slab, (uintptr_t)object + PAGE, copy), PAGE);
+		ferry__holes_scrub(&holes, (uintptr_t)object + PAGE, copy),
+		PAGE);
 	ck_assert_int_eq(copy[17], 1);
 	ck_assert(!is_named((uintptr_t)object + PAGE));
 }
 
-static struct ferry__slab_engine claiming(void)
+static struct ferry__holes_engine claiming(void)
 {
-	struct ferry__slab_engine engine = *je;
+	struct ferry__holes_engine engine = *je;
 
 	engine.mallctl = claims;
 	return engine;
@@ -477,9 +481,9 @@ static struct ferry__slab_engine claiming(void)
 
 START_TEST(the_truth_repeated_is_believed)
 {
-	struct ferry__slab_engine engine = claiming();
+	struct ferry__holes_engine engine = claiming();
 
-	ck_assert_int_eq(ferry__slab_start(&slab, &engine), 0);
+	ck_assert_int_eq(ferry__holes_start(&holes, &engine), 0);
 }
 END_TEST
 
@@ -487,7 +491,7 @@ START_TEST(another_version_is_not_believed)
 {
 	static const char *const others[] = { "5.3.1-0-g81034ce1", "5.2.1-0",
 					      "5.3", "", "5.30.0-1" };
-	struct ferry__slab_engine engine = claiming();
+	struct ferry__holes_engine engine = claiming();
 
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
 		version = others[i];
@@ -498,7 +502,7 @@ END_TEST
 
 START_TEST(other_pages_are_not_believed)
 {
-	struct ferry__slab_engine engine = claiming();
+	struct ferry__holes_engine engine = claiming();
 
 	claimed_page = 16384;
 	assert_refused(&engine);
@@ -507,7 +511,7 @@ END_TEST
 
 START_TEST(other_classes_are_not_believed)
 {
-	struct ferry__slab_engine engine = claiming();
+	struct ferry__holes_engine engine = claiming();
 
 	regions_more = 1;
 	assert_refused(&engine);
@@ -516,7 +520,7 @@ END_TEST
 
 START_TEST(a_map_that_is_missing_is_not_used)
 {
-	struct ferry__slab_engine engine = *je;
+	struct ferry__holes_engine engine = *je;
 
 	engine.emap = NULL;
 	assert_refused(&engine);
@@ -528,7 +532,7 @@ END_TEST
 
 START_TEST(a_map_that_leads_elsewhere_is_not_believed)
 {
-	struct ferry__slab_engine engine = *je;
+	struct ferry__holes_engine engine = *je;
 
 	engine.lookup = finds_nothing;
 	assert_refused(&engine);
@@ -540,7 +544,7 @@ END_TEST
 
 START_TEST(without_memory_to_find_out_nothing_is_known)
 {
-	struct ferry__slab_engine engine = *je;
+	struct ferry__holes_engine engine = *je;
 
 	engine.mallocx = no_memory;
 	assert_refused(&engine);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What slab.c says of pages beside threads that allocate, write, look at and
+ * What holes.c says of pages beside threads that allocate, write, look at and
  * free objects of all sizes. Another thread moves pages away, asks, drops
  * those that are said to be empty and zeroes what is said to be dead in the
  * others before they come back. No byte of an object may change.
@@ -9,7 +9,7 @@
  * he moves, fills or drops it.
  */
 #include "alloc/malloc/engine.h"
-#include "alloc/malloc/slab.h"
+#include "alloc/malloc/holes.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -26,14 +26,14 @@
 #include "tests/memory.h"
 #include "tests/served.h"
 
-#define PAGE	((size_t)FERRY__SLAB_PAGE)
+#define PAGE	((size_t)FERRY__HOLES_PAGE)
 #define PAGES	((size_t)8192)
 #define THREADS 3
 #define OBJECTS 1200
 #define WINDOW	64
 
-static const struct ferry__slab_engine *const je = &ferry__slab_jemalloc;
-static struct ferry__slab slab;
+static const struct ferry__holes_engine *const je = &ferry__holes_jemalloc;
+static struct ferry__holes holes;
 static struct ferry_fault_service *service;
 static struct ferry_uffd *uffd;
 static char *region, *away; /* page i of away is that of region, moved */
@@ -298,7 +298,7 @@ static void take(size_t i)
 	if (!try_own(i))
 		return;
 	if (!ferry_move(uffd, moved, page, PAGE, &params, NULL)) {
-		live = ferry__slab_scrub(&slab, (uintptr_t)page, moved);
+		live = ferry__holes_scrub(&holes, (uintptr_t)page, moved);
 		counts.scrubbed += live > 0 && live < PAGE;
 		if (live) {
 			put_back(i);
@@ -319,8 +319,8 @@ static bool move_some(struct random *rng)
 	if (most < WINDOW)
 		return false;
 	first = random_below(rng, most - WINDOW + 1);
-	ferry__slab_empty_pages(&slab, (uintptr_t)region + first * PAGE,
-				WINDOW * PAGE, &bits);
+	ferry__holes_empty_pages(&holes, (uintptr_t)region + first * PAGE,
+				 WINDOW * PAGE, &bits);
 	counts.named += __builtin_popcountll(bits);
 	bits |= random_next(rng) & random_next(rng) & random_next(rng);
 	for (size_t i = 0; i < WINDOW; i++) {
@@ -337,7 +337,7 @@ static void setup(void)
 	struct ferry_fault_params params =
 		FERRY_INIT(struct ferry_fault_params);
 
-	ck_assert_int_eq(ferry__slab_start(&slab, je), 0);
+	ck_assert_int_eq(ferry__holes_start(&holes, je), 0);
 	params.mode = FERRY_FAULT_SIGBUS;
 	ck_assert_int_eq(ferry_fault_service_create(&params, NULL, &service),
 			 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The little of jemalloc 5.3.0's private layout that slab.c reads, as it is
+ * The little of jemalloc 5.3.0's private layout that holes.c reads, as it is
  * on x86-64 with pages of 4 KiB and 48 bits of address.
  *
  * The extent map has a word for each page; those of one GiB lie in a row.
@@ -16,8 +16,8 @@
  * Descriptors are of 128 bytes and never become other memory while their
  * arena exists: one that is out of date describes another extent, or none.
  */
-#ifndef FERRY_ALLOC_MALLOC_SLAB_LAYOUT_H
-#define FERRY_ALLOC_MALLOC_SLAB_LAYOUT_H
+#ifndef FERRY_ALLOC_MALLOC_HOLES_LAYOUT_H
+#define FERRY_ALLOC_MALLOC_HOLES_LAYOUT_H
 
 #include <stddef.h>
 #include <stdint.h>
