@@ -30,6 +30,7 @@ struct ferry__space {
 	size_t len;
 	/* Bytes handed out, from the base on; only grows. Atomic. */
 	size_t used;
+	bool told; /* the pager knows of it; atomic, of offload.c */
 	/* The next of the list; written once. Atomic. */
 	struct ferry__space *next;
 };
