@@ -61,6 +61,7 @@ extern const struct bench_cmd bench_cmd_compact;
 extern const struct bench_cmd bench_cmd_lookup;
 extern const struct bench_cmd bench_cmd_gc;
 extern const struct bench_cmd bench_cmd_malloc;
+extern const struct bench_cmd bench_cmd_offload;
 extern const struct bench_cmd bench_cmd_tour;
 
 /* Run @cmd as part of another one, with its own options left at default. */

@@ -87,6 +87,8 @@ struct bench_table *bench_targets_table(const struct bench_doc *doc,
  */
 __attribute__((sentinel)) struct bench_table *
 bench_table_new(const char *caption, ...);
+/* One more column, while there is no cell yet. */
+void bench_table_column(struct bench_table *t, const char *name);
 void bench_table_free(struct bench_table *t);
 
 /* Append one cell; "" is an empty one. */

@@ -147,25 +147,6 @@ static void plot_growth(struct bench *b, const struct gc_group *g, size_t n)
 	bench_plot(b, p);
 }
 
-/* Ticks that people like: five or so, at 1, 2 or 5 times a power of ten. */
-static void tick_evenly(struct bench_plot *p, double max)
-{
-	static const double steps[] = { 1, 2, 5 };
-	double step = 1;
-
-	for (size_t i = 1; max / step > 6; i++) {
-		step = steps[i % 3];
-		for (size_t j = 0; j < i / 3; j++)
-			step *= 10;
-	}
-	for (double at = 0; at <= max; at += step) {
-		char text[32];
-
-		snprintf(text, sizeof(text), "%g", at);
-		bench_plot_tick(p, at, text);
-	}
-}
-
 /* About a hundred points are as good as all. */
 static void add_moments(struct bench_plot *p, const struct gc_cell *c)
 {
@@ -198,7 +179,7 @@ static void plot_memory(struct bench *b, const struct gc_group *g)
 		if (c->moments[c->last.nmoments - 1].ms > max)
 			max = c->moments[c->last.nmoments - 1].ms;
 	}
-	tick_evenly(p, max);
+	bench_plot_tick_evenly(p, max);
 	bench_plot(b, p);
 }
 

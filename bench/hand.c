@@ -50,7 +50,12 @@ static void serve(uintptr_t addr)
 {
 	size_t at = (addr - (uintptr_t)hand.p.dst) & ~(hand.p.window - 1);
 	char *dst = hand.p.dst + at;
-	int rc = bring(dst, hand.p.src + at);
+	char *src = hand.p.src + (hand.p.make ? 0 : at);
+	int rc;
+
+	if (hand.p.make)
+		hand.p.make(hand.p.arg, at, src);
+	rc = bring(dst, src);
 
 	if (rc == 0)
 		return;

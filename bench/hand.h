@@ -15,6 +15,12 @@ struct hand_params {
 	char *dst;     /* served; aligned to @window */
 	char *src;     /* what it gets: @src + offset */
 	size_t len;
+	/*
+	 * NULL; else what is supplied at offset @at is made by this first,
+	 * into @window (which is @src) whatever the offset is.
+	 */
+	void (*make)(void *arg, size_t at, char *window);
+	void *arg;
 };
 
 /*

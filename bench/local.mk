@@ -11,6 +11,8 @@ noinst_LTLIBRARIES += %D%/libbench.la
 %C%_libbench_la_SOURCES += %D%/gc_meter.h
 %C%_libbench_la_SOURCES += %D%/gc_plan.c
 %C%_libbench_la_SOURCES += %D%/gc_plan.h
+%C%_libbench_la_SOURCES += %D%/hist.c
+%C%_libbench_la_SOURCES += %D%/hist.h
 %C%_libbench_la_SOURCES += %D%/machine.c
 %C%_libbench_la_SOURCES += %D%/machine.h
 %C%_libbench_la_SOURCES += %D%/opts.c
@@ -84,9 +86,10 @@ GC_LIBS += %D%/libgcbdwgc.la $(BDWGC_LIBS)
 endif
 
 bin_PROGRAMS += %D%/ferry-bench
-%C%_ferry_bench_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(XXHASH_CFLAGS)
+%C%_ferry_bench_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(XXHASH_CFLAGS) \
+	$(LZ4_CFLAGS) $(HIREDIS_CFLAGS)
 %C%_ferry_bench_LDADD = $(GC_LIBS) %D%/libbench.la runtime/libferry.la $(JANSSON_LIBS) \
-	$(XXHASH_LIBS) $(PTHREAD_LIBS) -lm
+	$(XXHASH_LIBS) $(LZ4_LIBS) $(HIREDIS_LIBS) $(PTHREAD_LIBS) -lm
 %C%_ferry_bench_SOURCES =
 %C%_ferry_bench_SOURCES += %D%/main.c
 %C%_ferry_bench_SOURCES += %D%/compact.c
@@ -125,6 +128,22 @@ bin_PROGRAMS += %D%/ferry-bench
 %C%_ferry_bench_SOURCES += %D%/move_bed.h
 %C%_ferry_bench_SOURCES += %D%/move_team.c
 %C%_ferry_bench_SOURCES += %D%/move_team.h
+%C%_ferry_bench_SOURCES += %D%/offload.c
+%C%_ferry_bench_SOURCES += %D%/offload.h
+%C%_ferry_bench_SOURCES += %D%/offload_page.c
+%C%_ferry_bench_SOURCES += %D%/offload_redis.c
+%C%_ferry_bench_SOURCES += %D%/offload_run.c
+%C%_ferry_bench_SOURCES += %D%/offload_show.c
+%C%_ferry_bench_SOURCES += %D%/offload_swap.c
+%C%_ferry_bench_SOURCES += %D%/offload_swap.h
+%C%_ferry_bench_SOURCES += %D%/offload_table.c
+%C%_ferry_bench_SOURCES += %D%/offload_value.c
+%C%_ferry_bench_SOURCES += %D%/offload_work.c
+%C%_ferry_bench_SOURCES += %D%/offload_work.h
+%C%_ferry_bench_SOURCES += %D%/offload_work_base.c
+%C%_ferry_bench_SOURCES += %D%/offload_work_idle.c
+%C%_ferry_bench_SOURCES += %D%/offload_work_page.c
+%C%_ferry_bench_SOURCES += %D%/offload_work_zipf.c
 %C%_ferry_bench_SOURCES += %D%/raw.c
 %C%_ferry_bench_SOURCES += %D%/raw.h
 %C%_ferry_bench_SOURCES += %D%/tour.c

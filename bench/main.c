@@ -9,6 +9,7 @@
 #include "bench.h"
 #include "gc.h"
 #include "malloc_work.h"
+#include "offload_work.h"
 #include "output.h"
 #include "preload.h"
 
@@ -25,6 +26,7 @@ const struct bench_cmd *const bench_commands[] = {
 	&bench_cmd_compact,
 	&bench_cmd_gc,
 	&bench_cmd_malloc,
+	&bench_cmd_offload,
 	&bench_cmd_tour,
 	NULL,
 };
@@ -231,6 +233,8 @@ int main(int argc, char **argv)
 		return preload_probe_main();
 	if (!strcmp(argv[1], MALLOC_WORK_ARGUMENT))
 		return malloc_work_main(argc - 2, argv + 2);
+	if (!strcmp(argv[1], OFFLOAD_WORK_ARGUMENT))
+		return offload_work_main(argc - 2, argv + 2);
 	cmd = bench_find_command(argv[1]);
 	if (cmd)
 		return start(cmd, argc - 1, argv + 1);

@@ -94,6 +94,24 @@ void bench_plot_tick(struct bench_plot *p, double at, const char *label)
 	t->label = bench_strdup(label);
 }
 
+void bench_plot_tick_evenly(struct bench_plot *p, double max)
+{
+	static const double steps[] = { 1, 2, 5 };
+	double step = 1;
+
+	for (size_t i = 1; max / step > 6; i++) {
+		step = steps[i % 3];
+		for (size_t j = 0; j < i / 3; j++)
+			step *= 10;
+	}
+	for (double at = 0; at <= max; at += step) {
+		char text[32];
+
+		snprintf(text, sizeof(text), "%g", at);
+		bench_plot_tick(p, at, text);
+	}
+}
+
 bool bench_plot_possible(void)
 {
 	return system("gnuplot --version >/dev/null 2>&1") == 0;

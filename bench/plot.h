@@ -69,6 +69,9 @@ void bench_plot_point(struct bench_plot *p, double x,
 		      const struct bench_stat *st);
 void bench_plot_tick(struct bench_plot *p, double at, const char *label);
 
+/* Five ticks or so from 0 to @max, at 1, 2 or 5 times a power of ten. */
+void bench_plot_tick_evenly(struct bench_plot *p, double max);
+
 /* Whether gnuplot can be run. */
 bool bench_plot_possible(void);
 

@@ -67,12 +67,13 @@ bool preload_usable(const struct preload *p);
  */
 struct preload_child {
 	pid_t pid;
-	int from; /* its standard output; -1 once closed */
+	int from; /* its standard output */
+	int to;	  /* its standard input */
 };
 
 /*
  * Starts @argv (argv[0] is looked for in PATH; "/proc/self/exe" is this
- * program) under @p with standard input from /dev/null. @setting: one more
+ * program) under @p. @setting: one more
  * line for its environment, such as "FERRY_MALLOC_CONF=..", or NULL.
  * @quiet: its standard error is thrown away.
  * Returns 0 or a negative errno.
@@ -85,6 +86,9 @@ int preload_start(const struct preload *p, const char *const argv[],
  * before.
  */
 bool preload_read_report(struct preload_child *c, void *data, size_t len);
+
+/* A byte to its standard input. Returns 0 or a negative errno. */
+int preload_nudge(struct preload_child *c);
 
 /* Waits for its end. @ret_usage may be NULL. Returns its wait status. */
 int preload_wait(struct preload_child *c, struct rusage *ret_usage);

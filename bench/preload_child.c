@@ -8,6 +8,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,16 +53,16 @@ static char **make_environment(const struct preload *p, const char *setting)
 }
 
 static int spawn(const struct preload *p, const char *const argv[],
-		 const char *setting, bool quiet, int out, pid_t *ret_pid)
+		 const char *setting, bool quiet, const int in[2],
+		 const int out[2], pid_t *ret_pid)
 {
 	char **env = make_environment(p, setting);
 	posix_spawn_file_actions_t fa;
 	int rc;
 
 	posix_spawn_file_actions_init(&fa);
-	posix_spawn_file_actions_addopen(&fa, STDIN_FILENO, "/dev/null",
-					 O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&fa, out, STDOUT_FILENO);
+	posix_spawn_file_actions_adddup2(&fa, in[0], STDIN_FILENO);
+	posix_spawn_file_actions_adddup2(&fa, out[1], STDOUT_FILENO);
 	if (quiet)
 		posix_spawn_file_actions_addopen(&fa, STDERR_FILENO,
 						 "/dev/null", O_WRONLY, 0);
@@ -77,19 +78,31 @@ static int spawn(const struct preload *p, const char *const argv[],
 int preload_start(const struct preload *p, const char *const argv[],
 		  const char *setting, bool quiet, struct preload_child *ret)
 {
-	int out[2];
+	int in[2], out[2];
 	int rc;
 
-	if (pipe2(out, O_CLOEXEC) < 0)
+	/* A socket: writing to one that has died is no signal. */
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) < 0)
 		return -errno;
-	rc = spawn(p, argv, setting, quiet, out[1], &ret->pid);
-	close(out[1]);
-	if (rc < 0) {
-		close(out[0]);
-		return rc;
+	if (pipe2(out, O_CLOEXEC) < 0) {
+		rc = -errno;
+		goto err_in;
 	}
+	rc = spawn(p, argv, setting, quiet, in, out, &ret->pid);
+	close(out[1]);
+	if (rc < 0)
+		goto err_out;
+	close(in[0]);
+	ret->to = in[1];
 	ret->from = out[0];
 	return 0;
+
+err_out:
+	close(out[0]);
+err_in:
+	close(in[0]);
+	close(in[1]);
+	return rc;
 }
 
 bool preload_read_report(struct preload_child *c, void *data, size_t len)
@@ -109,12 +122,17 @@ bool preload_read_report(struct preload_child *c, void *data, size_t len)
 	return true;
 }
 
+int preload_nudge(struct preload_child *c)
+{
+	return send(c->to, "", 1, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
 int preload_wait(struct preload_child *c, struct rusage *ret_usage)
 {
 	int status = 0;
 
+	close(c->to);
 	close(c->from);
-	c->from = -1;
 	while (wait4(c->pid, &status, 0, ret_usage) < 0 && errno == EINTR)
 		;
 	return status;

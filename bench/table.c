@@ -8,6 +8,16 @@
 #include "doc.h"
 #include "util.h"
 
+void bench_table_column(struct bench_table *t, const char *name)
+{
+	size_t i = t->ncols++;
+
+	t->head = bench_grow(t->head, t->ncols, sizeof(*t->head));
+	t->left = bench_grow(t->left, t->ncols, sizeof(*t->left));
+	t->head[i] = bench_strdup(name + (*name == '<'));
+	t->left[i] = i == 0 || *name == '<';
+}
+
 struct bench_table *bench_table_new(const char *caption, ...)
 {
 	struct bench_table *t = bench_alloc(sizeof(*t));
@@ -16,14 +26,8 @@ struct bench_table *bench_table_new(const char *caption, ...)
 
 	t->caption = bench_strdup(caption);
 	va_start(ap, caption);
-	while ((name = va_arg(ap, const char *))) {
-		size_t i = t->ncols++;
-
-		t->head = bench_grow(t->head, t->ncols, sizeof(*t->head));
-		t->left = bench_grow(t->left, t->ncols, sizeof(*t->left));
-		t->head[i] = bench_strdup(name + (*name == '<'));
-		t->left[i] = i == 0 || *name == '<';
-	}
+	while ((name = va_arg(ap, const char *)))
+		bench_table_column(t, name);
 	va_end(ap);
 	return t;
 }

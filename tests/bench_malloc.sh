@@ -51,17 +51,37 @@ else
   fail what_cannot_be_preloaded_is_left_out "$(cat "$tmp/out")"
 fi
 
+run offload --library=glibc="$bad" --allocator=glibc --part=fork
+status=$?
+if said 'built with a sanitizer'; then
+  skip a_wrong_byte_fails_offload 'the sanitizer has a malloc of its own'
+elif [ $status -eq 1 ] && said 'fork, glibc: [0-9]* values had not their'; then
+  ok a_wrong_byte_fails_offload
+else
+  fail a_wrong_byte_fails_offload "status $status: $(cat "$tmp/out")"
+fi
+
+if run offload --allocator=glibc --part=idle,fork &&
+  said 'glibc [0-9.]* [0-9.]* [0-9.]* [0-9.]* [0-9.]*' &&
+  ! said 'had not their contents'; then
+  ok offload_runs_without_ferry
+else
+  fail offload_runs_without_ferry "$(cat "$tmp/out")"
+fi
+
 refused() {
-  "$bench" malloc "$1" >"$tmp/out" 2>&1
+  "$bench" "$4" "$1" >"$tmp/out" 2>&1
   if [ $? -eq 2 ] && said "$2"; then
     ok "$3"
   else
     fail "$3" "$(cat "$tmp/out")"
   fi
 }
-refused --allocator=nobody 'allocator.*nobody' unknown_allocator_is_named
-refused --library=nothing 'NAME=FILE.*nothing' library_without_name_is_refused
-refused --workload=none 'workload.*none' unknown_workload_is_named
+refused --allocator=nobody 'allocator.*nobody' unknown_allocator_is_named malloc
+refused --library=nothing 'NAME=FILE.*nothing' library_without_name_is_refused \
+  malloc
+refused --workload=none 'workload.*none' unknown_workload_is_named malloc
+refused --part=none 'part.*none' unknown_part_is_named offload
 
 echo "RESULT bench_malloc.sh $passed $failed $skipped"
 [ $failed -eq 0 ]

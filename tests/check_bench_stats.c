@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench/bench.h"
+#include "bench/hist.h"
 #include "tests/harness.h"
 
 static struct bench_samples samples_of(const double *v, size_t n)
@@ -64,6 +65,32 @@ START_TEST(quantiles_interpolate_between_ranks)
 	ck_assert_double_eq_tol(bench_samples_quantile(&s, 0.99), 100, 1e-9);
 	ck_assert_double_eq_tol(bench_samples_quantile(&s, 0.995), 100.5, 1e-9);
 	bench_samples_fini(&s);
+}
+END_TEST
+
+START_TEST(histogram_knows_quantiles_to_three_per_cent)
+{
+	static struct bench_hist h;
+
+	ck_assert_double_eq(bench_hist_quantile(&h, 0.5), 0);
+	for (uint64_t v = 1; v <= 100000; v++)
+		bench_hist_add(&h, v * 1000);
+	for (double q = 0.01; q < 1; q += 0.01)
+		ck_assert_double_eq_tol(bench_hist_quantile(&h, q), q * 1e8,
+					0.032 * q * 1e8);
+}
+END_TEST
+
+START_TEST(histogram_takes_any_value)
+{
+	static struct bench_hist h;
+
+	bench_hist_add(&h, 0);
+	ck_assert_double_eq(bench_hist_quantile(&h, 1), 0);
+	bench_hist_add(&h, 63);
+	ck_assert_double_eq_tol(bench_hist_quantile(&h, 1), 63, 1);
+	bench_hist_add(&h, UINT64_MAX);
+	ck_assert_double_eq_tol(bench_hist_quantile(&h, 1), 0x1p64, 0x1p59);
 }
 END_TEST
 
@@ -240,6 +267,8 @@ static const struct test tests[] = {
 	TEST(spread_is_least_and_greatest, NULL),
 	TEST(statistics_leave_the_order_of_samples, NULL),
 	TEST(quantiles_interpolate_between_ranks, NULL),
+	TEST(histogram_knows_quantiles_to_three_per_cent, NULL),
+	TEST(histogram_takes_any_value, NULL),
 	TEST(no_samples_is_not_measured, NULL),
 	TEST(ratio_is_formed_within_a_round, NULL),
 	TEST(verdict_follows_the_sense_of_the_limit, NULL),

@@ -527,6 +527,15 @@ static int injected_mincore(void *addr, size_t len, unsigned char *vec)
 	return r ? r : base->mincore(addr, len, vec);
 }
 
+static int injected_mbind(void *addr, size_t len, int mode,
+			  const unsigned long *nodes, unsigned long bits,
+			  unsigned int flags)
+{
+	int r = range_failure(INJECT_MBIND, 0, addr, len);
+
+	return r ? r : base->mbind(addr, len, mode, nodes, bits, flags);
+}
+
 static int injected_membarrier(int command, unsigned int flags)
 {
 	int r = failure(&(struct call){ .kind = INJECT_MEMBARRIER });
@@ -614,6 +623,7 @@ static void fill_table(void)
 	table.madvise = injected_madvise;
 	table.process_madvise = injected_process_madvise;
 	table.mincore = injected_mincore;
+	table.mbind = injected_mbind;
 	table.membarrier = injected_membarrier;
 	table.sigaction = injected_sigaction;
 	table.now_ns = injected_now_ns;

@@ -118,6 +118,45 @@ static int linux_getcwd(char *buf, size_t size)
 	return getcwd(buf, size) ? 0 : -errno;
 }
 
+/* As getdents64(2) lays it out. */
+struct entry {
+	uint64_t ino;
+	int64_t off;
+	uint16_t size;
+	uint8_t type;
+	char name[];
+};
+
+static void list_some(const char *buf, long len,
+		      void (*fn)(void *arg, const char *name), void *arg)
+{
+	const struct entry *entry;
+	long at;
+
+	for (at = 0; at < len; at += entry->size) {
+		entry = (const struct entry *)(buf + at);
+		if (strcmp(entry->name, ".") && strcmp(entry->name, ".."))
+			fn(arg, entry->name);
+	}
+}
+
+/* Without opendir(3), which allocates. */
+static int linux_list(const char *folder,
+		      void (*fn)(void *arg, const char *name), void *arg)
+{
+	_Alignas(uint64_t) char buf[2048];
+	int fd = linux_open(folder, O_RDONLY | O_DIRECTORY);
+	long r;
+
+	if (fd < 0)
+		return fd;
+	while ((r = syscall(SYS_getdents64, fd, buf, sizeof(buf))) > 0)
+		list_some(buf, r, fn, arg);
+	r = edge(r);
+	close(fd);
+	return (int)r;
+}
+
 static int linux_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	return edge(poll(fds, n, timeout_ms));
@@ -272,6 +311,20 @@ static int linux_set_home_node(void *addr, size_t len, int node)
 	return edge(syscall(FERRY__SYS_SET_HOME_NODE, addr, len, node, 0));
 }
 
+static int linux_mbind(void *addr, size_t len, int mode,
+		       const unsigned long *nodes, unsigned long bits,
+		       unsigned int flags)
+{
+	/* The kernel takes one off what it calls maxnode. */
+	return edge(
+		syscall(SYS_mbind, addr, len, mode, nodes, bits + 1, flags));
+}
+
+static int linux_page_nodes(size_t n, void **pages, int *ret_nodes)
+{
+	return edge(syscall(SYS_move_pages, 0, n, pages, NULL, ret_nodes, 0));
+}
+
 static int linux_sigaction(int sig, const struct sigaction *act,
 			   struct sigaction *old)
 {
@@ -392,6 +445,7 @@ const struct ferry__sys ferry__sys_linux = {
 	.memfd_create = linux_memfd_create,
 	.getrlimit = linux_getrlimit,
 	.getcwd = linux_getcwd,
+	.list = linux_list,
 	.poll = linux_poll,
 	.eventfd = linux_eventfd,
 	.ioctl = linux_ioctl,
@@ -414,6 +468,8 @@ const struct ferry__sys ferry__sys_linux = {
 	.address_limit = linux_address_limit,
 	.name_memory = linux_name_memory,
 	.set_home_node = linux_set_home_node,
+	.mbind = linux_mbind,
+	.page_nodes = linux_page_nodes,
 	.sigaction = linux_sigaction,
 	.sigqueue_self = linux_sigqueue_self,
 	.sched_yield = linux_sched_yield,

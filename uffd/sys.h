@@ -43,6 +43,9 @@ struct ferry__sys {
 	int (*getrlimit)(int resource, struct rlimit *ret);
 	/* The working folder; -ERANGE when @size is too small. */
 	int (*getcwd)(char *buf, size_t size);
+	/* Calls @fn with the name of each entry of @folder, dots left out. */
+	int (*list)(const char *folder, void (*fn)(void *arg, const char *name),
+		    void *arg);
 	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
 	int (*eventfd)(unsigned int value, int flags);
 	/* Non-negative result on success: PAGEMAP_SCAN counts regions. */
@@ -81,6 +84,12 @@ struct ferry__sys {
 	int (*name_memory)(void *addr, size_t len, const char *name);
 	/* Node that BIND and PREFERRED_MANY of a range begin with (5.17). */
 	int (*set_home_node)(void *addr, size_t len, int node);
+	/* Policy of a range; the mask @nodes has @bits bits. */
+	int (*mbind)(void *addr, size_t len, int mode,
+		     const unsigned long *nodes, unsigned long bits,
+		     unsigned int flags);
+	/* The node of each of @n pages, or a negative errno for it. */
+	int (*page_nodes)(size_t n, void **pages, int *ret_nodes);
 
 	/* Threads and signals. */
 	int (*sigaction)(int sig, const struct sigaction *act,

@@ -15,6 +15,8 @@ endif
 %C%_libmalloc_la_SOURCES =
 %C%_libmalloc_la_SOURCES += %D%/conf.c
 %C%_libmalloc_la_SOURCES += %D%/conf.h
+%C%_libmalloc_la_SOURCES += %D%/control.c
+%C%_libmalloc_la_SOURCES += %D%/control.h
 %C%_libmalloc_la_SOURCES += %D%/engine.c
 %C%_libmalloc_la_SOURCES += %D%/engine.h
 %C%_libmalloc_la_SOURCES += %D%/foreign.c
@@ -25,6 +27,8 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/imports.c
 %C%_libmalloc_la_SOURCES += %D%/library.c
 %C%_libmalloc_la_SOURCES += %D%/library.h
+%C%_libmalloc_la_SOURCES += %D%/quiet.c
+%C%_libmalloc_la_SOURCES += %D%/quiet.h
 %C%_libmalloc_la_SOURCES += %D%/holes.c
 %C%_libmalloc_la_SOURCES += %D%/holes.h
 %C%_libmalloc_la_SOURCES += %D%/holes_jemalloc.c
@@ -46,6 +50,7 @@ endif
 %C%_libferry_malloc_la_SOURCES += %D%/surface.c
 %C%_libferry_malloc_la_SOURCES += %D%/dlopen.c
 %C%_libferry_malloc_la_SOURCES += %D%/info.c
+%C%_libferry_malloc_la_SOURCES += %D%/wrap.c
 %C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la alloc/pager/libpager.la \
 	alloc/store/libstore.la uffd/libuffd.la
 # Bound at load: a handler must not find itself in the loader. malloc itself

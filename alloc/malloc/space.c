@@ -17,12 +17,14 @@
 #define LARGEST	 ((size_t)1 << 46)
 #define SMALLEST ((size_t)2 << 20)
 
-/* Without a limit on address space, the first of each kind. */
-static const size_t first_len[2] = { (size_t)1 << FERRY__SPACE_SHIFT,
-				     (size_t)4 << 30 };
-/* With one, every region: this part of the limit. */
-static const size_t parts[2] = { 8, 32 };
-static const char *const names[2] = { "ferry heap", "ferry malloc" };
+static const struct ferry__space_plan plans[2] = {
+	[FERRY__SPACE_HEAP] = { .first_len = (size_t)1 << FERRY__SPACE_SHIFT,
+				.part = 8,
+				.name = "ferry heap" },
+	[FERRY__SPACE_OWN] = { .first_len = (size_t)4 << 30,
+			       .part = 32,
+			       .name = "ferry malloc" },
+};
 
 struct ferry__space ferry__space_first[2];
 uintptr_t ferry__space_tag = UINTPTR_MAX;
@@ -32,15 +34,16 @@ static size_t round_up(size_t n, size_t to)
 	return (n + to - 1) & ~(to - 1);
 }
 
-static size_t wish(enum ferry__space_kind kind, const struct ferry__space *last)
+static size_t wish(const struct ferry__space_plan *plan,
+		   const struct ferry__space *last)
 {
 	uint64_t limit = ferry__sys->address_limit();
 	size_t len;
 
-	if (limit < first_len[kind] * parts[kind])
-		len = (size_t)limit / parts[kind];
+	if (limit / plan->part < plan->first_len)
+		len = (size_t)limit / plan->part;
 	else
-		len = last ? last->len * 2 : first_len[kind];
+		len = last ? last->len * 2 : plan->first_len;
 	len = round_up(len, ALIGN);
 	return len < LARGEST ? len : LARGEST;
 }
@@ -52,8 +55,8 @@ static void trim(uintptr_t from, uintptr_t to)
 }
 
 /* @len bytes of address space, whole ALIGNs, aligned to @align. */
-static int reserve_exactly(enum ferry__space_kind kind, size_t len,
-			   size_t align, uintptr_t *ret_base)
+static int reserve_exactly(const char *name, size_t len, size_t align,
+			   uintptr_t *ret_base)
 {
 	uintptr_t base;
 	void *p;
@@ -67,20 +70,20 @@ static int reserve_exactly(enum ferry__space_kind kind, size_t len,
 	base = round_up((uintptr_t)p, align);
 	trim((uintptr_t)p, base);
 	trim(base + len, (uintptr_t)p + len + align);
-	ferry__sys->name_memory((void *)base, len, names[kind]);
+	ferry__sys->name_memory((void *)base, len, name);
 	*ret_base = base;
 	return 0;
 }
 
 /* As near to @len as can be had, @least at any rate. */
-static int reserve(enum ferry__space_kind kind, size_t len, size_t least,
+static int reserve(const char *name, size_t len, size_t least,
 		   struct ferry__space *region)
 {
 	int r;
 
 	if (len < least)
 		len = least;
-	while ((r = reserve_exactly(kind, len, ALIGN, &region->base)) &&
+	while ((r = reserve_exactly(name, len, ALIGN, &region->base)) &&
 	       len > least) {
 		len = round_up(len / 2, ALIGN);
 		if (len < least)
@@ -91,18 +94,25 @@ static int reserve(enum ferry__space_kind kind, size_t len, size_t least,
 	return r;
 }
 
+int ferry__spaces_init(struct ferry__space *first,
+		       const struct ferry__space_plan *plan)
+{
+	return reserve(plan->name, wish(plan, NULL), SMALLEST, first);
+}
+
 int ferry__space_init(enum ferry__space_kind kind)
 {
+	const struct ferry__space_plan *plan = &plans[kind];
 	struct ferry__space *r = &ferry__space_first[kind];
-	size_t len = wish(kind, NULL);
+	size_t len = wish(plan, NULL);
 
-	if (kind == FERRY__SPACE_HEAP && len == first_len[kind] &&
-	    !reserve_exactly(kind, len, len, &r->base)) {
+	if (kind == FERRY__SPACE_HEAP && len == plan->first_len &&
+	    !reserve_exactly(plan->name, len, len, &r->base)) {
 		r->len = len;
 		ferry__space_tag = r->base >> FERRY__SPACE_SHIFT;
 		return 0;
 	}
-	return reserve(kind, len, SMALLEST, r);
+	return ferry__spaces_init(r, plan);
 }
 
 struct ferry__space *ferry__space_next(const struct ferry__space *r)
@@ -117,14 +127,19 @@ size_t ferry__space_used(const struct ferry__space *r)
 	return __atomic_load_n(&r->used, __ATOMIC_RELAXED);
 }
 
-struct ferry__space *ferry__space_of(enum ferry__space_kind kind, const void *p)
+struct ferry__space *ferry__spaces_of(struct ferry__space *first, const void *p)
 {
-	struct ferry__space *r = &ferry__space_first[kind];
+	struct ferry__space *r = first;
 
 	for (; r; r = ferry__space_next(r))
 		if ((uintptr_t)p - r->base < r->len)
 			return r;
 	return NULL;
+}
+
+struct ferry__space *ferry__space_of(enum ferry__space_kind kind, const void *p)
+{
+	return ferry__spaces_of(&ferry__space_first[kind], p);
 }
 
 /*
@@ -160,8 +175,8 @@ static int cut_from(struct ferry__space *r, size_t size, size_t align,
 	return 0;
 }
 
-static int append(enum ferry__space_kind kind, struct ferry__space *last,
-		  size_t least)
+static int append(const struct ferry__space_plan *plan,
+		  struct ferry__space *last, size_t least)
 {
 	struct ferry__space *fresh, *none = NULL;
 	void *p;
@@ -172,7 +187,7 @@ static int append(enum ferry__space_kind kind, struct ferry__space *last,
 	if (r)
 		return r;
 	fresh = p;
-	r = reserve(kind, wish(kind, last), least, fresh);
+	r = reserve(plan->name, wish(plan, last), least, fresh);
 	if (r)
 		goto err_unmap;
 	/* N2 pairs with N1 in ferry__space_next(). */
@@ -186,10 +201,11 @@ err_unmap:
 	return r;
 }
 
-int ferry__space_cut(enum ferry__space_kind kind, size_t size, size_t align,
-		     void **ret_addr)
+int ferry__spaces_cut(struct ferry__space *first,
+		      const struct ferry__space_plan *plan, size_t size,
+		      size_t align, void **ret_addr)
 {
-	struct ferry__space *r = &ferry__space_first[kind], *next;
+	struct ferry__space *r = first, *next;
 	size_t least;
 	int e;
 
@@ -201,9 +217,30 @@ int ferry__space_cut(enum ferry__space_kind kind, size_t size, size_t align,
 		if (e != -ENOSPC)
 			return e ? -ENOMEM : 0;
 		next = ferry__space_next(r);
-		if (!next && append(kind, r, least))
+		if (!next && append(plan, r, least))
 			return -ENOMEM;
 		if (next)
 			r = next;
 	}
+}
+
+int ferry__space_cut(enum ferry__space_kind kind, size_t size, size_t align,
+		     void **ret_addr)
+{
+	return ferry__spaces_cut(&ferry__space_first[kind], &plans[kind], size,
+				 align, ret_addr);
+}
+
+void ferry__spaces_fini(struct ferry__space *first)
+{
+	struct ferry__space *r = first, *next;
+
+	for (; r; r = next) {
+		next = r->next;
+		if (r->len)
+			ferry__sys->munmap((void *)r->base, r->len);
+		if (r != first)
+			ferry__sys->munmap(r, ferry__page_size);
+	}
+	*first = (struct ferry__space){ 0 };
 }

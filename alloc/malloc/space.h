@@ -5,10 +5,11 @@
  *
  * A region is reserved without access and made usable from its beginning on,
  * so that only what is used is accounted for, and it stays two mappings.
- * Regions are never given back. There are two lists of them: one for what the
- * program allocates, which the pager may take pages from, and one for what the
- * engine and our own threads need, which is never paged. Every pointer of ours
- * is in one of them, all others are foreign (E4).
+ * Regions are not given back one by one. The malloc has two lists of them: one
+ * for what the program allocates, which the pager may take pages from, and one
+ * for what the engine and our own threads need, which is never paged. Every
+ * pointer of ours is in one of them, all others are foreign (E4). An allocator
+ * instance has a list of its own, and gives it back as a whole.
  *
  * Nothing here takes a lock or allocates.
  */
@@ -30,9 +31,16 @@ struct ferry__space {
 	size_t len;
 	/* Bytes handed out, from the base on; only grows. Atomic. */
 	size_t used;
-	bool told; /* the pager knows of it; atomic, of offload.c */
+	bool told; /* the pager knows of it; atomic, of its host */
 	/* The next of the list; written once. Atomic. */
 	struct ferry__space *next;
+};
+
+/* How a list of regions is made. */
+struct ferry__space_plan {
+	size_t first_len; /* of the first; each is twice as long as the last */
+	size_t part;	  /* under a limit on address space: this part of it */
+	const char *name; /* in /proc/PID/maps */
 };
 
 /* The first region of each list; of length zero until there is one. */
@@ -69,6 +77,20 @@ int ferry__space_cut(enum ferry__space_kind kind, size_t size, size_t align,
 /* The region of @kind that @p is in, or NULL. */
 struct ferry__space *ferry__space_of(enum ferry__space_kind kind,
 				     const void *p);
+
+/*
+ * The same for a list of the caller's own, which begins with @first (all zero
+ * before init).
+ */
+int ferry__spaces_init(struct ferry__space *first,
+		       const struct ferry__space_plan *plan);
+int ferry__spaces_cut(struct ferry__space *first,
+		      const struct ferry__space_plan *plan, size_t size,
+		      size_t align, void **ret_addr);
+struct ferry__space *ferry__spaces_of(struct ferry__space *first,
+				      const void *p);
+/* Gives all of them back; nobody uses the list any more. */
+void ferry__spaces_fini(struct ferry__space *first);
 
 /* The region after @r of its list, or NULL. */
 struct ferry__space *ferry__space_next(const struct ferry__space *r);

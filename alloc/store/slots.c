@@ -98,6 +98,33 @@ uint64_t ferry__slots_shrink(struct ferry__slots *slots, uint64_t at_least)
 	return n;
 }
 
+bool ferry__slots_claim(struct ferry__slots *slots, uint64_t first, uint64_t n)
+{
+	uint64_t empty, w;
+
+	for (w = first / BITS; w < (first + n) / BITS; w++) {
+		empty = 0;
+		/* SL5: what is done with them comes after all that was. */
+		if (__atomic_compare_exchange_n(
+			    word_at(slots, w), &empty, ~(uint64_t)0, false,
+			    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			continue;
+		ferry__slots_unclaim(slots, first, w * BITS - first);
+		return false;
+	}
+	return true;
+}
+
+void ferry__slots_unclaim(struct ferry__slots *slots, uint64_t first,
+			  uint64_t n)
+{
+	uint64_t w;
+
+	for (w = first / BITS; w < (first + n) / BITS; w++)
+		/* SL5 pairs with SL5 in take_in(): what the slots stand for. */
+		__atomic_store_n(word_at(slots, w), 0, __ATOMIC_RELEASE);
+}
+
 uint64_t ferry__slots_close(struct ferry__slots *slots)
 {
 	slots->n = words(slots->n) * BITS;

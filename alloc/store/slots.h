@@ -9,6 +9,7 @@
 #ifndef FERRY_ALLOC_STORE_SLOTS_H
 #define FERRY_ALLOC_STORE_SLOTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,6 +56,14 @@ int ferry__slots_grow(struct ferry__slots *slots, uint64_t n);
  * in groups of 64. Under the owner's lock. Returns how many are left.
  */
 uint64_t ferry__slots_shrink(struct ferry__slots *slots, uint64_t at_least);
+
+/*
+ * Takes @n slots from @first on if all of them are free (both multiples of
+ * 64). Under the owner's lock, as the way back.
+ */
+bool ferry__slots_claim(struct ferry__slots *slots, uint64_t first, uint64_t n);
+void ferry__slots_unclaim(struct ferry__slots *slots, uint64_t first,
+			  uint64_t n);
 
 /*
  * Closes the slots that are there: numbers go on after them, from a multiple

@@ -145,6 +145,77 @@ static void strict(void)
 	report_child(pid, "strict");
 }
 
+/*
+ * A filter comes with a program that knows nothing of it: it kills for what
+ * only we would do, so that anything else can be loaded and run.
+ */
+static void install_for_exec(void)
+{
+	static const int killing[] = { SYS_userfaultfd, SYS_unshare,
+				       SYS_pidfd_getfd, SYS_io_uring_setup };
+	struct sock_fprog program = { .filter = code };
+	size_t n = 0, left = sizeof(killing) / sizeof(killing[0]);
+
+	code[n++] = (struct sock_filter)BPF_STMT(
+		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+	for (size_t i = 0; i < sizeof(killing) / sizeof(killing[0]); i++)
+		code[n++] = (struct sock_filter)BPF_JUMP(
+			BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)killing[i],
+			(uint8_t)(left--), 0);
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
+						 SECCOMP_RET_ALLOW);
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
+						 SECCOMP_RET_KILL_PROCESS);
+	program.len = (unsigned short)n;
+	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs");
+	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0,
+	      "prctl");
+}
+
+static void inherited(char *self)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	check(pid >= 0, "fork");
+	if (pid == 0) {
+		install_for_exec();
+		execl("/proc/self/exe", self, "inherited", (char *)NULL);
+		_exit(127);
+	}
+	report_child(pid, "inherited");
+}
+
+/* What runs under such a filter. */
+static int live_with_it(void)
+{
+	struct heap *heap = heap_make(8 << 20, 5);
+
+	sleep_ms(500);
+	heap_report(heap, "under a filter of others");
+	heap_churn(heap);
+	sleep_ms(200);
+	heap_report(heap, "later");
+	return 0;
+}
+
+/* A call that only asks whether filters can be had changes nothing. */
+static void asked(void)
+{
+	struct heap *heap = heap_make(4 << 20, 6);
+
+	heap_rest(heap);
+	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) != 0, "prctl");
+	check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, NULL) != 0,
+	      "seccomp");
+	check(prctl(PR_GET_SECCOMP) == 0, "PR_GET_SECCOMP");
+	heap_report(heap, "asked");
+	heap_rest(heap);
+	heap_report(heap, "asked, cold again");
+	heap_free(heap);
+}
+
 /* A filter that forbids what it is told: the rest must not be needed. */
 static void forbidden(void)
 {
@@ -161,9 +232,13 @@ static void forbidden(void)
 	report_child(pid, "forbidden call");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 1)
+		return live_with_it();
 	forbidden();
+	asked();
+	inherited(argv[0]);
 	filtered(by_prctl, "prctl");
 	filtered(by_syscall_for_all_threads, "all threads");
 #ifdef HAVE_SECCOMP

@@ -32,6 +32,44 @@ static int user_namespace(void)
 	return errno == EPERM || errno == ENOSPC ? 2 : 1;
 }
 
+/* After it had threads and cold memory. */
+static int user_namespace_later(void)
+{
+	struct heap *heap = heap_make(4 << 20, 19);
+	int ret;
+
+	heap_rest(heap);
+	ret = user_namespace();
+	heap_report(heap, "apart from other users");
+	heap_churn(heap);
+	sleep_ms(200);
+	heap_report(heap, "later apart from other users");
+	return ret;
+}
+
+/* Nothing that comes after it can be a thread; a child is in it. */
+static int process_namespace(void)
+{
+	struct heap *heap = heap_make(4 << 20, 20);
+	pid_t pid;
+
+	check(unshare(CLONE_NEWPID) == 0, "unshare");
+	sleep_ms(200);
+	heap_report(heap, "before the child");
+	fflush(stdout);
+	pid = fork();
+	check(pid >= 0, "fork");
+	if (pid == 0) {
+		printf("process %d\n", (int)getpid());
+		heap_rest(heap);
+		heap_report(heap, "first process");
+		exit(0);
+	}
+	report_child(pid, "first process");
+	heap_report(heap, "beside it");
+	return 0;
+}
+
 static int set_own(const char *name, int kind)
 {
 	int fd = open(name, O_RDONLY), ret;
@@ -54,6 +92,7 @@ static int other_namespaces(void)
 	heap_rest(heap);
 	check(set_own("/proc/self/ns/net", CLONE_NEWNET) == 0, "setns");
 	check(set_own("/proc/self/ns/uts", CLONE_NEWUTS) == 0, "setns");
+	check(set_own("/proc/self/ns/mnt", CLONE_NEWNS) == 0, "setns");
 	heap_report(heap, "together");
 	return 0;
 }
@@ -75,8 +114,11 @@ static int files_apart(void)
 int main(void)
 {
 	in_child(user_namespace, "user namespace");
-	if (getuid() == 0)
+	in_child(user_namespace_later, "user namespace, later");
+	if (getuid() == 0) {
 		in_child(other_namespaces, "other namespaces");
+		in_child(process_namespace, "process namespace");
+	}
 	in_child(files_apart, "files apart");
 	return 0;
 }

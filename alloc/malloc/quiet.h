@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * System calls that do not go together with threads of the library: a seccomp
+ * filter may forbid, on pain of death, what the pager needs; namespaces of
+ * users want a process of one thread. Before them all memory is brought back
+ * and the threads end (wrap.c).
+ */
+#ifndef FERRY_ALLOC_MALLOC_QUIET_H
+#define FERRY_ALLOC_MALLOC_QUIET_H
+
+#include <stdbool.h>
+
+#include "alloc/malloc/engine.h"
+
+struct ferry__quiet {
+	/*
+	 * Brings back all that is out; when it returns there is no thread of
+	 * ours, and none starts before end().
+	 */
+	void (*begin)(void);
+	/*
+	 * @for_ever: a filter has been installed. This process and those that
+	 * it forks start nothing again. No system call may be made here then.
+	 * Without, threads may start again when they are next wanted.
+	 */
+	void (*end)(bool for_ever);
+};
+
+/*
+ * Who starts threads says so at the start of the library, when there is none
+ * yet, and again in each child of fork(2).
+ */
+FERRY__HIDDEN void ferry__quiet_set(const struct ferry__quiet *quiet);
+
+/*
+ * Around such a call. Nobody to be quiet gives NULL, which end() takes: also
+ * in a child of vfork(2), which has our memory but none of our threads.
+ */
+FERRY__HIDDEN const struct ferry__quiet *ferry__quiet_begin(void);
+FERRY__HIDDEN void ferry__quiet_end(const struct ferry__quiet *quiet,
+				    bool for_ever);
+
+#endif

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * offload_work_page.c: pages that have become cold: how long it takes to read
+ * them all, to touch one, and to fork.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hist.h"
+#include "offload_work.h"
+
+#define PAGE 4096
+
+/* Some pages stay for good reasons: of the last slab, of what is written. */
+#define MAY_STAY 0.05
+#define POLL_NS	 20000000
+
+/* --- which pages, and where they are -------------------------------------- */
+
+static int by_address(const void *a, const void *b)
+{
+	const char *const *x = a, *const *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static void drop_doubles(struct offload_pages *p)
+{
+	size_t n = 0;
+
+	qsort(p->v, p->n, sizeof(*p->v), by_address);
+	for (size_t i = 0; i < p->n; i++)
+		if (n == 0 || p->v[i] != p->v[n - 1])
+			p->v[n++] = p->v[i];
+	p->n = n;
+}
+
+void offload_pages_of(const struct offload_table *t, size_t from, size_t to,
+		      struct offload_pages *ret)
+{
+	ret->v = bench_alloc((to - from) * sizeof(*ret->v));
+	ret->n = 0;
+	for (size_t i = from; i < to; i++)
+		ret->v[ret->n++] =
+			(char *)((uintptr_t)t->v[i] & ~(uintptr_t)(PAGE - 1));
+	drop_doubles(ret);
+}
+
+void offload_pages_in(char *addr, size_t len, struct offload_pages *ret)
+{
+	ret->n = len / PAGE;
+	ret->v = bench_alloc(ret->n * sizeof(*ret->v));
+	for (size_t i = 0; i < ret->n; i++)
+		ret->v[i] = addr + i * PAGE;
+}
+
+void offload_pages_free(struct offload_pages *p)
+{
+	free(p->v);
+}
+
+bool offload_present(const char *page)
+{
+	unsigned char present = 1;
+
+	mincore((void *)page, PAGE, &present);
+	return present & 1;
+}
+
+static size_t count_present(const struct offload_pages *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->n; i++)
+		n += offload_present(p->v[i]);
+	return n;
+}
+
+bool offload_wait_cold(const struct offload_pages *p, uint64_t ms)
+{
+	static const struct timespec period = { 0, POLL_NS };
+	uint64_t end = bench_now() + ms * 1000000;
+	double share;
+
+	do {
+		nanosleep(&period, NULL);
+		share = (double)count_present(p) / (double)p->n;
+	} while (share > MAY_STAY && bench_now() < end);
+	if (share <= MAY_STAY)
+		return true;
+	offload_absent("%.0f %% of the pages stayed in memory", share * 100);
+	return false;
+}
+
+static void touch(const char *page)
+{
+	(void)*(const volatile char *)page;
+}
+
+/* --- reading everything --------------------------------------------------- */
+
+int offload_work_scan(struct offload_work *w)
+{
+	struct offload_table t;
+	struct offload_pages p;
+	uint64_t then;
+	int rc = offload_table_make(w->bytes, &t);
+
+	if (rc < 0)
+		return rc;
+	offload_pages_of(&t, 0, t.n, &p);
+	offload_phase(OFFLOAD_FILLED);
+	if (offload_wait_cold(&p, w->ms)) {
+		offload_phase(OFFLOAD_RESTED);
+		then = bench_now();
+		for (size_t i = 0; i < p.n; i++)
+			touch(p.v[i]);
+		offload_metric(OFFLOAD_PAGE_NS,
+			       (double)(bench_now() - then) / (double)p.n);
+	}
+	offload_wrong(offload_table_wrong(&t));
+	offload_phase(OFFLOAD_CHECKED);
+	offload_pages_free(&p);
+	offload_table_free(&t);
+	return 0;
+}
+
+/* --- touching one --------------------------------------------------------- */
+
+#define FAULTS_MOST 4000
+
+void offload_measure_faults(const struct offload_pages *p,
+			    struct bench_rng *rng)
+{
+	static struct bench_hist ns;
+	uint32_t *order = bench_alloc(p->n * sizeof(*order));
+
+	for (size_t i = 0; i < p->n; i++)
+		order[i] = (uint32_t)i;
+	bench_rng_shuffle(rng, order, p->n);
+	for (size_t i = 0; i < p->n && ns.n < FAULTS_MOST; i++) {
+		const char *page = p->v[order[i]];
+		uint64_t then;
+
+		if (offload_present(page))
+			continue;
+		then = bench_now();
+		touch(page);
+		bench_hist_add(&ns, bench_now() - then);
+	}
+	free(order);
+	offload_metric(OFFLOAD_FAULT_P50, bench_hist_quantile(&ns, 0.5) / 1e3);
+	offload_metric(OFFLOAD_FAULT_P99, bench_hist_quantile(&ns, 0.99) / 1e3);
+}
+
+int offload_work_fault(struct offload_work *w)
+{
+	struct offload_table t;
+	struct offload_pages p;
+	int rc = offload_table_make(w->bytes, &t);
+
+	if (rc < 0)
+		return rc;
+	offload_pages_of(&t, 0, t.n, &p);
+	offload_phase(OFFLOAD_FILLED);
+	if (offload_wait_cold(&p, w->ms)) {
+		offload_phase(OFFLOAD_RESTED);
+		offload_measure_faults(&p, &w->rng);
+	}
+	offload_wrong(offload_table_wrong(&t));
+	offload_phase(OFFLOAD_CHECKED);
+	offload_pages_free(&p);
+	offload_table_free(&t);
+	return 0;
+}
+
+/* --- fork ----------------------------------------------------------------- */
+
+#define FORKS 12
+
+static int fork_once(double *ret_us)
+{
+	uint64_t then = bench_now();
+	pid_t pid = fork();
+	int status;
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		_exit(0);
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	*ret_us = (double)(bench_now() - then) * 1e-3;
+	return status == 0 ? 0 : -ECHILD;
+}
+
+static int measure_forks(void)
+{
+	struct bench_samples us = { 0 };
+	int rc = 0;
+
+	for (size_t i = 0; i < FORKS && rc == 0; i++) {
+		double v = 0;
+
+		rc = fork_once(&v);
+		if (rc == 0)
+			bench_samples_add(&us, v);
+	}
+	if (rc == 0)
+		offload_metric(OFFLOAD_FORK_US, bench_samples_stat(&us).value);
+	bench_samples_fini(&us);
+	return rc;
+}
+
+/* The first half becomes cold, the second is read again and again. */
+static bool cool_half(const struct offload_table *t, uint64_t ms)
+{
+	static const struct timespec period = { 0, POLL_NS / 4 };
+	struct offload_pages cold, warm;
+	uint64_t end = bench_now() + ms * 1000000;
+	bool done = false;
+
+	offload_pages_of(t, 0, t->n / 2, &cold);
+	offload_pages_of(t, t->n / 2, t->n, &warm);
+	while (!done && bench_now() < end) {
+		for (size_t i = 0; i < warm.n; i++)
+			touch(warm.v[i]);
+		nanosleep(&period, NULL);
+		done = (double)count_present(&cold) < MAY_STAY * (double)cold.n;
+	}
+	if (!done)
+		offload_absent("%.0f %% of the cold half stayed in memory",
+			       (double)count_present(&cold) * 100 /
+				       (double)cold.n);
+	offload_pages_free(&cold);
+	offload_pages_free(&warm);
+	return done;
+}
+
+static int run_fork(struct offload_work *w, bool cool)
+{
+	struct offload_table t;
+	int rc = offload_table_make(w->bytes, &t);
+
+	if (rc < 0)
+		return rc;
+	offload_phase(OFFLOAD_FILLED);
+	if (!cool || cool_half(&t, w->ms)) {
+		offload_phase(OFFLOAD_RESTED);
+		rc = measure_forks();
+	}
+	offload_wrong(offload_table_wrong(&t));
+	offload_phase(OFFLOAD_CHECKED);
+	offload_table_free(&t);
+	return rc;
+}
+
+int offload_work_fork(struct offload_work *w)
+{
+	return run_fork(w, true);
+}
+
+int offload_work_fork_warm(struct offload_work *w)
+{
+	return run_fork(w, false);
+}

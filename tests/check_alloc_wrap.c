@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * System calls that the library must be quiet for, and all others, which must
+ * be as the C library makes them.
+ */
+#include "alloc/malloc/quiet.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/harness.h"
+
+static int begun, ended, ended_for_ever;
+
+static void note_begin(void)
+{
+	begun++;
+}
+
+static void note_end(bool for_ever)
+{
+	ended++;
+	ended_for_ever += for_ever;
+}
+
+static const struct ferry__quiet notes = { .begin = note_begin,
+					   .end = note_end };
+
+static struct sock_filter allow_all[] = {
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+};
+static struct sock_fprog program = { .len = 1, .filter = allow_all };
+
+static void assert_noted(int calls, int for_ever)
+{
+	ck_assert_int_eq(begun, calls);
+	ck_assert_int_eq(ended, calls);
+	ck_assert_int_eq(ended_for_ever, for_ever);
+}
+
+static void allow_filters(void)
+{
+	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	ferry__quiet_set(&notes);
+}
+
+START_TEST(other_calls_are_as_they_were)
+{
+	char byte = 0;
+	int fds[2];
+
+	ferry__quiet_set(&notes);
+	ck_assert_int_eq(syscall(SYS_getpid), getpid());
+	errno = 7;
+	ck_assert_int_eq(syscall(SYS_close, -1), -1);
+	ck_assert_int_eq(errno, EBADF);
+	ck_assert_int_eq(prctl(PR_GET_DUMPABLE), 1);
+	ck_assert_int_eq(prctl(-1), -1);
+	ck_assert_int_eq(errno, EINVAL);
+	ck_assert_int_eq(pipe(fds), 0);
+	ck_assert_int_eq(syscall(SYS_write, fds[1], "x", 1), 1);
+	ck_assert_int_eq(syscall(SYS_read, fds[0], &byte, 1), 1);
+	ck_assert_int_eq(byte, 'x');
+	assert_noted(0, 0);
+}
+END_TEST
+
+START_TEST(six_arguments_arrive)
+{
+	void *p = (void *)syscall(SYS_mmap, NULL, 4096, PROT_READ,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
+
+	ck_assert_ptr_ne(p, MAP_FAILED);
+	ck_assert_int_eq(*(char *)p, 0);
+	/* An offset that is no multiple of a page is the sixth. */
+	ck_assert_ptr_eq((void *)syscall(SYS_mmap, NULL, 4096, PROT_READ,
+					 MAP_PRIVATE | MAP_ANONYMOUS, -1, 1L),
+			 MAP_FAILED);
+	ck_assert_int_eq(errno, EINVAL);
+	munmap(p, 4096);
+}
+END_TEST
+
+START_TEST(filter_by_prctl_is_met_quiet)
+{
+	allow_filters();
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program),
+			 0);
+	assert_noted(1, 1);
+}
+END_TEST
+
+START_TEST(filter_by_syscall_is_met_quiet)
+{
+	allow_filters();
+	ck_assert_int_eq(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+				 SECCOMP_FILTER_FLAG_TSYNC, &program),
+			 0);
+	assert_noted(1, 1);
+}
+END_TEST
+
+START_TEST(filter_by_syscall_of_prctl_is_met_quiet)
+{
+	allow_filters();
+	ck_assert_int_eq(syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER,
+				 &program),
+			 0);
+	assert_noted(1, 1);
+}
+END_TEST
+
+START_TEST(quiet_for_ever_is_not_asked_again)
+{
+	allow_filters();
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program),
+			 0);
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program),
+			 0);
+	assert_noted(1, 1);
+}
+END_TEST
+
+START_TEST(filter_that_fails_is_no_filter)
+{
+	allow_filters();
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL), -1);
+	ck_assert_int_eq(errno, EFAULT);
+	ck_assert_int_eq(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, NULL),
+			 -1);
+	ck_assert_int_eq(errno, EFAULT);
+	assert_noted(2, 0);
+}
+END_TEST
+
+START_TEST(questions_about_filters_disturb_nobody)
+{
+	unsigned int action = SECCOMP_RET_ALLOW;
+
+	allow_filters();
+	ck_assert_int_eq(prctl(PR_GET_SECCOMP), 0);
+	ck_assert_int_eq(
+		syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action), 0);
+	assert_noted(0, 0);
+}
+END_TEST
+
+START_TEST(namespaces_are_met_quiet_once_each)
+{
+	int fd = open("/proc/self/ns/uts", O_RDONLY);
+
+	ferry__quiet_set(&notes);
+	ck_assert_int_ge(fd, 0);
+	/* Right or wrong: as the kernel says. */
+	if (setns(fd, CLONE_NEWNET) == -1)
+		ck_assert_int_eq(errno, EINVAL);
+	assert_noted(1, 0);
+	/* One thread: nothing to do, and allowed. */
+	ck_assert_int_eq(unshare(CLONE_SIGHAND), 0);
+	assert_noted(2, 0);
+	ck_assert_int_eq(unshare(CLONE_FS), 0);
+	assert_noted(2, 0);
+	close(fd);
+}
+END_TEST
+
+START_TEST(children_that_share_memory_disturb_nobody)
+{
+	int status;
+	pid_t pid;
+
+	allow_filters();
+	pid = vfork();
+	if (pid == 0)
+		_exit(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	assert_noted(0, 0);
+}
+END_TEST
+
+static const struct test tests[] = {
+	TEST(other_calls_are_as_they_were, NULL),
+	TEST(six_arguments_arrive, NULL),
+	TEST(filter_by_prctl_is_met_quiet, "seccomp"),
+	TEST(filter_by_syscall_is_met_quiet, "seccomp"),
+	TEST(filter_by_syscall_of_prctl_is_met_quiet, "seccomp"),
+	TEST(quiet_for_ever_is_not_asked_again, "seccomp"),
+	TEST(filter_that_fails_is_no_filter, "seccomp"),
+	TEST(questions_about_filters_disturb_nobody, "seccomp"),
+	TEST(namespaces_are_met_quiet_once_each, NULL),
+	TEST(children_that_share_memory_disturb_nobody, "seccomp"),
+};
+
+int main(int argc, char **argv)
+{
+	return HARNESS_MAIN(argc, argv, tests);
+}
