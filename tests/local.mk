@@ -202,7 +202,8 @@ EXTRA_PROGRAMS += %D%/stress_alloc_malloc
 %C%_stress_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
 # All of it but the names of the C library, which stay those of the C library.
 ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
-	uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+	alloc/pager/libpager.la alloc/store/libstore.la uffd/libuffd.la \
+	$(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_control_SOURCES = %D%/check_alloc_control.c \
 	alloc/malloc/control.c
 %C%_check_alloc_control_LDADD = %D%/libharness.la uffd/libuffd.la \

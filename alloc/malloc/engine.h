@@ -54,12 +54,10 @@ FERRY__HIDDEN void ferry__je_malloc_stats_print(void (*write)(void *,
 /* --- threads ------------------------------------------------------------------------ */
 
 /*
- * What the calling thread allocates until end() comes from arena 0, and not
- * through a cache. Nests. A thread of ours calls begin() first thing and
- * never end().
+ * What the calling thread allocates comes from arena 0, and not through a
+ * cache. For threads of ours, first thing.
  */
-FERRY__HIDDEN void ferry__engine_own_begin(void);
-FERRY__HIDDEN void ferry__engine_own_end(void);
+FERRY__HIDDEN void ferry__engine_be_own(void);
 
 /*
  * Has ferry__library_work() called by the next thread that allocates or frees

@@ -13,6 +13,8 @@ endif
 # All but the exported functions, for the library and its tests.
 %C%_libmalloc_la_CFLAGS = $(AM_CFLAGS) -ftls-model=initial-exec
 %C%_libmalloc_la_SOURCES =
+%C%_libmalloc_la_SOURCES += %D%/conf.c
+%C%_libmalloc_la_SOURCES += %D%/conf.h
 %C%_libmalloc_la_SOURCES += %D%/control.c
 %C%_libmalloc_la_SOURCES += %D%/control.h
 %C%_libmalloc_la_SOURCES += %D%/engine.c
@@ -27,13 +29,17 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/library.h
 %C%_libmalloc_la_SOURCES += %D%/quiet.c
 %C%_libmalloc_la_SOURCES += %D%/quiet.h
-%C%_libmalloc_la_SOURCES += %D%/region.c
-%C%_libmalloc_la_SOURCES += %D%/region.h
 %C%_libmalloc_la_SOURCES += %D%/holes.c
 %C%_libmalloc_la_SOURCES += %D%/holes.h
 %C%_libmalloc_la_SOURCES += %D%/holes_jemalloc.c
 %C%_libmalloc_la_SOURCES += %D%/holes_layout.h
 %C%_libmalloc_la_SOURCES += %D%/holes_start.c
+%C%_libmalloc_la_SOURCES += %D%/offload.c
+%C%_libmalloc_la_SOURCES += %D%/offload.h
+%C%_libmalloc_la_SOURCES += %D%/report.c
+%C%_libmalloc_la_SOURCES += %D%/report.h
+%C%_libmalloc_la_SOURCES += %D%/space.c
+%C%_libmalloc_la_SOURCES += %D%/space.h
 %C%_libmalloc_la_SOURCES += %D%/stats.c
 %C%_libmalloc_la_SOURCES += %D%/stats.h
 %C%_libmalloc_la_LIBADD = %D%/engine.lo
@@ -45,7 +51,8 @@ endif
 %C%_libferry_malloc_la_SOURCES += %D%/dlopen.c
 %C%_libferry_malloc_la_SOURCES += %D%/info.c
 %C%_libferry_malloc_la_SOURCES += %D%/wrap.c
-%C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la uffd/libuffd.la
+%C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la alloc/pager/libpager.la \
+	alloc/store/libstore.la uffd/libuffd.la
 # Bound at load: a handler must not find itself in the loader. malloc itself
 # is jemalloc's own function, without a step in between.
 %C%_libferry_malloc_la_LDFLAGS = $(AM_LDFLAGS) -avoid-version \

@@ -15,7 +15,7 @@
 
 #include "alloc/malloc/engine.h"
 #include "alloc/malloc/foreign.h"
-#include "alloc/malloc/region.h"
+#include "alloc/malloc/space.h"
 #include "uffd/sys.h"
 
 #define SLOW __attribute__((noinline, cold))
@@ -117,9 +117,9 @@ SLOW static void free_slow(void *ptr)
 
 	if (!ptr)
 		return;
-	if (ferry__region_of(FERRY__REGION_OWN, ptr))
+	if (ferry__space_of(FERRY__SPACE_OWN, ptr))
 		free_own(ptr);
-	else if (ferry__region_of(FERRY__REGION_HEAP, ptr))
+	else if (ferry__space_of(FERRY__SPACE_HEAP, ptr))
 		ferry__je_free(ptr);
 	else
 		ferry__foreign_free(ptr);
@@ -128,7 +128,7 @@ SLOW static void free_slow(void *ptr)
 
 FERRY_EXPORT void free(void *ptr)
 {
-	if (__builtin_expect(ferry__region_has(ptr), 1))
+	if (__builtin_expect(ferry__space_has(ptr), 1))
 		ferry__je_free(ptr);
 	else
 		free_slow(ptr);
@@ -156,9 +156,9 @@ FERRY_EXPORT void free_aligned_sized(void *ptr, size_t align, size_t size)
 
 static bool is_ours(const void *ptr)
 {
-	return ferry__region_has(ptr) ||
-	       ferry__region_of(FERRY__REGION_OWN, ptr) ||
-	       ferry__region_of(FERRY__REGION_HEAP, ptr);
+	return ferry__space_has(ptr) ||
+	       ferry__space_of(FERRY__SPACE_OWN, ptr) ||
+	       ferry__space_of(FERRY__SPACE_HEAP, ptr);
 }
 
 /* jemalloc's says nothing of its errors. */
@@ -186,9 +186,9 @@ static void *realloc_own(void *ptr, size_t size)
 
 SLOW static void *realloc_slow(void *ptr, size_t size)
 {
-	if (!ptr || ferry__region_of(FERRY__REGION_HEAP, ptr))
+	if (!ptr || ferry__space_of(FERRY__SPACE_HEAP, ptr))
 		return realloc_heap(ptr, size);
-	if (!ferry__region_of(FERRY__REGION_OWN, ptr))
+	if (!ferry__space_of(FERRY__SPACE_OWN, ptr))
 		return ferry__foreign_realloc(ptr, size);
 	if (ferry__engine_is_plain())
 		return realloc_heap(ptr, size);
@@ -197,7 +197,7 @@ SLOW static void *realloc_slow(void *ptr, size_t size)
 
 FERRY_EXPORT void *realloc(void *ptr, size_t size)
 {
-	if (__builtin_expect(ferry__region_has(ptr), 1))
+	if (__builtin_expect(ferry__space_has(ptr), 1))
 		return realloc_heap(ptr, size);
 	return realloc_slow(ptr, size);
 }

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Statistics at exit, at an interval, and after SIGUSR2, each only where the
+ * configuration asks. A file is written beside its name and renamed, so that
+ * who reads it sees all of it. No stdio: its buffers are on the heap.
+ */
+#include "alloc/malloc/report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "alloc/malloc/stats.h"
+#include "uffd/sys.h"
+
+static struct {
+	const struct ferry__conf *conf;
+	char path[PATH_MAX]; /* absolute; "%p" stands for the process */
+	uint64_t next_ns;    /* of the pager's thread */
+	bool wanted;	     /* by a signal; atomic */
+} report;
+
+/* --- where ---------------------------------------------------------------------------- */
+
+/* The program may change its directory: the path is made absolute now. */
+static void set_path(const char *name, size_t len)
+{
+	size_t n = 0;
+
+	if (*name != '/') {
+		if (!getcwd(report.path, sizeof(report.path)))
+			return;
+		n = strlen(report.path);
+		report.path[n++] = '/';
+	}
+	if (n + len >= sizeof(report.path)) {
+		report.path[0] = '\0';
+		return;
+	}
+	memcpy(report.path + n, name, len);
+	report.path[n + len] = '\0';
+}
+
+/* The path for this process; @suffix makes it the one that is renamed. */
+static int name_of(const char *suffix, char *buf, size_t size)
+{
+	const char *mark = strstr(report.path, "%p");
+	int n;
+
+	if (!mark)
+		n = snprintf(buf, size, "%s%s", report.path, suffix);
+	else
+		n = snprintf(buf, size, "%.*s%d%s%s", (int)(mark - report.path),
+			     report.path, ferry__sys->getpid(), mark + 2,
+			     suffix);
+	return n > 0 && (size_t)n < size ? 0 : -ENAMETOOLONG;
+}
+
+/* --- writing -------------------------------------------------------------------------- */
+
+static int write_all(int fd, const char *text, size_t len)
+{
+	ssize_t n;
+
+	while (len) {
+		n = ferry__sys->write(fd, text, len);
+		if (n <= 0)
+			return n ? (int)n : -EIO;
+		text += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* What cannot be written is not: nobody is there to be told. */
+static void write_file(const char *text, size_t len)
+{
+	char name[PATH_MAX], fresh[PATH_MAX];
+	int fd, r;
+
+	if (name_of("", name, sizeof(name)) ||
+	    name_of(".new", fresh, sizeof(fresh)))
+		return;
+	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return;
+	r = write_all(fd, text, len);
+	close(fd);
+	if (r || rename(fresh, name))
+		unlink(fresh);
+}
+
+static void write_report(bool to_stderr)
+{
+	char text[FERRY__STATS_TEXT];
+	int saved = errno;
+	size_t len = ferry__stats_text(text, sizeof(text));
+
+	if (report.path[0])
+		write_file(text, len);
+	else if (to_stderr)
+		write_all(STDERR_FILENO, text, len);
+	errno = saved;
+}
+
+/* --- when ----------------------------------------------------------------------------- */
+
+void ferry__report_tick(uint64_t now_ns)
+{
+	ferry__report_work();
+	if (!report.conf->stats_interval_ns || now_ns < report.next_ns)
+		return;
+	report.next_ns = now_ns + report.conf->stats_interval_ns;
+	write_report(false);
+}
+
+void ferry__report_work(void)
+{
+	/* Relaxed: only that it was asked for is passed on. */
+	if (__atomic_exchange_n(&report.wanted, false, __ATOMIC_RELAXED))
+		write_report(true);
+}
+
+static void ask(int sig)
+{
+	(void)sig;
+	__atomic_store_n(&report.wanted, true, __ATOMIC_RELAXED);
+	ferry__engine_want_work();
+}
+
+void ferry__report_init(const struct ferry__conf *conf)
+{
+	struct sigaction act = { .sa_handler = ask, .sa_flags = SA_RESTART };
+
+	report.conf = conf;
+	if (conf->stats_file)
+		set_path(conf->stats_file, conf->stats_file_len);
+	if (conf->stats_signal)
+		ferry__sys->sigaction(SIGUSR2, &act, NULL);
+}
+
+__attribute__((destructor)) static void at_exit(void)
+{
+	if (report.path[0] || (report.conf && report.conf->stats_exit))
+		write_report(true);
+}
