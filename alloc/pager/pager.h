@@ -111,6 +111,12 @@ int ferry__pager_start(struct ferry__pager *pager,
 		       enum ferry_reason *ret_reason);
 
 /*
+ * Ends the threads and closes the descriptors; ferry__pager_start() may start
+ * them again. Nothing may be out: ferry__pager_restore_all() before it.
+ */
+void ferry__pager_stop(struct ferry__pager *pager);
+
+/*
  * The contents of the range are dead: memory goes back to the system, cold
  * copies are dropped; it reads as zero from here on. Any thread, inside the
  * allocator too; nobody uses the range meanwhile. Returns 0 or the error of
