@@ -111,10 +111,12 @@ int ferry__pager_start(struct ferry__pager *pager,
 		       enum ferry_reason *ret_reason);
 
 /*
- * Ends the threads and closes the descriptors; ferry__pager_start() may start
- * them again. Nothing may be out: ferry__pager_restore_all() before it.
+ * Brings everything back and ends the threads; ferry__pager_start() starts
+ * them again. For what wants a process of one thread (namespaces), and before
+ * a filter of system calls. Returns 0, or an error with some pages left out
+ * and the threads still there. Not from tick() and the like.
  */
-void ferry__pager_stop(struct ferry__pager *pager);
+int ferry__pager_stop(struct ferry__pager *pager);
 
 /*
  * The contents of the range are dead: memory goes back to the system, cold

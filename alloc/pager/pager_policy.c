@@ -91,7 +91,7 @@ static void look_at_cpu(struct ferry__pager *pager, uint64_t now)
 
 	if (p->cpu_at && now - p->cpu_at < SECOND / 10)
 		return;
-	ours = thread_cpu(pager->handler) +
+	ours = thread_cpu(pager->handler.thread) +
 	       ferry__sys->clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	cpu = ferry__sys->clock_ns(CLOCK_PROCESS_CPUTIME_ID) - ours;
 	p->idle = p->cpu_at && (cpu - p->cpu_ns) * IDLE_SHARE < now - p->cpu_at;
