@@ -42,6 +42,8 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/space.h
 %C%_libmalloc_la_SOURCES += %D%/stats.c
 %C%_libmalloc_la_SOURCES += %D%/stats.h
+%C%_libmalloc_la_SOURCES += %D%/tier.c
+%C%_libmalloc_la_SOURCES += %D%/tier.h
 %C%_libmalloc_la_LIBADD = %D%/engine.lo
 
 %C%_libferry_malloc_la_CFLAGS = $(AM_CFLAGS) -ftls-model=initial-exec \

@@ -24,6 +24,7 @@
 #include "alloc/malloc/library.h"
 #include "alloc/malloc/report.h"
 #include "alloc/malloc/space.h"
+#include "alloc/malloc/tier.h"
 #include "uffd/handle.h"
 #include "uffd/sys.h"
 #include "uffd/thread.h"
@@ -167,8 +168,6 @@ static void tick(void *arg, uint64_t now_ns, bool idle)
 
 /* --- stores --------------------------------------------------------------------------- */
 
-#define REDIS_TIMEOUT_MS 1000
-
 /* A store that cannot be had is named, and the others are used. */
 static void complain(const struct ferry__conf_tier *tier, int error)
 {
@@ -183,30 +182,6 @@ static void complain(const struct ferry__conf_tier *tier, int error)
 							   : sizeof(line) - 1);
 }
 
-static int create_store(const struct ferry__conf_tier *tier, uint64_t limit,
-			struct ferry__store **ret_store)
-{
-	char where[PATH_MAX];
-
-	if (tier->kind == FERRY__CONF_MEMORY)
-		return ferry__store_memory_create(tier->codec, limit,
-						  ret_store);
-	if (tier->kind == FERRY__CONF_FILE) {
-		memcpy(where, tier->where, tier->where_len);
-		where[tier->where_len] = '\0';
-		return ferry__store_file_create(where, limit, ret_store);
-	}
-	return -EOPNOTSUPP;
-}
-
-/* For all who name no store: what has been cold for long is made smaller. */
-static const struct ferry__conf_tier usual[] = {
-	{ .kind = FERRY__CONF_MEMORY, .codec = FERRY__CODEC_LZ4 },
-	{ .kind = FERRY__CONF_MEMORY,
-	  .codec = FERRY__CODEC_ZSTD,
-	  .after_ns = UINT64_C(600000000000) },
-};
-
 static size_t create_stores(const struct ferry__conf_tier *from, size_t n,
 			    struct ferry__pager_tier *tiers)
 {
@@ -216,7 +191,7 @@ static size_t create_stores(const struct ferry__conf_tier *from, size_t n,
 	int r;
 
 	for (i = 0; i < n; i++) {
-		r = create_store(&from[i], limit, &store);
+		r = ferry__tier_create(&from[i], limit, &store);
 		if (r) {
 			complain(&from[i], r);
 			continue;
@@ -270,7 +245,7 @@ static void publish(struct ferry__pager *pager)
 		tell(pager, space);
 }
 
-static int start_with(struct ferry__pager_tier *tiers, size_t room)
+static int start_with(struct ferry__pager_tier *tiers)
 {
 	const struct ferry__conf *conf = offload.conf;
 	enum ferry_reason reason = FERRY_REASON_NO_MEMORY;
@@ -280,7 +255,8 @@ static int start_with(struct ferry__pager_tier *tiers, size_t room)
 
 	n = create_stores(conf->tiers, conf->n_tiers, tiers);
 	if (!n)
-		n = create_stores(usual, room < 2 ? room : 2, tiers);
+		n = create_stores(ferry__tiers_usual, FERRY__TIERS_USUAL,
+				  tiers);
 	r = create(tiers, n, &pager);
 	if (!r) {
 		publish(pager);
@@ -294,7 +270,8 @@ static int start_with(struct ferry__pager_tier *tiers, size_t room)
 static int start(void)
 {
 	const struct ferry__conf *conf = offload.conf;
-	size_t room = conf->n_tiers > 2 ? conf->n_tiers : 2;
+	size_t room = conf->n_tiers > FERRY__TIERS_USUAL ? conf->n_tiers
+							 : FERRY__TIERS_USUAL;
 	size_t size = room * sizeof(struct ferry__pager_tier);
 	void *tiers;
 	int r;
@@ -314,7 +291,7 @@ static int start(void)
 		offload.reason = ferry_reason_string(FERRY_REASON_NO_MEMORY);
 		return r;
 	}
-	r = start_with(tiers, room);
+	r = start_with(tiers);
 	ferry__sys->munmap(tiers, size);
 	return r;
 }
