@@ -193,6 +193,46 @@ START_TEST(faults_of_the_forking_thread_are_served_while_it_forks)
 }
 END_TEST
 
+/* Parts of the heap that a child does not get, or that lie still. */
+START_TEST(what_the_program_made_of_cold_memory_holds)
+{
+	begin(PAGES);
+	/* In limbo, where a protected page cannot be moved back. */
+	fake_order(bed.fake[0], put_error, -ENOSPC);
+	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
+	ck_assert_int_eq(mprotect(at(10), 3 * bed.page, PROT_READ), 0);
+	ck_assert(page_holds(at(11), 12));
+	ck_assert_int_eq(mlock(at(20), bed.page), 0);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	/* And in a store. */
+	fake_order(bed.fake[0], put_error, 0);
+	ck_assert_int_eq(mprotect(at(10), 3 * bed.page, PROT_READ | PROT_WRITE),
+			 0);
+	ck_assert_int_eq(munlock(at(20), bed.page), 0);
+	bed_all_out(&bed);
+	ck_assert_int_eq(mprotect(at(10), 3 * bed.page, PROT_READ), 0);
+	ck_assert_int_eq(mlock(at(20), bed.page), 0);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	in_child(pages_hold);
+	ck_assert_int_eq(mprotect(at(10), 3 * bed.page, PROT_READ | PROT_WRITE),
+			 0);
+	bed_end(&bed);
+}
+END_TEST
+
+#ifndef FERRY_SANITIZE /* whose memory is too much to be locked */
+START_TEST(locking_all_memory_brings_all_back)
+{
+	begin(PAGES);
+	bed_all_out(&bed);
+	ck_assert_int_eq(mlockall(MCL_CURRENT), 0);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	ck_assert_int_eq(munlockall(), 0);
+	bed_end(&bed);
+}
+END_TEST
+#endif
+
 /* --- without handlers ---------------------------------------------------- */
 
 #ifndef FERRY_SANITIZE /* which knows nothing of such children */
@@ -360,7 +400,9 @@ static const struct test tests[] = {
 	TEST(pages_in_limbo_come_back_after_a_fork, PAGER_NEEDS),
 	TEST(faults_of_the_forking_thread_are_served_while_it_forks,
 	     PAGER_NEEDS),
-#ifndef FERRY_SANITIZE /* which knows nothing of such children */
+	TEST(what_the_program_made_of_cold_memory_holds, PAGER_NEEDS),
+#ifndef FERRY_SANITIZE
+	TEST(locking_all_memory_brings_all_back, PAGER_NEEDS),
 	TEST(a_child_that_shares_the_memory_is_served, PAGER_NEEDS),
 	TEST(a_fork_without_handlers_finds_cold_pages, PAGER_NEEDS),
 	TEST(a_child_without_handlers_can_fork_in_both_ways, PAGER_NEEDS),

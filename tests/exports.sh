@@ -53,7 +53,7 @@ include=$FERRY_SRCDIR/include/ferry
 others=
 for header in "$include"/*.h; do
   case $header in
-    */alloc.h) ;;
+    */alloc.h | */malloc.h) ;;
     *) others="$others $header" ;;
   esac
 done

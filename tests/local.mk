@@ -65,6 +65,8 @@ CHECK_ALLOC += %D%/check_alloc_lookup
 CHECK_ALLOC += %D%/check_alloc_control
 CHECK_ALLOC += %D%/check_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_pager_fork
+CHECK_ALLOC += %D%/check_alloc_pager_inject
+CHECK_ALLOC += %D%/check_alloc_pager_policy
 CHECK_ALLOC += %D%/stress_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_store_file
 CHECK_ALLOC += %D%/check_alloc_store_memory
@@ -277,6 +279,12 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_pager_fork_SOURCES = %D%/check_alloc_pager_fork.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_check_alloc_pager_fork_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_inject_SOURCES = %D%/check_alloc_pager_inject.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_inject_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_policy_SOURCES = %D%/check_alloc_pager_policy.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_policy_LDADD = $(PAGER_TEST_LIBS)
 %C%_stress_alloc_pager_SOURCES = %D%/stress_alloc_pager.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_stress_alloc_pager_LDADD = $(PAGER_TEST_LIBS)

@@ -21,7 +21,6 @@ endif
 %C%_libferry_alloc_la_SOURCES += alloc/malloc/holes_start.c
 %C%_libferry_alloc_la_SOURCES += alloc/malloc/imports.c
 %C%_libferry_alloc_la_SOURCES += alloc/malloc/space.c
-%C%_libferry_alloc_la_SOURCES += alloc/malloc/tier.c
 %C%_libferry_alloc_la_LIBADD = alloc/malloc/engine.lo alloc/pager/libpager.la \
 	alloc/store/libstore.la uffd/libuffd.la $(PTHREAD_LIBS)
 %C%_libferry_alloc_la_LDFLAGS = $(AM_LDFLAGS) $(NOUNDEF_LDFLAGS) \

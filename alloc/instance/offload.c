@@ -5,7 +5,6 @@
 
 #include "alloc/instance/instance.h"
 #include "alloc/malloc/holes.h"
-#include "alloc/malloc/tier.h"
 #include "alloc/store/map.h"
 #include "uffd/handle.h"
 #include "uffd/sys.h"
@@ -64,18 +63,23 @@ static int find_calls(struct ferry_allocator *a)
 	return -ferry__je_mallctlnametomib(name, a->purge_mib, &len);
 }
 
+/* What has been cold for long is made smaller; as the malloc's tiers. */
+static const struct ferry__conf_tier usual[] = {
+	{ .codec = FERRY__CODEC_LZ4 },
+	{ .codec = FERRY__CODEC_ZSTD, .after_ns = UINT64_C(600000000000) },
+};
+
+/* All of them are memory: read_conf() sees to that. */
 static int add_stores(struct ferry_allocator *a,
 		      const struct ferry__conf_tier *from, size_t n)
 {
-	struct ferry__pager_tier *tier;
 	size_t i;
 	int r;
 
 	for (i = 0; i < n; i++) {
-		tier = &a->tiers[a->n_tiers];
-		tier->after_ns = from[i].after_ns;
-		r = ferry__tier_create(&from[i], a->conf.store_limit,
-				       &tier->store);
+		a->tiers[i].after_ns = from[i].after_ns;
+		r = ferry__store_memory_create(
+			from[i].codec, a->conf.store_limit, &a->tiers[i].store);
 		if (r)
 			return r;
 		a->n_tiers++;
@@ -93,8 +97,8 @@ static int make_stores(struct ferry_allocator *a)
 	if (a->conf.offload == FERRY__OFFLOAD_OFF)
 		return 0;
 	if (!n) {
-		from = ferry__tiers_usual;
-		n = FERRY__TIERS_USUAL;
+		from = usual;
+		n = sizeof(usual) / sizeof(usual[0]);
 	}
 	a->tiers_size = n * sizeof(*a->tiers);
 	if (ferry__store_map(a->tiers_size, &base))

@@ -169,6 +169,17 @@ static int set_path(struct ferry__conf *conf, const struct key *key,
 	return 0;
 }
 
+static int set_control(struct ferry__conf *conf, const struct key *key,
+		       struct text value)
+{
+	(void)key;
+	if (!value.len || value.len >= PATH_MAX)
+		return -EINVAL;
+	conf->control = value.at;
+	conf->control_len = value.len;
+	return 0;
+}
+
 /* --- stores ------------------------------------------------------------------------ */
 
 #define ROOM                                                                   \
@@ -300,6 +311,7 @@ static const struct key keys[] = {
 	{ "stats_exit", FIELD(stats_exit), set_bool },
 	{ "stats_signal", FIELD(stats_signal), set_bool },
 	{ "stats_file", 0, set_path },
+	{ "control", 0, set_control },
 	{ "stats_interval", FIELD(stats_interval_ns), set_time },
 };
 

@@ -50,6 +50,8 @@ struct ferry__conf {
 	bool stats_signal;
 	const char *stats_file; /* a part of the string */
 	size_t stats_file_len;
+	const char *control; /* path of the socket; likewise */
+	size_t control_len;
 	struct ferry__conf_tier *tiers; /* mapped */
 	size_t n_tiers;
 };

@@ -150,6 +150,8 @@ static _Thread_local struct {
 	bool own;      /* is to have none */
 } self __attribute__((tls_model("initial-exec")));
 
+_Thread_local unsigned int ferry__engine_own;
+
 static void set_arena(unsigned int number)
 {
 	ferry__je_mallctl("thread.arena", NULL, NULL, &number, sizeof(number));

@@ -8,6 +8,7 @@
 #include "alloc/malloc/conf.h"
 #include "alloc/malloc/offload.h"
 #include "alloc/malloc/report.h"
+#include "alloc/malloc/socket.h"
 
 static struct ferry__conf conf;
 
@@ -19,7 +20,8 @@ void ferry__library_start(void)
 void ferry__library_work(void)
 {
 	ferry__report_work();
-	ferry__offload_start();
+	ferry__socket_work();
+	ferry__offload_work();
 }
 
 /*
@@ -50,5 +52,12 @@ __attribute__((constructor)) static void begin(int argc, char **argv,
 	ferry__engine_start();
 	ferry__conf_parse(&conf, find(environment));
 	ferry__report_init(&conf);
+	ferry__socket_init(&conf);
 	ferry__offload_init(&conf);
+}
+
+/* Threads that run on do no harm; a name in the file system would stay. */
+__attribute__((destructor)) static void end(void)
+{
+	ferry__socket_stop(false);
 }

@@ -36,14 +36,18 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/holes_start.c
 %C%_libmalloc_la_SOURCES += %D%/offload.c
 %C%_libmalloc_la_SOURCES += %D%/offload.h
+%C%_libmalloc_la_SOURCES += %D%/path.c
+%C%_libmalloc_la_SOURCES += %D%/path.h
 %C%_libmalloc_la_SOURCES += %D%/report.c
 %C%_libmalloc_la_SOURCES += %D%/report.h
+%C%_libmalloc_la_SOURCES += %D%/socket.c
+%C%_libmalloc_la_SOURCES += %D%/socket.h
 %C%_libmalloc_la_SOURCES += %D%/space.c
 %C%_libmalloc_la_SOURCES += %D%/space.h
 %C%_libmalloc_la_SOURCES += %D%/stats.c
 %C%_libmalloc_la_SOURCES += %D%/stats.h
-%C%_libmalloc_la_SOURCES += %D%/tier.c
-%C%_libmalloc_la_SOURCES += %D%/tier.h
+%C%_libmalloc_la_SOURCES += %D%/tiers.c
+%C%_libmalloc_la_SOURCES += %D%/tiers.h
 %C%_libmalloc_la_LIBADD = %D%/engine.lo
 
 %C%_libferry_malloc_la_CFLAGS = $(AM_CFLAGS) -ftls-model=initial-exec \
@@ -51,6 +55,8 @@ endif
 %C%_libferry_malloc_la_SOURCES =
 %C%_libferry_malloc_la_SOURCES += %D%/surface.c
 %C%_libferry_malloc_la_SOURCES += %D%/dlopen.c
+%C%_libferry_malloc_la_SOURCES += %D%/advise.c
+%C%_libferry_malloc_la_SOURCES += %D%/hint.c
 %C%_libferry_malloc_la_SOURCES += %D%/info.c
 %C%_libferry_malloc_la_SOURCES += %D%/wrap.c
 %C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la alloc/pager/libpager.la \
@@ -59,7 +65,7 @@ endif
 # is jemalloc's own function, without a step in between.
 %C%_libferry_malloc_la_LDFLAGS = $(AM_LDFLAGS) -avoid-version \
 	$(NOUNDEF_LDFLAGS) -Wl,-z,now -Wl,-z,initfirst -Wl,-z,nodelete -Wl,--as-needed \
-	-Wl,--defsym,malloc=ferry__je_malloc -Wl,--defsym,calloc=ferry__je_calloc \
+	-Wl,--defsym,malloc=ferry__je_malloc \
 	-Wl,--version-script=$(srcdir)/%D%/malloc.map
 EXTRA_%C%_libferry_malloc_la_DEPENDENCIES = %D%/malloc.map
 EXTRA_DIST += %D%/engine.sh

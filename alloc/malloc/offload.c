@@ -22,9 +22,11 @@
 
 #include "alloc/malloc/holes.h"
 #include "alloc/malloc/library.h"
+#include "alloc/malloc/quiet.h"
 #include "alloc/malloc/report.h"
+#include "alloc/malloc/socket.h"
 #include "alloc/malloc/space.h"
-#include "alloc/malloc/tier.h"
+#include "alloc/malloc/tiers.h"
 #include "uffd/handle.h"
 #include "uffd/sys.h"
 #include "uffd/thread.h"
@@ -39,7 +41,9 @@ static struct {
 	size_t bytes;	    /* of spaces handed out to the heap; atomic */
 	const char *reason; /* written before TRIED */
 	struct ferry__holes holes;
+	unsigned int held;	/* restore() without resume(); atomic */
 	uint64_t next_decay_ns; /* of the pager's thread */
+	bool stopped;		/* for a while: to be started again; atomic */
 	bool purged;		/* since the process was last busy; likewise */
 } offload;
 
@@ -166,42 +170,65 @@ static void tick(void *arg, uint64_t now_ns, bool idle)
 	ferry__fork_release();
 }
 
-/* --- stores --------------------------------------------------------------------------- */
+/* --- nothing out for a while ------------------------------------------------------------ */
 
-/* A store that cannot be had is named, and the others are used. */
-static void complain(const struct ferry__conf_tier *tier, int error)
+/* R1: held is counted first; a start that comes later looks at it. */
+int ferry__offload_restore(void)
 {
-	char line[512];
-	int n = snprintf(line, sizeof(line),
-			 "ferry-malloc: the store \"%.*s\" is not used: %s\n",
-			 (int)tier->where_len, tier->where, strerror(-error));
+	struct ferry__pager *pager;
 
-	if (n > 0)
-		ferry__sys->write(STDERR_FILENO, line,
-				  (size_t)n < sizeof(line) ? (size_t)n
-							   : sizeof(line) - 1);
+	__atomic_fetch_add(&offload.held, 1, __ATOMIC_SEQ_CST); /* R1 */
+	pager = ferry__offload_pager();
+	return pager ? ferry__pager_restore_all(pager) : 0;
 }
 
-static size_t create_stores(const struct ferry__conf_tier *from, size_t n,
-			    struct ferry__pager_tier *tiers)
+void ferry__offload_resume(void)
 {
-	uint64_t limit = offload.conf->store_limit;
-	struct ferry__store *store;
-	size_t i, made = 0;
-	int r;
+	struct ferry__pager *pager = ferry__offload_pager();
 
-	for (i = 0; i < n; i++) {
-		r = ferry__tier_create(&from[i], limit, &store);
-		if (r) {
-			complain(&from[i], r);
-			continue;
-		}
-		tiers[made++] = (struct ferry__pager_tier){
-			.store = store, .after_ns = from[i].after_ns
-		};
+	__atomic_fetch_sub(&offload.held, 1, __ATOMIC_SEQ_CST); /* R1 */
+	if (pager)
+		ferry__pager_resume(pager);
+}
+
+int ferry__offload_run(void)
+{
+	struct ferry__pager *pager = ferry__offload_pager();
+
+	return pager ? ferry__pager_run(pager, true) : -EOPNOTSUPP;
+}
+
+void ferry__offload_trim(void)
+{
+	each_arena("purge");
+}
+
+/*
+ * For calls that want a process without threads of ours, or after which there
+ * may be none (quiet.h).
+ */
+static void quiet_begin(void)
+{
+	ferry__socket_stop(true);
+	ferry__pager_restore_all(offload.pager);
+	ferry__pager_stop(offload.pager);
+}
+
+static void quiet_end(bool for_ever)
+{
+	if (for_ever) {
+		offload.reason = "a filter of system calls was installed";
+		ferry__socket_stop(false);
+		return;
 	}
-	return made;
+	ferry__pager_resume(offload.pager);
+	/* Relaxed: a thread that looks sees it or will see it. */
+	__atomic_store_n(&offload.stopped, true, __ATOMIC_RELAXED);
+	ferry__engine_want_work();
 }
+
+static const struct ferry__quiet quiet = { .begin = quiet_begin,
+					   .end = quiet_end };
 
 /* --- start ---------------------------------------------------------------------------- */
 
@@ -237,42 +264,43 @@ static int create(const struct ferry__pager_tier *tiers, size_t n,
 static void publish(struct ferry__pager *pager)
 {
 	struct ferry__space *space = &ferry__space_first[FERRY__SPACE_HEAP];
+	unsigned int n;
 
 	__atomic_store_n(&offload.pager, pager, __ATOMIC_SEQ_CST); /* D1c */
 	while (__atomic_load_n(&offload.plain, __ATOMIC_SEQ_CST))  /* D1d */
 		ferry__sys->sched_yield();
 	for (; space; space = ferry__space_next(space))
 		tell(pager, space);
+	/* R1: what was restored before there was a pager. */
+	for (n = __atomic_load_n(&offload.held, __ATOMIC_SEQ_CST); n; n--)
+		ferry__pager_restore_all(pager);
 }
 
 static int start_with(struct ferry__pager_tier *tiers)
 {
-	const struct ferry__conf *conf = offload.conf;
 	enum ferry_reason reason = FERRY_REASON_NO_MEMORY;
 	struct ferry__pager *pager;
-	size_t n;
 	int r;
 
-	n = create_stores(conf->tiers, conf->n_tiers, tiers);
-	if (!n)
-		n = create_stores(ferry__tiers_usual, FERRY__TIERS_USUAL,
-				  tiers);
-	r = create(tiers, n, &pager);
+	r = create(tiers, ferry__tiers_create(offload.conf, tiers), &pager);
 	if (!r) {
 		publish(pager);
+		ferry__engine_own_begin();
 		r = ferry__pager_start(pager, &reason);
+		ferry__engine_own_end();
 	}
 	if (r)
 		offload.reason = ferry_reason_string(reason);
+	else
+		ferry__quiet_set(&quiet);
 	return r;
 }
 
 static int start(void)
 {
 	const struct ferry__conf *conf = offload.conf;
-	size_t room = conf->n_tiers > FERRY__TIERS_USUAL ? conf->n_tiers
-							 : FERRY__TIERS_USUAL;
-	size_t size = room * sizeof(struct ferry__pager_tier);
+	size_t size =
+		ferry__tiers_room(conf) * sizeof(struct ferry__pager_tier);
 	void *tiers;
 	int r;
 
@@ -296,11 +324,23 @@ static int start(void)
 	return r;
 }
 
+/* After a call that wanted quiet. */
+static void start_again(void)
+{
+	/* Relaxed: see quiet_end(). One thread does it. */
+	if (!__atomic_exchange_n(&offload.stopped, false, __ATOMIC_RELAXED))
+		return;
+	ferry__engine_own_begin();
+	ferry__pager_start(offload.pager, NULL);
+	ferry__engine_own_end();
+}
+
 int ferry__offload_start(void)
 {
 	enum state expected = WAITING;
 	int r;
 
+	start_again();
 	if (current_state() != WAITING)
 		return ferry__offload_reason() ? -EOPNOTSUPP : 0;
 	/* Relaxed: nothing is read that another thread wrote. */
@@ -312,6 +352,14 @@ int ferry__offload_start(void)
 	/* T2 pairs with T1 in current_state(). */
 	__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
 	return r;
+}
+
+void ferry__offload_work(void)
+{
+	/* Relaxed: as in ferry__offload_grown(). */
+	if (__atomic_load_n(&offload.bytes, __ATOMIC_RELAXED) >=
+	    offload.conf->min_heap)
+		ferry__offload_start();
 }
 
 /* --- fork ----------------------------------------------------------------------------- */
@@ -343,6 +391,12 @@ void ferry__offload_fork_child(void)
 	offload.plain = 0;
 	if (offload.state == STARTING && !pager)
 		offload.state = WAITING;
-	if (pager)
-		ferry__pager_fork_child(pager);
+	ferry__socket_fork_child();
+	if (!pager)
+		return;
+	ferry__engine_own_begin();
+	ferry__pager_fork_child(pager);
+	ferry__engine_own_end();
+	if (!offload.reason)
+		ferry__quiet_set(&quiet);
 }

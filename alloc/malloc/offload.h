@@ -21,6 +21,9 @@ FERRY__HIDDEN void ferry__offload_init(const struct ferry__conf *conf);
  */
 FERRY__HIDDEN int ferry__offload_start(void);
 
+/* The same if the heap is large enough by now. */
+FERRY__HIDDEN void ferry__offload_work(void);
+
 /* The heap has got [@addr, @addr + @size) from a space. Within hooks. */
 FERRY__HIDDEN void ferry__offload_grown(const void *addr, size_t size);
 
@@ -38,6 +41,22 @@ FERRY__HIDDEN const char *ferry__offload_reason(void);
 
 /* Why holes of pages are not seen, in words; NULL: they are. */
 FERRY__HIDDEN const char *ferry__offload_blind(void);
+
+/*
+ * Brings all back and takes nothing more until resume(); nests. 0, also where
+ * there is no pager yet; or an error, with some pages left out.
+ */
+FERRY__HIDDEN int ferry__offload_restore(void);
+FERRY__HIDDEN void ferry__offload_resume(void);
+
+/*
+ * Takes out whatever was not touched just now. 0; -EOPNOTSUPP: there is no
+ * pager; errors of ferry__pager_run().
+ */
+FERRY__HIDDEN int ferry__offload_run(void);
+
+/* Free memory goes back to the system. Takes jemalloc's locks. */
+FERRY__HIDDEN void ferry__offload_trim(void);
 
 /* Around fork(2), with jemalloc's locks held; the child without them. */
 FERRY__HIDDEN void ferry__offload_fork_prepare(void);

@@ -10,9 +10,9 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
+#include "alloc/malloc/path.h"
 #include "alloc/malloc/stats.h"
 #include "uffd/sys.h"
 
@@ -22,42 +22,6 @@ static struct {
 	uint64_t next_ns;    /* of the pager's thread */
 	bool wanted;	     /* by a signal; atomic */
 } report;
-
-/* --- where ---------------------------------------------------------------------------- */
-
-/* The program may change its directory: the path is made absolute now. */
-static void set_path(const char *name, size_t len)
-{
-	size_t n = 0;
-
-	if (*name != '/') {
-		if (!getcwd(report.path, sizeof(report.path)))
-			return;
-		n = strlen(report.path);
-		report.path[n++] = '/';
-	}
-	if (n + len >= sizeof(report.path)) {
-		report.path[0] = '\0';
-		return;
-	}
-	memcpy(report.path + n, name, len);
-	report.path[n + len] = '\0';
-}
-
-/* The path for this process; @suffix makes it the one that is renamed. */
-static int name_of(const char *suffix, char *buf, size_t size)
-{
-	const char *mark = strstr(report.path, "%p");
-	int n;
-
-	if (!mark)
-		n = snprintf(buf, size, "%s%s", report.path, suffix);
-	else
-		n = snprintf(buf, size, "%.*s%d%s%s", (int)(mark - report.path),
-			     report.path, ferry__sys->getpid(), mark + 2,
-			     suffix);
-	return n > 0 && (size_t)n < size ? 0 : -ENAMETOOLONG;
-}
 
 /* --- writing -------------------------------------------------------------------------- */
 
@@ -81,8 +45,8 @@ static void write_file(const char *text, size_t len)
 	char name[PATH_MAX], fresh[PATH_MAX];
 	int fd, r;
 
-	if (name_of("", name, sizeof(name)) ||
-	    name_of(".new", fresh, sizeof(fresh)))
+	if (ferry__path_of(report.path, "", name, sizeof(name)) ||
+	    ferry__path_of(report.path, ".new", fresh, sizeof(fresh)))
 		return;
 	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -137,7 +101,8 @@ void ferry__report_init(const struct ferry__conf *conf)
 
 	report.conf = conf;
 	if (conf->stats_file)
-		set_path(conf->stats_file, conf->stats_file_len);
+		ferry__path_absolute(conf->stats_file, conf->stats_file_len,
+				     report.path, sizeof(report.path));
 	if (conf->stats_signal)
 		ferry__sys->sigaction(SIGUSR2, &act, NULL);
 }

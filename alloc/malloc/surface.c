@@ -2,7 +2,7 @@
 /*
  * The malloc that programs call.
  *
- * malloc and calloc are jemalloc's own, by another name (local.mk). What gets
+ * malloc is jemalloc's own, by another name (local.mk). What gets
  * a pointer compares it with the first region and jumps into jemalloc;
  * whatever is not the common case is in a function of its own, named _slow.
  */
@@ -31,6 +31,37 @@ static void *out_of_memory(void)
 {
 	errno = ENOMEM;
 	return NULL;
+}
+
+/*
+ * What the C library writes to in a child of fork(2), before any handler could
+ * bring it back: the blocks of thread-specific data with numbers above 31
+ * (pthread_setspecific(3) asks for 32 of 16 bytes), and what is for threads of
+ * ours. From arena 0, which never goes out.
+ */
+static bool is_own(size_t n, size_t size)
+{
+	return ferry__engine_own || (n == 32 && size == 16);
+}
+
+SLOW static void *calloc_own(size_t n, size_t size)
+{
+	size_t bytes;
+	void *p;
+
+	if (__builtin_mul_overflow(n, size, &bytes) || bytes > PTRDIFF_MAX)
+		return out_of_memory();
+	p = ferry__je_mallocx(bytes ? bytes : 1, FERRY__JE_ZERO |
+							 FERRY__JE_TCACHE_NONE |
+							 FERRY__JE_ARENA_0);
+	return p ? p : out_of_memory();
+}
+
+FERRY_EXPORT void *calloc(size_t n, size_t size)
+{
+	if (__builtin_expect(is_own(n, size), 0))
+		return calloc_own(n, size);
+	return ferry__je_calloc(n, size);
 }
 
 static bool is_power_of_two(size_t n)

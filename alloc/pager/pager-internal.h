@@ -11,7 +11,7 @@
  *  W2. A release by the owner (ferry__word_finish()) pairs with W1.
  *
  * Locks, in the order in which they are taken: start, work, serve, gate, cover.
- *  start	start() and destroy(); never taken around a fork
+ *  start	start(), stop() and requests; never taken around a fork
  *  work	held by the looking thread while it owns words or calls stores,
  *		never around the host's tick()
  *  serve	held by the handler for each fault
@@ -233,6 +233,11 @@ struct ferry__pager_policy {
 	uint64_t stall_us; /* PSI's total then */
 };
 
+struct ferry__pager_thread {
+	pthread_t thread;
+	void *stack; /* with a guard page at its low end */
+};
+
 struct ferry__pager {
 	struct ferry__pager_params params;
 	struct ferry__pager_tier_state *tiers;
@@ -243,7 +248,7 @@ struct ferry__pager {
 	uint32_t state; /* S1: enum ferry__pager_state; futex */
 	int error;	/* of a start that failed */
 	enum ferry_reason reason;
-	pthread_t home, handler;
+	struct ferry__pager_thread home, handler;
 	int pid, home_tid;
 	bool sees_forks; /* that run no handlers */
 	bool known;	 /* that the kernel has what it takes */
@@ -307,6 +312,10 @@ int ferry__region_register(struct ferry__pager *pager,
 /* Registers anew what was registered with another descriptor. */
 int ferry__region_reregister(struct ferry__pager *pager,
 			     struct ferry__pager_region *region);
+/* None is registered any more, and nothing is out. */
+void ferry__region_forget(struct ferry__pager_region *region);
+/* Gives back what was populated in limbo while nothing is in it. */
+void ferry__region_clear_limbo(struct ferry__pager_region *region);
 /* May something be out in the unit of @page? */
 bool ferry__region_out(const struct ferry__pager_region *region, size_t page);
 
@@ -452,7 +461,7 @@ void ferry__pager_wait_fork(struct ferry__pager *pager);
 
 /* In a child: as ferry__pager_start(), with all registered anew. */
 int ferry__pager_restart(struct ferry__pager *pager);
-/* Ends the threads; everything has come back. */
-void ferry__pager_stop(struct ferry__pager *pager);
+/* In a child: the threads that had them are not there. */
+void ferry__pager_free_stacks(struct ferry__pager *pager);
 
 #endif

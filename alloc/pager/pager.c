@@ -92,14 +92,14 @@ void ferry__pager_resume(struct ferry__pager *pager)
 void ferry__pager_destroy(struct ferry__pager *pager)
 {
 	const size_t size = FERRY__BLOCK_PAGES * ferry__page_size;
+	int r;
 
 	if (!pager)
 		return;
-	/* What cannot be had now will be missed when it is touched: never. */
-	if (ferry__pager_restore_all(pager) &&
-	    ferry__pager_read(&pager->stored))
-		ferry__pager_lost(pager, 0, 0, -EIO);
-	ferry__pager_stop(pager);
+	/* What cannot be had now would read as zeroes. */
+	r = ferry__pager_stop(pager);
+	if (r)
+		ferry__pager_lost(pager, 0, 0, r);
 	ferry__region_free_all(pager);
 	ferry__pager_unmap(pager->look.staging, size);
 	ferry__pager_unmap(pager->serving.staging, size);

@@ -111,6 +111,14 @@ int ferry__pager_start(struct ferry__pager *pager,
 		       enum ferry_reason *ret_reason);
 
 /*
+ * Brings everything back and ends the threads; ferry__pager_start() starts
+ * them again. For what wants a process of one thread (namespaces), and before
+ * a filter of system calls. Returns 0, or an error with some pages left out
+ * and the threads still there. Not from tick() and the like.
+ */
+int ferry__pager_stop(struct ferry__pager *pager);
+
+/*
  * The contents of the range are dead: memory goes back to the system, cold
  * copies are dropped; it reads as zero from here on. Any thread, inside the
  * allocator too; nobody uses the range meanwhile. Returns 0 or the error of

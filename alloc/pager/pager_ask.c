@@ -160,6 +160,14 @@ static void push(struct ferry__pager *pager,
 	ferry__pager_poke(pager);
 }
 
+static void push_and_wait(struct ferry__pager *pager,
+			  struct ferry__pager_request *request)
+{
+	push(pager, request);
+	while (!__atomic_load_n(&request->done, __ATOMIC_ACQUIRE)) /* Q2 */
+		ferry__sys->futex_wait(&request->done, 0, SECOND);
+}
+
 int ferry__pager_ask(struct ferry__pager *pager, enum ferry__pager_ask what,
 		     uintptr_t addr, size_t len)
 {
@@ -175,9 +183,11 @@ int ferry__pager_ask(struct ferry__pager *pager, enum ferry__pager_ask what,
 		return -ECHILD;
 	if (is_looking_thread(pager))
 		return answer(pager, &request);
-	push(pager, &request);
-	while (!__atomic_load_n(&request.done, __ATOMIC_ACQUIRE)) /* Q2 */
-		ferry__sys->futex_wait(&request.done, 0, SECOND);
+	/* So that no thread waits for one that is being stopped. */
+	pthread_mutex_lock(&pager->start);
+	if (ferry__pager_state(pager) == FERRY__PAGER_ON)
+		push_and_wait(pager, &request);
+	pthread_mutex_unlock(&pager->start);
 	return request.result;
 }
 

@@ -124,13 +124,16 @@ static void store_block(struct ferry__pager_place *p, uint64_t age)
 void ferry__block_take(struct ferry__pager_place *p)
 {
 	struct ferry__pager_block *b = p->block;
-	uint64_t wish = candidates(p);
+	uint64_t wish = candidates(p), taken = 0;
 
 	__atomic_store_n(&b->touched, 0, __ATOMIC_RELAXED);
-	if (wish && ferry__pager_take(p->pager, p->region, p->page, p->n, wish))
+	if (wish)
+		taken = ferry__pager_take(p->pager, p->region, p->page, p->n,
+					  wish);
+	if (taken)
 		b->limbo_at = p->now;
-	/* Pinned and shared pages are asked about less and less often (P8). */
-	if (!b->shared)
+	/* Pinned, shared and locked pages: less and less often (P8). */
+	if (!b->shared && (taken || !wish))
 		b->busy_backoff = 0;
 	else if (b->busy_backoff < MAX_BACKOFF)
 		b->busy_backoff++;

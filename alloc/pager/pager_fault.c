@@ -226,6 +226,19 @@ static int on_page(struct handler *h, struct ferry__pager_region *region,
 
 /* --- messages ------------------------------------------------------------ */
 
+/*
+ * Nobody of ours touches limbo where nothing is; mlockall(2) does, for the
+ * program, and waits. The looking thread gives it back, see pager_look.c.
+ */
+static bool in_some_limbo(struct ferry__pager *pager, uintptr_t addr)
+{
+	struct ferry__pager_region *r = ferry__region_first(pager);
+
+	while (r && addr - r->shadow >= r->len)
+		r = ferry__region_next(r);
+	return r;
+}
+
 static void on_address(struct handler *h, uintptr_t addr, int tid)
 {
 	struct ferry__pager *pager = h->pager;
@@ -239,6 +252,8 @@ static void on_address(struct handler *h, uintptr_t addr, int tid)
 		r = on_page(h, region,
 			    (addr - region->addr) / ferry__page_size);
 	pthread_mutex_unlock(&pager->serve);
+	if (!region && in_some_limbo(pager, addr))
+		r = fill_zero(pager, addr, ferry__page_size);
 	if (r)
 		wake_later(h, addr);
 	ferry__pager_count(pager, stalled_ns, ferry__sys->now_ns() - begin);

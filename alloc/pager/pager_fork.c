@@ -197,8 +197,7 @@ static void write_pages(struct ferry__pager *pager)
 		for (page = 0; page < end; page++)
 			if (ferry__region_out(r, page))
 				write_page(pager, pagemap, r, page);
-		/* Nothing is registered any more, and nothing is out. */
-		memset(r->units, 0, r->covered / FERRY__UNIT_SIZE);
+		ferry__region_forget(r);
 	}
 	pager->spent = false;
 	if (pagemap >= 0)
@@ -217,6 +216,8 @@ void ferry__pager_fork_child(struct ferry__pager *pager)
 			store->ops->fork_child(store);
 	}
 	reset(pager);
+	/* The C library has forgotten their threads by now. */
+	ferry__pager_free_stacks(pager);
 	if (out > FEW_PAGES && !ferry__pager_restart(pager))
 		return;
 	write_pages(pager);

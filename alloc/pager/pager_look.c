@@ -18,14 +18,25 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-/* A debugger that stops all threads and then reads a cold page would hang. */
-static void mind_tracer(struct ferry__pager *pager)
+/*
+ * Where nothing may be out, all comes back: a debugger that stops all threads
+ * could not read a cold page, and locked memory is to stay. mlockall(2) has
+ * populated limbo, too.
+ */
+static void mind_status(struct ferry__pager *pager)
 {
-	if (!pager->policy.traced || !(ferry__pager_read(&pager->limbo) +
-				       ferry__pager_read(&pager->stored)))
+	struct ferry__pager_region *r = ferry__region_first(pager);
+	const struct ferry__pager_policy *p = &pager->policy;
+
+	if (!p->traced && !p->locked)
 		return;
 	ferry__pager_begin_work(pager);
-	ferry__pager_bring_all(pager);
+	if (ferry__pager_read(&pager->limbo) +
+	    ferry__pager_read(&pager->stored))
+		ferry__pager_bring_all(pager);
+	for (; p->locked && r && !ferry__pager_read(&pager->limbo);
+	     r = ferry__region_next(r))
+		ferry__region_clear_limbo(r);
 	ferry__pager_end_work(pager);
 }
 
@@ -56,7 +67,7 @@ static uint64_t look_once(struct ferry__pager *pager)
 	ferry__pager_sweep_spent(pager);
 	ferry__pager_end_work(pager);
 	ferry__pager_answer_all(pager);
-	mind_tracer(pager);
+	mind_status(pager);
 	return ferry__pager_each_block(pager, ferry__block_look);
 }
 

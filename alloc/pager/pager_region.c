@@ -233,6 +233,13 @@ int ferry__region_cover(struct ferry__pager *pager,
 	return r;
 }
 
+void ferry__region_clear_limbo(struct ferry__pager_region *region)
+{
+	/* Locked memory as well. */
+	ferry__sys->madvise((void *)region->shadow, region->covered,
+			    FERRY__MADV_DONTNEED_LOCKED);
+}
+
 /* --- registration -------------------------------------------------------- */
 
 bool ferry__region_out(const struct ferry__pager_region *region, size_t page)
@@ -285,6 +292,15 @@ static int register_units(struct ferry__pager *pager,
 		__atomic_store_n(&region->units[i], 1,
 				 __ATOMIC_SEQ_CST); /* R3 */
 	return 0;
+}
+
+void ferry__region_forget(struct ferry__pager_region *region)
+{
+	size_t i;
+
+	for (i = 0; i < region->covered / FERRY__UNIT_SIZE; i++)
+		__atomic_store_n(&region->units[i], 0,
+				 __ATOMIC_SEQ_CST); /* R3 */
 }
 
 /* Few mappings: the bigger the heap, the coarser. */
