@@ -78,6 +78,7 @@ CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_malloc
 CHECK_MALLOC += %D%/check_alloc_wrap
 if HAVE_MALLOC
+CHECK_MALLOC += %D%/check_alloc_allocator
 # These look into the engine.
 CHECK_MALLOC += %D%/check_alloc_holes
 CHECK_MALLOC += %D%/stress_alloc_holes
@@ -198,6 +199,9 @@ MALLOC_TEST_LIBS += alloc/malloc/libferry-malloc.la
 endif
 MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
+%C%_check_alloc_allocator_LDADD = %D%/libharness.la \
+	alloc/instance/libferry-alloc.la uffd/libuffd.la $(CHECK_LIBS) \
+	$(FERRY_LIBS)
 # Once something goes out.
 EXTRA_PROGRAMS += %D%/stress_alloc_malloc
 %C%_stress_alloc_malloc_SOURCES = %D%/stress_alloc_malloc.c \
@@ -362,11 +366,15 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_runtime_policy_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_pressure_LDADD = $(RUNTIME_TEST_LIBS)
 
+INSTALLED_ALLOC_EXAMPLE =
+if HAVE_MALLOC
+INSTALLED_ALLOC_EXAMPLE += $(srcdir)/examples/allocator.c
+endif
 .PHONY: installcheck-examples
 installcheck-local: installcheck-examples
 installcheck-examples:
 	CC='$(CC)' bindir='$(bindir)' pkgconfigdir='$(pkgconfigdir)' \
-	  DESTDIR='$(DESTDIR)' $(SHELL) $(srcdir)/%D%/installcheck.sh \
+	  DESTDIR='$(DESTDIR)' ALLOC_EXAMPLE='$(INSTALLED_ALLOC_EXAMPLE)' $(SHELL) $(srcdir)/%D%/installcheck.sh \
 	  $(EXAMPLES:%=$(srcdir)/%.c)
 
 # The same facts, with every move emulated.
