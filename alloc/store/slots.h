@@ -21,8 +21,8 @@
  */
 struct ferry__slot {
 	uint64_t sum;  /* ferry__store_checksum() of page and tag */
-	uint32_t born; /* for who uses the slots */
-	uint32_t next;
+	uint32_t born; /* see generations.h */
+	uint32_t next; /* in a stack; else for who uses the slots */
 };
 
 struct ferry__slots {
@@ -80,13 +80,21 @@ size_t ferry__slots_take(struct ferry__slots *slots, size_t want,
 
 void ferry__slots_free(struct ferry__slots *slots, uint64_t i);
 
+/*
+ * A stack of slots that are taken, through .next (number + 1, 0 at the end):
+ * pushed without a lock, and only taken as a whole, so that there is no ABA.
+ */
+void ferry__slots_push(const struct ferry__slots *slots, uint64_t *stack,
+		       uint64_t i);
+uint64_t ferry__slots_take_stack(uint64_t *stack);
+
 static inline struct ferry__slot *
 ferry__slots_at(const struct ferry__slots *slots, uint64_t i)
 {
 	return ferry__table_at(&slots->slot, i);
 }
 
-/* Bytes of memory that are used for @n slots. */
+/* Bytes of memory that are used for the slots. */
 uint64_t ferry__slots_bytes(const struct ferry__slots *slots);
 
 #endif
