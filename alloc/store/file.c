@@ -281,7 +281,7 @@ static void get_batch(struct ferry__file_store *store,
 
 	read_own(store, handles, n, pages, ret_errors);
 	for (i = 0; i < n; i++) {
-		ferry__check(handles[i] < store->slots.n);
+		ferry__check(handles[i] < ferry__slots_count(&store->slots));
 		if (handles[i] < store->slots.first)
 			ret_errors[i] = ferry__file_inherited_get(
 				ferry__file_inherited_of(store, handles[i]),

@@ -219,8 +219,14 @@ uint64_t ferry__slots_take_stack(uint64_t *stack)
 	return __atomic_exchange_n(stack, 0, __ATOMIC_ACQUIRE);
 }
 
+uint64_t ferry__slots_word(const struct ferry__slots *slots, uint64_t w)
+{
+	return __atomic_load_n(word_at(slots, w), __ATOMIC_RELAXED);
+}
+
 uint64_t ferry__slots_bytes(const struct ferry__slots *slots)
 {
-	return slots->n * sizeof(struct ferry__slot) +
-	       words(slots->n) * sizeof(uint64_t);
+	uint64_t n = ferry__slots_count(slots);
+
+	return n * sizeof(struct ferry__slot) + words(n) * sizeof(uint64_t);
 }

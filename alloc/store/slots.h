@@ -88,10 +88,19 @@ void ferry__slots_push(const struct ferry__slots *slots, uint64_t *stack,
 		       uint64_t i);
 uint64_t ferry__slots_take_stack(uint64_t *stack);
 
+/* Which of the 64 slots from @w * 64 on are taken; relaxed: in passing. */
+uint64_t ferry__slots_word(const struct ferry__slots *slots, uint64_t w);
+
 static inline struct ferry__slot *
 ferry__slots_at(const struct ferry__slots *slots, uint64_t i)
 {
 	return ferry__table_at(&slots->slot, i);
+}
+
+/* How many there are; relaxed: in passing. */
+static inline uint64_t ferry__slots_count(const struct ferry__slots *slots)
+{
+	return __atomic_load_n(&slots->n, __ATOMIC_RELAXED);
 }
 
 /* Bytes of memory that are used for the slots. */
