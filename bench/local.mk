@@ -87,9 +87,9 @@ endif
 
 bin_PROGRAMS += %D%/ferry-bench
 %C%_ferry_bench_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(XXHASH_CFLAGS) \
-	$(LZ4_CFLAGS)
+	$(LZ4_CFLAGS) $(HIREDIS_CFLAGS)
 %C%_ferry_bench_LDADD = $(GC_LIBS) %D%/libbench.la runtime/libferry.la $(JANSSON_LIBS) \
-	$(XXHASH_LIBS) $(LZ4_LIBS) $(PTHREAD_LIBS) -lm
+	$(XXHASH_LIBS) $(LZ4_LIBS) $(HIREDIS_LIBS) $(PTHREAD_LIBS) -lm
 %C%_ferry_bench_SOURCES =
 %C%_ferry_bench_SOURCES += %D%/main.c
 %C%_ferry_bench_SOURCES += %D%/compact.c
@@ -131,6 +131,7 @@ bin_PROGRAMS += %D%/ferry-bench
 %C%_ferry_bench_SOURCES += %D%/offload.c
 %C%_ferry_bench_SOURCES += %D%/offload.h
 %C%_ferry_bench_SOURCES += %D%/offload_page.c
+%C%_ferry_bench_SOURCES += %D%/offload_redis.c
 %C%_ferry_bench_SOURCES += %D%/offload_run.c
 %C%_ferry_bench_SOURCES += %D%/offload_show.c
 %C%_ferry_bench_SOURCES += %D%/offload_swap.c

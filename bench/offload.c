@@ -11,7 +11,7 @@
 #include "offload_work.h"
 
 static const struct bench_option options[] = {
-	{ "part", BENCH_TEXT, "LIST", "idle,zipf,scan,fault,fork" },
+	{ "part", BENCH_TEXT, "LIST", "idle,zipf,scan,fault,fork,redis" },
 	PRELOAD_OPTIONS,
 	{ "conf", BENCH_TEXT, "SETTINGS",
 	  "more settings of ferry's malloc, such as cold_after:5s" },
@@ -26,6 +26,7 @@ static int read_options(const struct bench_options *opt,
 	const char *names = bench_option_text(opt, "part");
 
 	memset(o->part, true, sizeof(o->part));
+	o->part[OFFLOAD_REDIS] = opt->effort == BENCH_FULL;
 	o->conf = bench_option_text(opt, "conf");
 	o->scattered = bench_option_text(opt, "scattered") != NULL;
 	if (names && gc_parse_names(names, offload_part_names, OFFLOAD_PARTS,
@@ -153,7 +154,7 @@ static int run(struct bench *b)
 	static void (*const parts[OFFLOAD_PARTS])(struct offload_bench *) = {
 		[OFFLOAD_IDLE] = offload_idle, [OFFLOAD_ZIPF] = offload_zipf,
 		[OFFLOAD_SCAN] = offload_scan, [OFFLOAD_FAULT] = offload_fault,
-		[OFFLOAD_FORK] = offload_fork,
+		[OFFLOAD_FORK] = offload_fork, [OFFLOAD_REDIS] = offload_redis,
 	};
 	struct offload_bench o = { .b = b };
 	char err[256];

@@ -21,6 +21,7 @@ enum offload_part {
 	OFFLOAD_SCAN,
 	OFFLOAD_FAULT,
 	OFFLOAD_FORK,
+	OFFLOAD_REDIS,
 	OFFLOAD_PARTS
 };
 
@@ -108,8 +109,13 @@ void offload_run_fini(struct offload_run *r);
 struct bench_stat offload_stat(const struct offload_run *r,
 			       enum offload_metric m);
 
-/* Bytes that a process holds: resident and in swap; 0: there is none. */
-double offload_held(pid_t pid);
+/*
+ * Adds what the process holds now to the moments of @r, and returns it: bytes
+ * resident and in swap. @exactly: by walking its pages; else by counters that
+ * lag behind a little, without holding it up.
+ */
+double offload_look(struct offload_run *r, pid_t pid, uint64_t begin,
+		    bool exactly);
 
 /* --- what is measured ----------------------------------------------------- */
 
@@ -180,5 +186,6 @@ void offload_zipf(struct offload_bench *o);  /* offload_table.c */
 void offload_scan(struct offload_bench *o);  /* offload_page.c */
 void offload_fault(struct offload_bench *o); /* offload_page.c */
 void offload_fork(struct offload_bench *o);  /* offload_page.c */
+void offload_redis(struct offload_bench *o); /* offload_redis.c */
 
 #endif

@@ -39,9 +39,10 @@ struct watched {
  * Stores in memory are resident, as are pages that were taken away but not
  * stored yet: both are within this, as is what the kernel has swapped out.
  */
-double offload_held(pid_t pid)
+static double held(pid_t pid, bool exactly)
 {
-	char *path = bench_asprintf("/proc/%d/smaps_rollup", (int)pid);
+	char *path = bench_asprintf("/proc/%d/%s", (int)pid,
+				    exactly ? "smaps_rollup" : "status");
 	FILE *f = fopen(path, "re");
 	unsigned long kb, sum = 0;
 	char line[128];
@@ -50,11 +51,25 @@ double offload_held(pid_t pid)
 	if (!f)
 		return 0;
 	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "Rss: %lu", &kb) == 1 ||
-		    sscanf(line, "Swap: %lu", &kb) == 1)
+		if (sscanf(line, exactly ? "Rss: %lu" : "VmRSS: %lu", &kb) ==
+			    1 ||
+		    sscanf(line, exactly ? "Swap: %lu" : "VmSwap: %lu", &kb) ==
+			    1)
 			sum += kb;
 	fclose(f);
 	return (double)sum * 1024;
+}
+
+double offload_look(struct offload_run *r, pid_t pid, uint64_t begin,
+		    bool exactly)
+{
+	struct offload_moment *m;
+
+	r->moments = bench_grow(r->moments, r->nmoments + 1, sizeof(*m));
+	m = &r->moments[r->nmoments++];
+	m->s = (double)(bench_now() - begin) * 1e-9;
+	m->held = held(pid, exactly);
+	return m->held;
 }
 
 static void set(struct watched *w, size_t m, double v)
@@ -63,19 +78,13 @@ static void set(struct watched *w, size_t m, double v)
 	w->has[m] = true;
 }
 
-static double look(struct watched *w)
+static double look(struct watched *w, bool exactly)
 {
-	struct offload_run *r = w->run;
-	struct offload_moment *m;
-	double held = offload_held(w->child.pid);
+	double v = offload_look(w->run, w->child.pid, w->begin, exactly);
 
-	r->moments = bench_grow(r->moments, r->nmoments + 1, sizeof(*m));
-	m = &r->moments[r->nmoments++];
-	m->s = (double)(bench_now() - w->begin) * 1e-9;
-	m->held = held;
-	if (held > w->value[OFFLOAD_PEAK])
-		set(w, OFFLOAD_PEAK, held);
-	return held;
+	if (v > w->value[OFFLOAD_PEAK])
+		set(w, OFFLOAD_PEAK, v);
+	return v;
 }
 
 static void fail(struct offload_run *r, int error, const char *why)
@@ -89,7 +98,7 @@ static void hear(struct watched *w, const struct offload_record *said)
 	switch (said->kind) {
 	case OFFLOAD_SAYS_PHASE:
 		if (said->index < OFFLOAD_PHASES)
-			set(w, OFFLOAD_HELD + said->index, look(w));
+			set(w, OFFLOAD_HELD + said->index, look(w, true));
 		preload_nudge(&w->child); /* a dead one is noticed anyway */
 		break;
 	case OFFLOAD_SAYS_METRIC:
@@ -202,7 +211,7 @@ void offload_watch(struct offload_run *v, size_t n, unsigned int period_ms)
 		}
 		for (size_t i = 0; i < n; i++)
 			if (!w[i].over)
-				look(&w[i]);
+				look(&w[i], false);
 		next = now + (uint64_t)period_ms * 1000000;
 	}
 	free(w);

@@ -9,7 +9,7 @@
 const char *const offload_part_names[OFFLOAD_PARTS] = {
 	[OFFLOAD_IDLE] = "idle", [OFFLOAD_ZIPF] = "zipf",
 	[OFFLOAD_SCAN] = "scan", [OFFLOAD_FAULT] = "fault",
-	[OFFLOAD_FORK] = "fork",
+	[OFFLOAD_FORK] = "fork", [OFFLOAD_REDIS] = "redis",
 };
 
 static void judge(struct offload_bench *o, enum offload_part part,

@@ -9,6 +9,7 @@ pkginclude_HEADERS += %D%/ferry/dirty.h
 pkginclude_HEADERS += %D%/ferry/eligible.h
 pkginclude_HEADERS += %D%/ferry/fault.h
 pkginclude_HEADERS += %D%/ferry/ferry.h
+pkginclude_HEADERS += %D%/ferry/malloc.h
 pkginclude_HEADERS += %D%/ferry/move.h
 pkginclude_HEADERS += %D%/ferry/uffd.h
 pkginclude_HEADERS += %D%/ferry/version.h

@@ -134,12 +134,12 @@ END_TEST
 START_TEST(pages_that_no_store_wants_stay)
 {
 	bed_begin(&bed, PAGES);
-	bed.fake[0]->put_error = -E2BIG;
+	fake_order(bed.fake[0], put_error, -E2BIG);
 	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
 	ck_assert_uint_eq(bed_here(&bed), PAGES);
 	ck_assert_uint_eq(bed_stats(&bed).limbo, 0);
 	/* And are left alone for a while. */
-	bed.fake[0]->put_error = 0;
+	fake_order(bed.fake[0], put_error, 0);
 	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
 	ck_assert_uint_eq(bed_here(&bed), PAGES);
 	assert_pages(bed.addr, PAGES * bed.page, 1);
@@ -152,9 +152,9 @@ START_TEST(what_one_store_refuses_the_next_takes)
 	bed_params(&bed);
 	bed.params.n_tiers = 2;
 	bed_start(&bed, PAGES);
-	bed.fake[0]->put_error = -E2BIG;
+	fake_order(bed.fake[0], put_error, -E2BIG);
 	bed_all_out(&bed);
-	ck_assert_uint_eq(bed.fake[1]->pages, PAGES);
+	ck_assert_uint_eq(fake_count(bed.fake[1], pages), PAGES);
 	assert_pages(bed.addr, PAGES * bed.page, 1);
 	bed_end(&bed);
 }
@@ -167,9 +167,9 @@ START_TEST(pages_move_on_to_the_next_store_when_they_are_older)
 	bed.params.cold_after_ns = bed.params.idle_after_ns = 20000000;
 	bed.tier[1].after_ns = 100000000;
 	bed_start(&bed, PAGES);
-	while (__atomic_load_n(&bed.fake[1]->pages, __ATOMIC_RELAXED) < PAGES)
+	while (fake_count(bed.fake[1], pages) < PAGES)
 		usleep(1000);
-	ck_assert_uint_eq(bed.fake[0]->puts, PAGES);
+	ck_assert_uint_eq(fake_count(bed.fake[0], puts), PAGES);
 	assert_pages(bed.addr, PAGES * bed.page, 1);
 	bed_end(&bed);
 }
@@ -377,7 +377,7 @@ START_TEST(empty_pages_are_dropped_without_a_store)
 	bed_start(&bed, PAGES);
 	while (bed_stats(&bed).pages_dropped < PAGES / 2)
 		usleep(1000);
-	ck_assert_uint_eq(bed.fake[0]->puts, 0);
+	ck_assert_uint_eq(fake_count(bed.fake[0], puts), 0);
 	for (i = 0; i < PAGES; i++)
 		ck_assert(i % 2 ? is_zero(at(i), bed.page)
 				: page_holds(at(i), i + 1));
@@ -408,7 +408,7 @@ START_TEST(stored_pages_that_are_empty_are_dropped)
 	bed.params.scrub = scrub;
 	bed_start(&bed, PAGES);
 	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
-	ck_assert_uint_eq(bed.fake[0]->puts, PAGES - PAGES / 4);
+	ck_assert_uint_eq(fake_count(bed.fake[0], puts), PAGES - PAGES / 4);
 	ck_assert_uint_eq(bed_stats(&bed).pages_dropped, PAGES / 4);
 	ck_assert(is_zero(at(1), bed.page));
 	ck_assert(page_holds(at(3), 4));

@@ -159,12 +159,12 @@ START_TEST(pages_in_limbo_come_back_after_a_fork)
 {
 	begin(PAGES);
 	/* Full: what is taken stays in limbo. */
-	bed.fake[0]->put_error = -ENOSPC;
+	fake_order(bed.fake[0], put_error, -ENOSPC);
 	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
 	ck_assert_uint_eq(bed_stats(&bed).limbo, PAGES * bed.page);
 	in_child(is_running);
 	assert_pages(bed.addr, bed.pages * bed.page, 1);
-	bed.fake[0]->put_error = 0;
+	fake_order(bed.fake[0], put_error, 0);
 	bed_end(&bed);
 }
 END_TEST
@@ -193,8 +193,49 @@ START_TEST(faults_of_the_forking_thread_are_served_while_it_forks)
 }
 END_TEST
 
+/* Parts of the heap that a child does not get, or that lie still. */
+START_TEST(what_the_program_made_of_cold_memory_holds)
+{
+	begin(PAGES);
+	/* In limbo, where a protected page cannot be moved back. */
+	fake_order(bed.fake[0], put_error, -ENOSPC);
+	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
+	ck_assert_int_eq(mprotect(at(10), 3 * bed.page, PROT_READ), 0);
+	ck_assert(page_holds(at(11), 12));
+	ck_assert_int_eq(mlock(at(20), bed.page), 0);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	/* And in a store. */
+	fake_order(bed.fake[0], put_error, 0);
+	ck_assert_int_eq(mprotect(at(10), 3 * bed.page, PROT_READ | PROT_WRITE),
+			 0);
+	ck_assert_int_eq(munlock(at(20), bed.page), 0);
+	bed_all_out(&bed);
+	ck_assert_int_eq(mprotect(at(10), 3 * bed.page, PROT_READ), 0);
+	ck_assert_int_eq(mlock(at(20), bed.page), 0);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	in_child(pages_hold);
+	ck_assert_int_eq(mprotect(at(10), 3 * bed.page, PROT_READ | PROT_WRITE),
+			 0);
+	bed_end(&bed);
+}
+END_TEST
+
+#ifndef FERRY_SANITIZE /* whose memory is too much to be locked */
+START_TEST(locking_all_memory_brings_all_back)
+{
+	begin(PAGES);
+	bed_all_out(&bed);
+	ck_assert_int_eq(mlockall(MCL_CURRENT), 0);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	ck_assert_int_eq(munlockall(), 0);
+	bed_end(&bed);
+}
+END_TEST
+#endif
+
 /* --- without handlers ---------------------------------------------------- */
 
+#ifndef FERRY_SANITIZE /* which knows nothing of such children */
 static int verify_and_exit(void *arg)
 {
 	(void)arg;
@@ -223,6 +264,76 @@ START_TEST(a_child_that_shares_the_memory_is_served)
 	bed_end(&bed);
 }
 END_TEST
+
+static pid_t raw_fork(void)
+{
+	return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
+START_TEST(a_fork_without_handlers_finds_cold_pages)
+{
+	unsigned int round;
+	int status, go[2];
+	char c;
+	pid_t pid;
+
+	begin(PAGES);
+	ck_assert(bed_stats(&bed).raw_forks);
+	for (round = 0; round < 10; round++) {
+		fill_pages(bed.addr, bed.pages * bed.page, 1);
+		bed_all_out(&bed);
+		ck_assert_int_eq(pipe(go), 0);
+		pid = raw_fork();
+		if (!pid)
+			_exit(read(go[0], &c, 1) != 1 || !pages_hold());
+		/* What the parent makes of them is not the child's. */
+		fill_pages(bed.addr, bed.pages * bed.page, 7777);
+		ck_assert_int_eq(write(go[1], "", 1), 1);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert_int_eq(status, 0);
+		close(go[0]);
+		close(go[1]);
+	}
+	assert_pages(bed.addr, bed.pages * bed.page, 7777);
+	bed_end(&bed);
+}
+END_TEST
+
+static bool forks_and_verifies(void)
+{
+	int status;
+	pid_t pid;
+
+	memset(at(3), 9, bed.page);
+	pid = fork();
+	if (!pid)
+		_exit(at(3)[1] != 9 || !page_holds(at(4), 5) ||
+		      !page_holds(at(500), 501));
+	return waitpid(pid, &status, 0) == pid && !status && at(3)[1] == 9;
+}
+
+START_TEST(a_child_without_handlers_can_fork_in_both_ways)
+{
+	int status;
+	pid_t pid;
+
+	begin(PAGES);
+	bed_all_out(&bed);
+	pid = raw_fork();
+	if (!pid) {
+		pid = raw_fork();
+		if (!pid)
+			_exit(!pages_hold() || !forks_and_verifies());
+		_exit(waitpid(pid, &status, 0) != pid || status ||
+		      !pages_hold() || !forks_and_verifies());
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+#endif
 
 START_TEST(arguments_of_a_spawned_program_may_be_cold)
 {
@@ -289,7 +400,13 @@ static const struct test tests[] = {
 	TEST(pages_in_limbo_come_back_after_a_fork, PAGER_NEEDS),
 	TEST(faults_of_the_forking_thread_are_served_while_it_forks,
 	     PAGER_NEEDS),
+	TEST(what_the_program_made_of_cold_memory_holds, PAGER_NEEDS),
+#ifndef FERRY_SANITIZE
+	TEST(locking_all_memory_brings_all_back, PAGER_NEEDS),
 	TEST(a_child_that_shares_the_memory_is_served, PAGER_NEEDS),
+	TEST(a_fork_without_handlers_finds_cold_pages, PAGER_NEEDS),
+	TEST(a_child_without_handlers_can_fork_in_both_ways, PAGER_NEEDS),
+#endif
 	TEST(arguments_of_a_spawned_program_may_be_cold, PAGER_NEEDS),
 	TEST(forks_beside_threads_that_fault_find_all, PAGER_NEEDS),
 };

@@ -9,8 +9,10 @@ library=$FERRY_BUILDDIR/runtime/.libs/libferry.so
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 
-# Declarations carry FERRY_EXPORT; they may go over several lines.
-cat "$FERRY_SRCDIR"/include/ferry/*.h | grep -v '^#' | tr '\n' ' ' |
+# Declarations carry FERRY_EXPORT; they may go over several lines. Those of
+# malloc.h are of another library (malloc_exports.sh).
+find "$FERRY_SRCDIR"/include/ferry -name '*.h' ! -name malloc.h -exec cat {} + |
+  grep -v '^#' | tr '\n' ' ' |
   sed 's|/\*|\n&|g; s|\*/|&\n|g' | grep -v '^/\*' | tr ';{}' '[\n*]' |
   sed -n 's/.*FERRY_EXPORT[^(]*[ *]\(ferry_[a-z0-9_]*\)(.*/\1/p' |
   sort -u >"$tmp/declared"

@@ -62,8 +62,12 @@ CHECK_ALLOC += %D%/check_alloc_demand_staging
 CHECK_ALLOC += %D%/stress_alloc_demand
 CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
+CHECK_ALLOC += %D%/check_alloc_control
 CHECK_ALLOC += %D%/check_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_pager_fork
+CHECK_ALLOC += %D%/check_alloc_pager_inject
+CHECK_ALLOC += %D%/check_alloc_pager_policy
+CHECK_ALLOC += %D%/stress_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_store_file
 CHECK_ALLOC += %D%/check_alloc_store_memory
 CHECK_ALLOC += %D%/check_alloc_store_node
@@ -201,7 +205,12 @@ EXTRA_PROGRAMS += %D%/stress_alloc_malloc
 %C%_stress_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
 # All of it but the names of the C library, which stay those of the C library.
 ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
-	uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+	alloc/pager/libpager.la alloc/store/libstore.la uffd/libuffd.la \
+	$(CHECK_LIBS) $(FERRY_LIBS)
+%C%_check_alloc_control_SOURCES = %D%/check_alloc_control.c \
+	alloc/malloc/control.c
+%C%_check_alloc_control_LDADD = %D%/libharness.la uffd/libuffd.la \
+	$(CHECK_LIBS) $(FERRY_LIBS)
 # These names are the C library's; here they are the program's.
 %C%_check_alloc_wrap_SOURCES = %D%/check_alloc_wrap.c \
 	alloc/malloc/quiet.c alloc/malloc/wrap.c
@@ -267,6 +276,15 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_pager_fork_SOURCES = %D%/check_alloc_pager_fork.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_check_alloc_pager_fork_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_inject_SOURCES = %D%/check_alloc_pager_inject.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_inject_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_policy_SOURCES = %D%/check_alloc_pager_policy.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_policy_LDADD = $(PAGER_TEST_LIBS)
+%C%_stress_alloc_pager_SOURCES = %D%/stress_alloc_pager.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_stress_alloc_pager_LDADD = $(PAGER_TEST_LIBS)
 %C%_check_alloc_store_file_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_node_LDADD = $(STORE_TEST_LIBS)

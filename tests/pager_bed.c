@@ -249,7 +249,8 @@ void bed_all_out(struct bed *bed)
 
 	for (tries = 0; tries < 1000; tries++) {
 		ck_assert_int_eq(ferry__pager_run(bed->pager, true), 0);
-		if (bed_stats(bed).stored == bed->pages * bed->page)
+		if (bed_stats(bed).stored == bed->pages * bed->page &&
+		    !bed_here(bed))
 			break;
 		sleep_for(1000000);
 	}

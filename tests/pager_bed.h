@@ -38,6 +38,11 @@ struct fake_store {
 	uint64_t while_forking;
 };
 
+/* Orders and counts, while threads run; relaxed, tests wait by other means. */
+#define fake_order(f, what, value)                                             \
+	__atomic_store_n(&(f)->what, (value), __ATOMIC_RELAXED)
+#define fake_count(f, what) __atomic_load_n(&(f)->what, __ATOMIC_RELAXED)
+
 struct fake_store *fake_store_create(uint64_t pages);
 
 #define BED_TIERS 2

@@ -267,9 +267,10 @@ static int linux_mprotect(void *addr, size_t len, int prot)
 	return edge(mprotect(addr, len, prot));
 }
 
+/* Not the C library's function: the malloc has one of that name. */
 static int linux_madvise(void *addr, size_t len, int advice)
 {
-	return edge(madvise(addr, len, advice));
+	return edge(syscall(SYS_madvise, addr, len, advice));
 }
 
 static int linux_pidfd_open(int pid)

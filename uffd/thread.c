@@ -7,6 +7,8 @@
 
 #include "uffd/signal.h"
 
+void (*ferry__thread_begins)(void);
+
 struct start {
 	void *(*fn)(void *);
 	void *arg;
@@ -19,6 +21,8 @@ static void *thread_main(void *arg)
 	void *(*fn)(void *) = start->fn;
 
 	arg = start->arg;
+	if (ferry__thread_begins)
+		ferry__thread_begins();
 	/* It is gone after this. */
 	sem_post(&start->runs);
 	return fn(arg);

@@ -15,4 +15,10 @@
 int ferry__thread_start(pthread_t *ret_thread, const pthread_attr_t *attr,
 			void *(*fn)(void *), void *arg);
 
+/*
+ * Called first thing in every thread that ferry__thread_start() starts, where
+ * it is not NULL. Set once, before there are any.
+ */
+extern void (*ferry__thread_begins)(void) __attribute__((visibility("hidden")));
+
 #endif

@@ -18,7 +18,7 @@
 
 #include "alloc/malloc/hooks.h"
 #include "alloc/malloc/library.h"
-#include "alloc/malloc/region.h"
+#include "alloc/malloc/space.h"
 #include "uffd/sys.h"
 
 /*
@@ -145,10 +145,12 @@ static unsigned int choose(void)
 
 /* Of each thread. */
 static _Thread_local struct {
-	bool attached;	  /* has an arena of the heap */
-	bool busy;	  /* is in here: what it calls may allocate */
-	unsigned int own; /* begins without end */
+	bool attached; /* has an arena of the heap */
+	bool busy;     /* is in here: what it calls may allocate */
+	bool own;      /* is to have none */
 } self __attribute__((tls_model("initial-exec")));
+
+_Thread_local unsigned int ferry__engine_own;
 
 static void set_arena(unsigned int number)
 {
@@ -168,22 +170,10 @@ static void attach(void)
 	self.attached = true;
 }
 
-void ferry__engine_own_begin(void)
+/* Arena 0 is what a thread has that was given none. */
+void ferry__engine_be_own(void)
 {
-	if (self.own++)
-		return;
-	set_arena(0);
-	set_cache(false);
-	self.attached = false;
-}
-
-void ferry__engine_own_end(void)
-{
-	if (--self.own)
-		return;
-	set_cache(true);
-	if (ferry__engine_is_ready())
-		attach();
+	self.own = true;
 }
 
 static bool work_is_wanted;
@@ -228,7 +218,9 @@ bool ferry__je_thread_begin(void *tsd)
 {
 	bool r = je_tsd_tcache_enabled_data_init(tsd);
 
-	if (ferry__engine_is_ready())
+	if (self.own)
+		set_cache(false);
+	else if (ferry__engine_is_ready())
 		settle();
 	return r;
 }
@@ -273,7 +265,7 @@ static int make_arenas(void)
 
 static enum state start(void)
 {
-	if (ferry__region_init(FERRY__REGION_HEAP) || make_arenas())
+	if (ferry__space_init(FERRY__SPACE_HEAP) || make_arenas())
 		return PLAIN;
 	return READY;
 }
@@ -293,10 +285,4 @@ void ferry__engine_start(void)
 	ferry__library_start();
 	settle();
 	errno = saved;
-}
-
-/* The loader runs this before other constructors (-z initfirst). */
-__attribute__((constructor)) static void start_early(void)
-{
-	ferry__engine_start();
 }

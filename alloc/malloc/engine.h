@@ -49,17 +49,35 @@ FERRY__HIDDEN void ferry__je_malloc_stats_print(void (*write)(void *,
 						void *arg, const char *options);
 
 /* Flags of the functions that end in x. */
+#define FERRY__JE_ZERO	      0x40
 #define FERRY__JE_TCACHE_NONE 0x100
+#define FERRY__JE_ARENA_0     (1 << 20)
 
 /* --- threads ------------------------------------------------------------------------ */
 
 /*
- * What the calling thread allocates until end() comes from arena 0, and not
- * through a cache. Nests. A thread of ours calls begin() first thing and
- * never end().
+ * What the calling thread allocates comes from arena 0, and not through a
+ * cache. For threads of ours, first thing.
  */
-FERRY__HIDDEN void ferry__engine_own_begin(void);
-FERRY__HIDDEN void ferry__engine_own_end(void);
+FERRY__HIDDEN void ferry__engine_be_own(void);
+
+/*
+ * What the C library allocates zeroed for a thread that is being made (its
+ * dtv, which it touches in a child of fork(2) before any handler) comes from
+ * arena 0 until end(). Around pthread_create(3) for threads of ours; nests.
+ */
+extern FERRY__HIDDEN _Thread_local unsigned int ferry__engine_own
+	__attribute__((tls_model("initial-exec")));
+
+static inline void ferry__engine_own_begin(void)
+{
+	ferry__engine_own++;
+}
+
+static inline void ferry__engine_own_end(void)
+{
+	ferry__engine_own--;
+}
 
 /*
  * Has ferry__library_work() called by the next thread that allocates or frees

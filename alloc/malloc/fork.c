@@ -5,25 +5,53 @@
  *
  * The C library runs handlers in the order in which they were registered in
  * parent and child, and backwards before the fork. Ours are registered at the
- * first allocation, which is before anybody else's.
+ * start, which is before anybody else's.
+ *
+ * jemalloc first: once its locks are held, nobody is within a hook that the
+ * pager would wait for. In the child it is the other way round from what it
+ * seems: jemalloc touches no page that may be out, and the pager's new threads
+ * need memory.
+ *
+ * Lock order: fork_lock, jemalloc's, the pager's. The pager's thread, which
+ * calls into jemalloc, only tries for the first.
  */
 #include "alloc/malloc/library.h"
 
 #include <pthread.h>
 
+#include "alloc/malloc/offload.h"
+
+static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
+
+bool ferry__fork_hold(void)
+{
+	return !pthread_mutex_trylock(&fork_lock);
+}
+
+void ferry__fork_release(void)
+{
+	pthread_mutex_unlock(&fork_lock);
+}
+
 static void prepare(void)
 {
+	pthread_mutex_lock(&fork_lock);
 	ferry__engine_fork.prepare();
+	ferry__offload_fork_prepare();
 }
 
 static void parent(void)
 {
+	ferry__offload_fork_parent();
 	ferry__engine_fork.parent();
+	pthread_mutex_unlock(&fork_lock);
 }
 
 static void child(void)
 {
 	ferry__engine_fork.child();
+	ferry__offload_fork_child();
+	pthread_mutex_unlock(&fork_lock);
 }
 
 void ferry__fork_init(void)

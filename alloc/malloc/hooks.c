@@ -8,10 +8,9 @@
 #include "alloc/malloc/hooks.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 
-#include "alloc/malloc/region.h"
-#include "uffd/sys.h"
+#include "alloc/malloc/offload.h"
+#include "alloc/malloc/space.h"
 
 /* In a place of its own choice only: it asks for none that matters. */
 static void *hook_alloc(struct ferry__hooks *hooks, void *addr, size_t size,
@@ -22,8 +21,9 @@ static void *hook_alloc(struct ferry__hooks *hooks, void *addr, size_t size,
 
 	(void)hooks;
 	(void)arena;
-	if (addr || ferry__region_cut(FERRY__REGION_HEAP, size, align, &p))
+	if (addr || ferry__space_cut(FERRY__SPACE_HEAP, size, align, &p))
 		return NULL;
+	ferry__offload_grown(p, size);
 	*zero = true;
 	*commit = true;
 	return p;
@@ -49,7 +49,7 @@ static bool hook_purge(struct ferry__hooks *hooks, void *addr, size_t size,
 	(void)hooks;
 	(void)size;
 	(void)arena;
-	r = ferry__sys->madvise((char *)addr + off, len, MADV_DONTNEED);
+	r = ferry__offload_discard((char *)addr + off, len);
 	errno = saved;
 	return r != 0;
 }
@@ -78,8 +78,8 @@ static bool hook_merge(struct ferry__hooks *hooks, void *addr_a, size_t size_a,
 	(void)size_b;
 	(void)committed;
 	(void)arena;
-	return ferry__region_of(FERRY__REGION_HEAP, addr_a) !=
-	       ferry__region_of(FERRY__REGION_HEAP, addr_b);
+	return ferry__space_of(FERRY__SPACE_HEAP, addr_a) !=
+	       ferry__space_of(FERRY__SPACE_HEAP, addr_b);
 }
 
 struct ferry__hooks ferry__hooks = {

@@ -9,7 +9,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include "alloc/malloc/region.h"
+#include "alloc/malloc/space.h"
 #include "uffd/sys.h"
 
 struct ferry__engine_fork ferry__engine_fork;
@@ -48,11 +48,11 @@ static int map_own(size_t len, void **ret_addr)
 {
 	if (!ferry__page_size)
 		ferry__page_size = (size_t)sysconf(_SC_PAGESIZE);
-	if (!ferry__region_first[FERRY__REGION_OWN].len &&
-	    ferry__region_init(FERRY__REGION_OWN))
+	if (!ferry__space_first[FERRY__SPACE_OWN].len &&
+	    ferry__space_init(FERRY__SPACE_OWN))
 		return -ENOMEM;
-	return ferry__region_cut(FERRY__REGION_OWN, len, (size_t)2 << 20,
-				 ret_addr);
+	return ferry__space_cut(FERRY__SPACE_OWN, len, (size_t)2 << 20,
+				ret_addr);
 }
 
 /*

@@ -8,18 +8,8 @@
 #include <ferry/base.h>
 
 #include "alloc/malloc/engine.h"
+#include "alloc/malloc/offload.h"
 #include "alloc/malloc/stats.h"
-
-/* Purges what @number keeps; ALL of them by jemalloc's own number for that. */
-#define ALL_ARENAS 4096u
-
-static void purge(unsigned int number)
-{
-	char name[32];
-
-	snprintf(name, sizeof(name), "arena.%u.purge", number);
-	ferry__je_mallctl(name, NULL, NULL, NULL, 0);
-}
 
 /* Returns 1 where memory went back to the system, as the C library's does. */
 FERRY_EXPORT int malloc_trim(size_t pad)
@@ -29,7 +19,7 @@ FERRY_EXPORT int malloc_trim(size_t pad)
 	(void)pad;
 	ferry__stats_get(&before);
 	ferry__je_mallctl("thread.tcache.flush", NULL, NULL, NULL, 0);
-	purge(ALL_ARENAS);
+	ferry__offload_trim();
 	ferry__stats_get(&after);
 	return after.resident < before.resident;
 }

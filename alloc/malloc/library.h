@@ -17,6 +17,13 @@ FERRY__HIDDEN void ferry__library_start(void);
  */
 FERRY__HIDDEN void ferry__library_work(void);
 
+/*
+ * No fork(2) happens until release: for threads of ours that take jemalloc's
+ * locks. False: one is under way, come back later. It never waits.
+ */
+FERRY__HIDDEN bool ferry__fork_hold(void);
+FERRY__HIDDEN void ferry__fork_release(void);
+
 /* Registers what happens around fork(2). */
 FERRY__HIDDEN void ferry__fork_init(void);
 

@@ -13,6 +13,10 @@ endif
 # All but the exported functions, for the library and its tests.
 %C%_libmalloc_la_CFLAGS = $(AM_CFLAGS) -ftls-model=initial-exec
 %C%_libmalloc_la_SOURCES =
+%C%_libmalloc_la_SOURCES += %D%/conf.c
+%C%_libmalloc_la_SOURCES += %D%/conf.h
+%C%_libmalloc_la_SOURCES += %D%/control.c
+%C%_libmalloc_la_SOURCES += %D%/control.h
 %C%_libmalloc_la_SOURCES += %D%/engine.c
 %C%_libmalloc_la_SOURCES += %D%/engine.h
 %C%_libmalloc_la_SOURCES += %D%/foreign.c
@@ -25,15 +29,25 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/library.h
 %C%_libmalloc_la_SOURCES += %D%/quiet.c
 %C%_libmalloc_la_SOURCES += %D%/quiet.h
-%C%_libmalloc_la_SOURCES += %D%/region.c
-%C%_libmalloc_la_SOURCES += %D%/region.h
 %C%_libmalloc_la_SOURCES += %D%/holes.c
 %C%_libmalloc_la_SOURCES += %D%/holes.h
 %C%_libmalloc_la_SOURCES += %D%/holes_jemalloc.c
 %C%_libmalloc_la_SOURCES += %D%/holes_layout.h
 %C%_libmalloc_la_SOURCES += %D%/holes_start.c
+%C%_libmalloc_la_SOURCES += %D%/offload.c
+%C%_libmalloc_la_SOURCES += %D%/offload.h
+%C%_libmalloc_la_SOURCES += %D%/path.c
+%C%_libmalloc_la_SOURCES += %D%/path.h
+%C%_libmalloc_la_SOURCES += %D%/report.c
+%C%_libmalloc_la_SOURCES += %D%/report.h
+%C%_libmalloc_la_SOURCES += %D%/socket.c
+%C%_libmalloc_la_SOURCES += %D%/socket.h
+%C%_libmalloc_la_SOURCES += %D%/space.c
+%C%_libmalloc_la_SOURCES += %D%/space.h
 %C%_libmalloc_la_SOURCES += %D%/stats.c
 %C%_libmalloc_la_SOURCES += %D%/stats.h
+%C%_libmalloc_la_SOURCES += %D%/tiers.c
+%C%_libmalloc_la_SOURCES += %D%/tiers.h
 %C%_libmalloc_la_LIBADD = %D%/engine.lo
 
 %C%_libferry_malloc_la_CFLAGS = $(AM_CFLAGS) -ftls-model=initial-exec \
@@ -41,14 +55,17 @@ endif
 %C%_libferry_malloc_la_SOURCES =
 %C%_libferry_malloc_la_SOURCES += %D%/surface.c
 %C%_libferry_malloc_la_SOURCES += %D%/dlopen.c
+%C%_libferry_malloc_la_SOURCES += %D%/advise.c
+%C%_libferry_malloc_la_SOURCES += %D%/hint.c
 %C%_libferry_malloc_la_SOURCES += %D%/info.c
 %C%_libferry_malloc_la_SOURCES += %D%/wrap.c
-%C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la uffd/libuffd.la
+%C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la alloc/pager/libpager.la \
+	alloc/store/libstore.la uffd/libuffd.la
 # Bound at load: a handler must not find itself in the loader. malloc itself
 # is jemalloc's own function, without a step in between.
 %C%_libferry_malloc_la_LDFLAGS = $(AM_LDFLAGS) -avoid-version \
 	$(NOUNDEF_LDFLAGS) -Wl,-z,now -Wl,-z,initfirst -Wl,-z,nodelete -Wl,--as-needed \
-	-Wl,--defsym,malloc=ferry__je_malloc -Wl,--defsym,calloc=ferry__je_calloc \
+	-Wl,--defsym,malloc=ferry__je_malloc \
 	-Wl,--version-script=$(srcdir)/%D%/malloc.map
 EXTRA_%C%_libferry_malloc_la_DEPENDENCIES = %D%/malloc.map
 EXTRA_DIST += %D%/engine.sh

@@ -2,8 +2,11 @@
 /* The engine's books, read through its control interface. */
 #include "alloc/malloc/stats.h"
 
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 
+#include "alloc/malloc/offload.h"
 #include "uffd/sys.h"
 
 static size_t read_size(const char *name)
@@ -34,22 +37,104 @@ void ferry__stats_get(struct ferry__stats *ret)
 	ret->dirty = read_size("stats.arenas.4096.pdirty") * ferry__page_size;
 }
 
-size_t ferry__stats_text(char *buf, size_t size)
+/* --- text ----------------------------------------------------------------------------- */
+
+struct out {
+	char *buf;
+	size_t size, len;
+};
+
+__attribute__((format(printf, 2, 3))) static void line(struct out *out,
+						       const char *format, ...)
 {
-	struct ferry__stats stats;
+	va_list args;
 	int n;
 
+	va_start(args, format);
+	n = vsnprintf(out->buf + out->len, out->size - out->len, format, args);
+	va_end(args);
+	if (n > 0 && (size_t)n < out->size - out->len)
+		out->len += (size_t)n;
+}
+
+#define COUNT(name) line(out, #name " %" PRIu64 "\n", (uint64_t)stats.name)
+
+static void add_heap(struct out *out)
+{
+	struct ferry__stats stats;
+
 	ferry__stats_get(&stats);
-	n = snprintf(buf, size,
-		     "allocated %zu\n"
-		     "active %zu\n"
-		     "mapped %zu\n"
-		     "resident %zu\n"
-		     "metadata %zu\n"
-		     "dirty %zu\n",
-		     stats.allocated, stats.active, stats.mapped,
-		     stats.resident, stats.metadata, stats.dirty);
-	if (n < 0)
-		return 0;
-	return (size_t)n < size ? (size_t)n : size - 1;
+	COUNT(allocated);
+	COUNT(active);
+	COUNT(mapped);
+	COUNT(metadata);
+	COUNT(dirty);
+}
+
+static void add_pager(struct out *out, struct ferry__pager *pager)
+{
+	struct ferry__pager_stats stats;
+
+	ferry__pager_stats(pager, &stats);
+	COUNT(in_use);
+	COUNT(resident);
+	COUNT(limbo);
+	COUNT(stored);
+	COUNT(store_memory);
+	COUNT(store_elsewhere);
+	COUNT(faults_limbo);
+	COUNT(faults_stored);
+	COUNT(faults_empty);
+	COUNT(refaults);
+	COUNT(pages_out);
+	COUNT(pages_back);
+	COUNT(pages_dropped);
+	COUNT(busy);
+	COUNT(copied);
+	COUNT(stalled_ns);
+	COUNT(backed_off);
+}
+
+static void add_stores(struct out *out, struct ferry__pager *pager)
+{
+	struct ferry__store_stats stats;
+	const char *name;
+	size_t i;
+
+	for (i = 0; ferry__pager_tier_stats(pager, i, &name, &stats); i++)
+		line(out,
+		     "store%zu %s pages %" PRIu64 " memory %" PRIu64
+		     " elsewhere %" PRIu64 " same %" PRIu64 " refused %" PRIu64
+		     " failed %" PRIu64 "\n",
+		     i, name, stats.pages, stats.memory, stats.elsewhere,
+		     stats.same, stats.refused, stats.failed);
+}
+
+static void add_running(struct out *out, struct ferry__pager *pager)
+{
+	const char *reason = ferry__offload_reason();
+	const char *blind = ferry__offload_blind();
+
+	if (reason)
+		line(out, "running no (%s)\n", reason);
+	else if (!pager)
+		line(out, "running no (the heap is small)\n");
+	else
+		line(out, "running yes\n");
+	if (blind)
+		line(out, "holes no (%s)\n", blind);
+}
+
+size_t ferry__stats_text(char *buf, size_t size)
+{
+	struct ferry__pager *pager = ferry__offload_pager();
+	struct out out = { .buf = buf, .size = size };
+
+	add_running(&out, pager);
+	add_heap(&out);
+	if (pager) {
+		add_pager(&out, pager);
+		add_stores(&out, pager);
+	}
+	return out.len;
 }

@@ -9,7 +9,8 @@ struct ferry__stats {
 	size_t allocated; /* bytes that the program has now */
 	size_t active;	  /* bytes of pages that hold any of them */
 	size_t mapped;	  /* bytes of address space used for the heap */
-	size_t resident;  /* bytes that have memory, by jemalloc's books */
+	size_t resident;  /* bytes that have memory, by jemalloc's books:
+			     what is out counts as if it were in */
 	size_t metadata;  /* of these, what the engine needs for itself */
 	size_t dirty;	  /* freed bytes kept for reuse */
 };

@@ -2,7 +2,7 @@
 /*
  * The malloc that programs call.
  *
- * malloc and calloc are jemalloc's own, by another name (local.mk). What gets
+ * malloc is jemalloc's own, by another name (local.mk). What gets
  * a pointer compares it with the first region and jumps into jemalloc;
  * whatever is not the common case is in a function of its own, named _slow.
  */
@@ -15,7 +15,7 @@
 
 #include "alloc/malloc/engine.h"
 #include "alloc/malloc/foreign.h"
-#include "alloc/malloc/region.h"
+#include "alloc/malloc/space.h"
 #include "uffd/sys.h"
 
 #define SLOW __attribute__((noinline, cold))
@@ -31,6 +31,37 @@ static void *out_of_memory(void)
 {
 	errno = ENOMEM;
 	return NULL;
+}
+
+/*
+ * What the C library writes to in a child of fork(2), before any handler could
+ * bring it back: the blocks of thread-specific data with numbers above 31
+ * (pthread_setspecific(3) asks for 32 of 16 bytes), and what is for threads of
+ * ours. From arena 0, which never goes out.
+ */
+static bool is_own(size_t n, size_t size)
+{
+	return ferry__engine_own || (n == 32 && size == 16);
+}
+
+SLOW static void *calloc_own(size_t n, size_t size)
+{
+	size_t bytes;
+	void *p;
+
+	if (__builtin_mul_overflow(n, size, &bytes) || bytes > PTRDIFF_MAX)
+		return out_of_memory();
+	p = ferry__je_mallocx(bytes ? bytes : 1, FERRY__JE_ZERO |
+							 FERRY__JE_TCACHE_NONE |
+							 FERRY__JE_ARENA_0);
+	return p ? p : out_of_memory();
+}
+
+FERRY_EXPORT void *calloc(size_t n, size_t size)
+{
+	if (__builtin_expect(is_own(n, size), 0))
+		return calloc_own(n, size);
+	return ferry__je_calloc(n, size);
 }
 
 static bool is_power_of_two(size_t n)
@@ -117,9 +148,9 @@ SLOW static void free_slow(void *ptr)
 
 	if (!ptr)
 		return;
-	if (ferry__region_of(FERRY__REGION_OWN, ptr))
+	if (ferry__space_of(FERRY__SPACE_OWN, ptr))
 		free_own(ptr);
-	else if (ferry__region_of(FERRY__REGION_HEAP, ptr))
+	else if (ferry__space_of(FERRY__SPACE_HEAP, ptr))
 		ferry__je_free(ptr);
 	else
 		ferry__foreign_free(ptr);
@@ -128,7 +159,7 @@ SLOW static void free_slow(void *ptr)
 
 FERRY_EXPORT void free(void *ptr)
 {
-	if (__builtin_expect(ferry__region_has(ptr), 1))
+	if (__builtin_expect(ferry__space_has(ptr), 1))
 		ferry__je_free(ptr);
 	else
 		free_slow(ptr);
@@ -156,9 +187,9 @@ FERRY_EXPORT void free_aligned_sized(void *ptr, size_t align, size_t size)
 
 static bool is_ours(const void *ptr)
 {
-	return ferry__region_has(ptr) ||
-	       ferry__region_of(FERRY__REGION_OWN, ptr) ||
-	       ferry__region_of(FERRY__REGION_HEAP, ptr);
+	return ferry__space_has(ptr) ||
+	       ferry__space_of(FERRY__SPACE_OWN, ptr) ||
+	       ferry__space_of(FERRY__SPACE_HEAP, ptr);
 }
 
 /* jemalloc's says nothing of its errors. */
@@ -186,9 +217,9 @@ static void *realloc_own(void *ptr, size_t size)
 
 SLOW static void *realloc_slow(void *ptr, size_t size)
 {
-	if (!ptr || ferry__region_of(FERRY__REGION_HEAP, ptr))
+	if (!ptr || ferry__space_of(FERRY__SPACE_HEAP, ptr))
 		return realloc_heap(ptr, size);
-	if (!ferry__region_of(FERRY__REGION_OWN, ptr))
+	if (!ferry__space_of(FERRY__SPACE_OWN, ptr))
 		return ferry__foreign_realloc(ptr, size);
 	if (ferry__engine_is_plain())
 		return realloc_heap(ptr, size);
@@ -197,7 +228,7 @@ SLOW static void *realloc_slow(void *ptr, size_t size)
 
 FERRY_EXPORT void *realloc(void *ptr, size_t size)
 {
-	if (__builtin_expect(ferry__region_has(ptr), 1))
+	if (__builtin_expect(ferry__space_has(ptr), 1))
 		return realloc_heap(ptr, size);
 	return realloc_slow(ptr, size);
 }

@@ -10,11 +10,13 @@
  *      sees all that the last owner did to the page.
  *  W2. A release by the owner (ferry__word_finish()) pairs with W1.
  *
- * Locks, in the order in which they are taken: start, work, serve, cover.
- *  start	start() and destroy(); never taken around a fork
+ * Locks, in the order in which they are taken: start, work, serve, gate, cover.
+ *  start	start(), stop() and requests; never taken around a fork
  *  work	held by the looking thread while it owns words or calls stores,
  *		never around the host's tick()
  *  serve	held by the handler for each fault
+ *  gate	held by the handler while it reads and serves forks, and by the
+ *		looking thread while it brings pages back
  *  cover	tables grow
  */
 #ifndef FERRY_ALLOC_PAGER_INTERNAL_H
@@ -207,6 +209,7 @@ struct ferry__pager_request {
 /* Buffers of a thread that brings pages back. */
 struct ferry__pager_hand {
 	unsigned char *staging; /* FERRY__BLOCK_PAGES pages */
+	pthread_mutex_t *gate;	/* of the looking thread's: see above */
 	uintptr_t next;		/* address after the last pages brought */
 	size_t window;		/* pages to bring in a sequence */
 };
@@ -230,19 +233,25 @@ struct ferry__pager_policy {
 	uint64_t stall_us; /* PSI's total then */
 };
 
+struct ferry__pager_thread {
+	pthread_t thread;
+	void *stack; /* with a guard page at its low end */
+};
+
 struct ferry__pager {
 	struct ferry__pager_params params;
 	struct ferry__pager_tier_state *tiers;
 	size_t n_tiers;
 	struct ferry__pager_region *regions; /* R4 */
 	struct ferry__pager_region **last;   /* under cover */
-	pthread_mutex_t start, work, serve, cover;
+	pthread_mutex_t start, work, serve, gate, cover;
 	uint32_t state; /* S1: enum ferry__pager_state; futex */
 	int error;	/* of a start that failed */
 	enum ferry_reason reason;
-	pthread_t home, handler;
+	struct ferry__pager_thread home, handler;
 	int pid, home_tid;
-	bool known; /* that the kernel has what it takes */
+	bool sees_forks; /* that run no handlers */
+	bool known;	 /* that the kernel has what it takes */
 	/* Of the home thread's descriptor table, like all that follows. */
 	struct ferry_uffd *uffd;
 	int pagemap;
@@ -281,6 +290,8 @@ static inline uint32_t ferry__pager_state(const struct ferry__pager *pager)
 	return __atomic_load_n(&pager->state, __ATOMIC_ACQUIRE); /* S1 */
 }
 
+void ferry__pager_init_locks(struct ferry__pager *pager);
+
 /* Memory of our own: zeroed, mapped. NULL: there is none. */
 void *ferry__pager_map(size_t size);
 void ferry__pager_unmap(void *p, size_t size);
@@ -301,6 +312,10 @@ int ferry__region_register(struct ferry__pager *pager,
 /* Registers anew what was registered with another descriptor. */
 int ferry__region_reregister(struct ferry__pager *pager,
 			     struct ferry__pager_region *region);
+/* None is registered any more, and nothing is out. */
+void ferry__region_forget(struct ferry__pager_region *region);
+/* Gives back what was populated in limbo while nothing is in it. */
+void ferry__region_clear_limbo(struct ferry__pager_region *region);
 /* May something be out in the unit of @page? */
 bool ferry__region_out(const struct ferry__pager_region *region, size_t page);
 
@@ -347,6 +362,11 @@ bool ferry__pager_given_up(struct ferry__pager *pager, uint64_t word);
 
 void *ferry__pager_handle(void *pager);
 
+/* --- pager_event.c ------------------------------------------------------- */
+
+/* A process was forked, and @fd is for its memory. Under gate. */
+void ferry__pager_on_fork(struct ferry__pager *pager, int fd);
+
 /* --- pager_take.c -------------------------------------------------------- */
 
 /*
@@ -383,6 +403,38 @@ size_t ferry__pager_drop_empty(struct ferry__pager *pager,
 			       struct ferry__pager_region *region, size_t page,
 			       size_t n);
 
+/* --- pager_block.c ------------------------------------------------------- */
+
+/* A block and the time at which it is looked at; of the looking thread. */
+struct ferry__pager_place {
+	struct ferry__pager *pager;
+	struct ferry__pager_region *region;
+	struct ferry__pager_block *block;
+	size_t page, n;
+	uint64_t now;
+};
+
+/* Around what owns words or calls stores; waits while a thread forks. */
+void ferry__pager_begin_work(struct ferry__pager *pager);
+void ferry__pager_end_work(struct ferry__pager *pager);
+bool ferry__pager_may_take(const struct ferry__pager *pager);
+/* Calls @fn for each block in use; the least of its answers. */
+uint64_t ferry__pager_each_block(struct ferry__pager *pager,
+				 uint64_t (*fn)(struct ferry__pager_place *));
+/* Does what is due; returns when something is due next. */
+uint64_t ferry__block_look(struct ferry__pager_place *p);
+/* Under work: to limbo whatever is resident; how much is there; what the
+ * stores took or refused is noted. */
+void ferry__block_take(struct ferry__pager_place *p);
+size_t ferry__block_in_limbo(const struct ferry__pager_place *p);
+void ferry__block_note_stored(struct ferry__pager_place *p);
+void ferry__block_note_raw(struct ferry__pager_place *p);
+
+/* --- pager_ask.c --------------------------------------------------------- */
+
+/* Answers all that was asked until now. */
+void ferry__pager_answer_all(struct ferry__pager *pager);
+
 /* --- pager_look.c -------------------------------------------------------- */
 
 /* The looking thread's work until it is told to stop. */
@@ -409,7 +461,7 @@ void ferry__pager_wait_fork(struct ferry__pager *pager);
 
 /* In a child: as ferry__pager_start(), with all registered anew. */
 int ferry__pager_restart(struct ferry__pager *pager);
-/* Ends the threads; everything has come back. */
-void ferry__pager_stop(struct ferry__pager *pager);
+/* In a child: the threads that had them are not there. */
+void ferry__pager_free_stacks(struct ferry__pager *pager);
 
 #endif

@@ -26,11 +26,12 @@ static size_t tiers_size(size_t n)
 	return (n ? n : 1) * sizeof(struct ferry__pager_tier_state);
 }
 
-static void init_locks(struct ferry__pager *pager)
+void ferry__pager_init_locks(struct ferry__pager *pager)
 {
 	pthread_mutex_init(&pager->start, NULL);
 	pthread_mutex_init(&pager->work, NULL);
 	pthread_mutex_init(&pager->serve, NULL);
+	pthread_mutex_init(&pager->gate, NULL);
 	pthread_mutex_init(&pager->cover, NULL);
 }
 
@@ -51,7 +52,8 @@ static void set_up(struct ferry__pager *pager,
 		pager->tiers[i].after_ns = params->tiers[i].after_ns;
 	}
 	pager->last = &pager->regions;
-	init_locks(pager);
+	ferry__pager_init_locks(pager);
+	pager->look.gate = &pager->gate;
 }
 
 int ferry__pager_create(const struct ferry__pager_params *params,
@@ -90,14 +92,14 @@ void ferry__pager_resume(struct ferry__pager *pager)
 void ferry__pager_destroy(struct ferry__pager *pager)
 {
 	const size_t size = FERRY__BLOCK_PAGES * ferry__page_size;
+	int r;
 
 	if (!pager)
 		return;
-	/* What cannot be had now will be missed when it is touched: never. */
-	if (ferry__pager_restore_all(pager) &&
-	    ferry__pager_read(&pager->stored))
-		ferry__pager_lost(pager, 0, 0, -EIO);
-	ferry__pager_stop(pager);
+	/* What cannot be had now would read as zeroes. */
+	r = ferry__pager_stop(pager);
+	if (r)
+		ferry__pager_lost(pager, 0, 0, r);
 	ferry__region_free_all(pager);
 	ferry__pager_unmap(pager->look.staging, size);
 	ferry__pager_unmap(pager->serving.staging, size);
@@ -166,6 +168,7 @@ void ferry__pager_stats(struct ferry__pager *pager,
 	memset(ret, 0, sizeof(*ret));
 	ret->running = ferry__pager_state(pager) == FERRY__PAGER_ON;
 	ret->reason = ret->running ? FERRY_REASON_NONE : pager->reason;
+	ret->raw_forks = ret->running && pager->sees_forks;
 	add_regions(pager, ret);
 	add_stores(pager, ret);
 	ret->faults_limbo = ferry__pager_read(&c->faults_limbo);

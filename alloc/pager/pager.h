@@ -111,6 +111,14 @@ int ferry__pager_start(struct ferry__pager *pager,
 		       enum ferry_reason *ret_reason);
 
 /*
+ * Brings everything back and ends the threads; ferry__pager_start() starts
+ * them again. For what wants a process of one thread (namespaces), and before
+ * a filter of system calls. Returns 0, or an error with some pages left out
+ * and the threads still there. Not from tick() and the like.
+ */
+int ferry__pager_stop(struct ferry__pager *pager);
+
+/*
  * The contents of the range are dead: memory goes back to the system, cold
  * copies are dropped; it reads as zero from here on. Any thread, inside the
  * allocator too; nobody uses the range meanwhile. Returns 0 or the error of
@@ -152,11 +160,16 @@ void ferry__pager_fork_child(struct ferry__pager *pager);
 struct ferry__pager_stats {
 	bool running;
 	enum ferry_reason reason; /* why it is not */
-	uint64_t in_use;	  /* bytes of regions within grow() */
-	uint64_t resident;	  /* bytes in memory, limbo included */
-	uint64_t limbo;		  /* bytes taken away, not stored yet */
-	uint64_t stored;	  /* bytes of pages that are in stores */
-	uint64_t store_memory;	  /* bytes of memory that stores hold */
+	/*
+	 * Forks that run no handlers (raw clone, _Fork) are told of by the
+	 * kernel, and their children find cold pages. Else they read zeroes.
+	 */
+	bool raw_forks;
+	uint64_t in_use;       /* bytes of regions within grow() */
+	uint64_t resident;     /* bytes in memory, limbo included */
+	uint64_t limbo;	       /* bytes taken away, not stored yet */
+	uint64_t stored;       /* bytes of pages that are in stores */
+	uint64_t store_memory; /* bytes of memory that stores hold */
 	uint64_t store_elsewhere;
 	uint64_t faults_limbo; /* by kind, since the start */
 	uint64_t faults_stored;

@@ -190,22 +190,35 @@ static int64_t copy_once(struct ferry__pager *pager, uintptr_t dst,
 	return r == -EAGAIN && copy.copy > 0 ? copy.copy : r;
 }
 
-/*
- * Copies what was got to its place. A page that is there already came with
- * the fork of a process, or by a copy that was counted short: it is as good.
- */
-static int copy_run(struct run *run, size_t *ret_done)
+/* Does trying again later help? */
+static bool passes(int64_t r)
 {
-	uintptr_t at = ferry__page_at(run->region, run->page);
-	size_t done = 0, len = run->n * ferry__page_size;
+	return r == -EAGAIN || r == -ENOMEM || r == -EINTR || r == -ESRCH;
+}
+
+/*
+ * Copies pages to their place. One that is there already came with the fork
+ * of a process, or by a copy that was counted short: it is as good. A range
+ * over several mappings, which the host has made of one, is refused as a
+ * whole: then page by page.
+ */
+static int copy_pages(struct ferry__pager *pager, uintptr_t at,
+		      const unsigned char *src, size_t len, size_t *ret_done)
+{
+	size_t done = 0, piece = len;
 	int64_t r = 0;
 
 	while (done < len) {
-		r = copy_once(run->pager, at + done, run->hand->staging + done,
-			      len - done, true);
+		if (piece > len - done)
+			piece = len - done;
+		r = copy_once(pager, at + done, src + done, piece, true);
 		if (r == -EEXIST) {
-			ferry__pager_wake(run->pager, at + done);
+			ferry__pager_wake(pager, at + done);
 			r = (int64_t)ferry__page_size;
+		}
+		if (r < 0 && !passes(r) && piece > ferry__page_size) {
+			piece = ferry__page_size;
+			continue;
 		}
 		if (r <= 0)
 			break;
@@ -213,6 +226,35 @@ static int copy_run(struct run *run, size_t *ret_done)
 	}
 	*ret_done = done / ferry__page_size;
 	return done == len ? 0 : (int)r;
+}
+
+static int copy_run(struct run *run, size_t *ret_done)
+{
+	return copy_pages(run->pager, ferry__page_at(run->region, run->page),
+			  run->hand->staging, run->n * ferry__page_size,
+			  ret_done);
+}
+
+/*
+ * A move that is refused ends in a copy (P9): the host may have protected or
+ * locked its memory meanwhile, or split the mapping.
+ */
+static int copy_from_limbo(struct run *run, size_t from, size_t *ret_done)
+{
+	const unsigned char *src =
+		(void *)ferry__limbo_at(run->region, run->page + from);
+	size_t done;
+	int r;
+
+	r = copy_pages(run->pager,
+		       ferry__page_at(run->region, run->page + from), src,
+		       (run->n - from) * ferry__page_size, &done);
+	if (done)
+		ferry__pager_free_limbo(run->region, run->page + from,
+					~0ull >> (FERRY__BLOCK_PAGES - done));
+	ferry__pager_count(run->pager, copied, done);
+	*ret_done = from + done;
+	return r;
 }
 
 /* The kernel wakes who waits for a page that it moves. */
@@ -231,7 +273,10 @@ static int move_run(struct run *run, size_t *ret_done)
 		       run->n * ferry__page_size, &params, &res);
 	ferry__pager_count(run->pager, copied, res.copied / ferry__page_size);
 	*ret_done = res.done / ferry__page_size;
-	return r;
+	/* A page that is not in limbo is lost: no copy of nothing. */
+	if (!r || passes(r) || res.reason == FERRY_REASON_HOLE)
+		return r;
+	return copy_from_limbo(run, *ret_done, ret_done);
 }
 
 /* --- words --------------------------------------------------------------- */
@@ -323,9 +368,20 @@ static int bring_run(struct run *run, bool stored, size_t *ret_done)
 	return done ? 0 : r;
 }
 
-int ferry__pager_bring(struct ferry__pager *pager,
-		       struct ferry__pager_region *region, size_t page,
-		       size_t n, bool all, struct ferry__pager_hand *hand)
+/* Pages of one run: they fit the buffer, and lie in one unit. */
+static size_t most(size_t page, size_t end)
+{
+	const size_t unit = FERRY__UNIT_SIZE / ferry__page_size;
+	size_t n = end - page;
+
+	if (n > FERRY__BLOCK_PAGES)
+		n = FERRY__BLOCK_PAGES;
+	return n < unit - page % unit ? n : unit - page % unit;
+}
+
+static int bring(struct ferry__pager *pager, struct ferry__pager_region *region,
+		 size_t page, size_t n, bool all,
+		 struct ferry__pager_hand *hand)
 {
 	uint64_t old[FERRY__BLOCK_PAGES];
 	struct run run = { pager, region, page, 0, old, hand };
@@ -334,11 +390,7 @@ int ferry__pager_bring(struct ferry__pager *pager,
 	int r;
 
 	while (run.page < end) {
-		run.n = claim(&run,
-			      end - run.page < FERRY__BLOCK_PAGES
-				      ? end - run.page
-				      : FERRY__BLOCK_PAGES,
-			      &stored);
+		run.n = claim(&run, most(run.page, end), &stored);
 		if (!run.n && !all)
 			break;
 		if (!run.n) {
@@ -355,4 +407,18 @@ int ferry__pager_bring(struct ferry__pager *pager,
 		run.page += done;
 	}
 	return (int)total;
+}
+
+int ferry__pager_bring(struct ferry__pager *pager,
+		       struct ferry__pager_region *region, size_t page,
+		       size_t n, bool all, struct ferry__pager_hand *hand)
+{
+	int r;
+
+	if (hand->gate)
+		pthread_mutex_lock(hand->gate);
+	r = bring(pager, region, page, n, all, hand);
+	if (hand->gate)
+		pthread_mutex_unlock(hand->gate);
+	return r;
 }

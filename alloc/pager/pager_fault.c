@@ -226,6 +226,19 @@ static int on_page(struct handler *h, struct ferry__pager_region *region,
 
 /* --- messages ------------------------------------------------------------ */
 
+/*
+ * Nobody of ours touches limbo where nothing is; mlockall(2) does, for the
+ * program, and waits. The looking thread gives it back, see pager_look.c.
+ */
+static bool in_some_limbo(struct ferry__pager *pager, uintptr_t addr)
+{
+	struct ferry__pager_region *r = ferry__region_first(pager);
+
+	while (r && addr - r->shadow >= r->len)
+		r = ferry__region_next(r);
+	return r;
+}
+
 static void on_address(struct handler *h, uintptr_t addr, int tid)
 {
 	struct ferry__pager *pager = h->pager;
@@ -239,6 +252,8 @@ static void on_address(struct handler *h, uintptr_t addr, int tid)
 		r = on_page(h, region,
 			    (addr - region->addr) / ferry__page_size);
 	pthread_mutex_unlock(&pager->serve);
+	if (!region && in_some_limbo(pager, addr))
+		r = fill_zero(pager, addr, ferry__page_size);
 	if (r)
 		wake_later(h, addr);
 	ferry__pager_count(pager, stalled_ns, ferry__sys->now_ns() - begin);
@@ -253,13 +268,32 @@ static void on_message(struct handler *h, const struct ferry__uffd_msg *msg)
 			   (int)msg->arg.pagefault.ptid);
 }
 
+/*
+ * Forks come first: what is out then must not change before the child has it.
+ * Hence the gate, see pager_event.c.
+ */
+static ssize_t read_messages(struct handler *h, struct ferry__uffd_msg *msgs)
+{
+	ssize_t n, i;
+
+	pthread_mutex_lock(&h->pager->gate);
+	n = ferry__sys->read(ferry_uffd_fd(h->pager->uffd), msgs,
+			     BATCH * sizeof(*msgs));
+	for (i = 0; i < n / (ssize_t)sizeof(*msgs); i++)
+		if (msgs[i].event == FERRY__UFFD_EVENT_FORK)
+			ferry__pager_on_fork(h->pager,
+					     (int)msgs[i].arg.fork.ufd);
+	pthread_mutex_unlock(&h->pager->gate);
+	return n;
+}
+
 /* False: there was nothing to read. */
 static bool read_batch(struct handler *h)
 {
 	struct ferry__uffd_msg msgs[BATCH];
 	ssize_t n, i;
 
-	n = ferry__sys->read(ferry_uffd_fd(h->pager->uffd), msgs, sizeof(msgs));
+	n = read_messages(h, msgs);
 	if (n == -EAGAIN || n == -EINTR || n == 0)
 		return false;
 	/* The descriptor is gone: all that is out would read as zeroes. */

@@ -19,6 +19,7 @@
 
 #include "alloc/pager/pager-internal.h"
 #include "uffd/handle.h"
+#include "uffd/pagemap.h"
 
 /* So many pages are sooner written than threads are started. */
 #define FEW_PAGES 64
@@ -84,11 +85,19 @@ static void serve_only(struct ferry__pager *pager, int tid)
 	pthread_mutex_unlock(&pager->serve);
 }
 
+static void reset(struct ferry__pager *pager);
+static void write_pages(struct ferry__pager *pager);
+
 void ferry__pager_fork_prepare(struct ferry__pager *pager)
 {
 	struct ferry__store *store;
 	size_t i;
 
+	/* The child of a fork without handlers: all it has is present. */
+	if (pager->uffd && pager->pid != ferry__sys->getpid()) {
+		reset(pager);
+		write_pages(pager);
+	}
 	stop_changes(pager);
 	if (ferry__pager_state(pager) == FERRY__PAGER_ON)
 		touch_streams();
@@ -118,10 +127,7 @@ void ferry__pager_fork_parent(struct ferry__pager *pager)
 
 static void reset(struct ferry__pager *pager)
 {
-	pthread_mutex_init(&pager->start, NULL);
-	pthread_mutex_init(&pager->work, NULL);
-	pthread_mutex_init(&pager->serve, NULL);
-	pthread_mutex_init(&pager->cover, NULL);
+	ferry__pager_init_locks(pager);
 	ferry__uffd_forget(pager->uffd);
 	pager->uffd = NULL;
 	pager->requests = NULL;
@@ -133,22 +139,39 @@ static void reset(struct ferry__pager *pager)
 		pager->state = FERRY__PAGER_OFF;
 }
 
-/* Memory is ordinary here: what is out is written where it belongs. */
-static void write_page(struct ferry__pager *pager,
+/* Also when it is swapped out; @pagemap may be -1. */
+static bool is_present(int pagemap, void *at)
+{
+	unsigned char there = 0;
+	uint64_t word;
+
+	if (ferry__pagemap_read(pagemap, (uintptr_t)at, 1, &word) == 1)
+		return ferry__pagemap_occupied(word);
+	return !ferry__sys->mincore(at, ferry__page_size, &there) && there & 1;
+}
+
+/*
+ * Memory is ordinary here: what is out is written where it belongs, unless
+ * the parent has copied it there and it may have changed since.
+ */
+static void write_page(struct ferry__pager *pager, int pagemap,
 		       struct ferry__pager_region *r, size_t page)
 {
 	void *at = (void *)ferry__page_at(r, page);
 	uint64_t w = r->words[page];
-	int e;
+	int e = 0;
 
 	switch (ferry__word_state(w)) {
 	case FERRY__WORD_LIMBO:
-		memcpy(at, (void *)ferry__limbo_at(r, page), ferry__page_size);
+		if (!is_present(pagemap, at))
+			memcpy(at, (void *)ferry__limbo_at(r, page),
+			       ferry__page_size);
 		ferry__pager_free_limbo(r, page, 1);
 		pager->limbo--;
 		break;
 	case FERRY__WORD_STORED:
-		e = ferry__pager_get(pager, w, (uintptr_t)at, at);
+		if (!is_present(pagemap, at))
+			e = ferry__pager_get(pager, w, (uintptr_t)at, at);
 		if (e)
 			ferry__pager_lost(pager, w, (uintptr_t)at, e);
 		ferry__pager_drop_stored(pager, w);
@@ -166,17 +189,19 @@ static void write_page(struct ferry__pager *pager,
 static void write_pages(struct ferry__pager *pager)
 {
 	struct ferry__pager_region *r = ferry__region_first(pager);
+	int pagemap = ferry__sys->open("/proc/self/pagemap", 0);
 	size_t page, end;
 
 	for (; r; r = ferry__region_next(r)) {
 		end = r->covered / ferry__page_size;
 		for (page = 0; page < end; page++)
 			if (ferry__region_out(r, page))
-				write_page(pager, r, page);
-		/* Nothing is registered any more, and nothing is out. */
-		memset(r->units, 0, r->covered / FERRY__UNIT_SIZE);
+				write_page(pager, pagemap, r, page);
+		ferry__region_forget(r);
 	}
 	pager->spent = false;
+	if (pagemap >= 0)
+		ferry__sys->close(pagemap);
 }
 
 void ferry__pager_fork_child(struct ferry__pager *pager)
@@ -191,6 +216,8 @@ void ferry__pager_fork_child(struct ferry__pager *pager)
 			store->ops->fork_child(store);
 	}
 	reset(pager);
+	/* The C library has forgotten their threads by now. */
+	ferry__pager_free_stacks(pager);
 	if (out > FEW_PAGES && !ferry__pager_restart(pager))
 		return;
 	write_pages(pager);

@@ -91,7 +91,7 @@ static void look_at_cpu(struct ferry__pager *pager, uint64_t now)
 
 	if (p->cpu_at && now - p->cpu_at < SECOND / 10)
 		return;
-	ours = thread_cpu(pager->handler) +
+	ours = thread_cpu(pager->handler.thread) +
 	       ferry__sys->clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	cpu = ferry__sys->clock_ns(CLOCK_PROCESS_CPUTIME_ID) - ours;
 	p->idle = p->cpu_at && (cpu - p->cpu_ns) * IDLE_SHARE < now - p->cpu_at;
@@ -115,11 +115,13 @@ static void look_at_refaults(struct ferry__pager *pager, uint64_t now)
 	struct ferry__pager_policy *p = &pager->policy;
 	uint64_t n, ns = now - p->refaults_at;
 
-	if (!pager->params.refault_limit || ns < REFAULT_NS)
+	if (!p->refaults_at)
+		p->refaults_at = now;
+	if (!pager->params.refault_limit || now - p->refaults_at < REFAULT_NS)
 		return;
 	n = ferry__pager_read(&pager->counts.refaults) - p->refaults;
 	p->refaults += n;
-	if (p->refaults_at && too_many(pager, n, ns)) {
+	if (too_many(pager, n, ns)) {
 		p->quiet_since = now;
 		if (p->slower < MAX_SLOWER)
 			p->slower++;

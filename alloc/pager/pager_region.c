@@ -14,6 +14,8 @@
 /* Tables grow by this much of a region at least. */
 #define COVER_STEP ((size_t)32 << 20)
 
+#define EBUSY_PAUSE_NS 20000u
+
 /* Pieces in which a region is registered, at most about so many. */
 #define MAX_PIECES 512
 
@@ -231,6 +233,13 @@ int ferry__region_cover(struct ferry__pager *pager,
 	return r;
 }
 
+void ferry__region_clear_limbo(struct ferry__pager_region *region)
+{
+	/* Locked memory as well. */
+	ferry__sys->madvise((void *)region->shadow, region->covered,
+			    FERRY__MADV_DONTNEED_LOCKED);
+}
+
 /* --- registration -------------------------------------------------------- */
 
 bool ferry__region_out(const struct ferry__pager_region *region, size_t page)
@@ -244,8 +253,19 @@ bool ferry__region_out(const struct ferry__pager_region *region, size_t page)
 static int register_range(struct ferry__pager *pager, uintptr_t addr,
 			  size_t len)
 {
-	return ferry_uffd_register(pager->uffd, (void *)addr, len,
-				   FERRY_REGISTER_MISSING, NULL);
+	int r;
+
+	/*
+	 * In a child of fork(2) the parent's handler closes the descriptor
+	 * for this memory as soon as it is told of the fork.
+	 */
+	do {
+		r = ferry_uffd_register(pager->uffd, (void *)addr, len,
+					FERRY_REGISTER_MISSING, NULL);
+		if (r == -EBUSY)
+			ferry__sys->sleep_ns(EBUSY_PAUSE_NS);
+	} while (r == -EBUSY && pager->sees_forks);
+	return r;
 }
 
 static int register_units(struct ferry__pager *pager,
@@ -272,6 +292,15 @@ static int register_units(struct ferry__pager *pager,
 		__atomic_store_n(&region->units[i], 1,
 				 __ATOMIC_SEQ_CST); /* R3 */
 	return 0;
+}
+
+void ferry__region_forget(struct ferry__pager_region *region)
+{
+	size_t i;
+
+	for (i = 0; i < region->covered / FERRY__UNIT_SIZE; i++)
+		__atomic_store_n(&region->units[i], 0,
+				 __ATOMIC_SEQ_CST); /* R3 */
 }
 
 /* Few mappings: the bigger the heap, the coarser. */

@@ -29,16 +29,40 @@ static void set_state(struct ferry__pager *pager, enum ferry__pager_state state)
 	ferry__sys->futex_wake(&pager->state);
 }
 
-static int start_thread(pthread_t *ret_thread, void *(*fn)(void *), void *arg)
+/*
+ * On a stack of our own: a cached one of the C library brings tables along
+ * that lie in the program's heap, where in a child of fork(2) nothing serves
+ * yet.
+ */
+static int start_thread(struct ferry__pager_thread *t, void *(*fn)(void *),
+			void *arg)
 {
 	pthread_attr_t attr;
 	int r;
 
+	if (!t->stack)
+		t->stack = ferry__pager_map(STACK_SIZE);
+	if (!t->stack)
+		return -ENOMEM;
+	/* Beyond the end of a stack is no memory of anybody's. */
+	ferry__sys->mprotect(t->stack, ferry__page_size, PROT_NONE);
 	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, STACK_SIZE);
-	r = ferry__thread_start(ret_thread, &attr, fn, arg);
+	pthread_attr_setstack(&attr, t->stack, STACK_SIZE);
+	r = ferry__thread_start(&t->thread, &attr, fn, arg);
 	pthread_attr_destroy(&attr);
 	return r;
+}
+
+static void free_stack(struct ferry__pager_thread *t)
+{
+	ferry__pager_unmap(t->stack, STACK_SIZE);
+	t->stack = NULL;
+}
+
+void ferry__pager_free_stacks(struct ferry__pager *pager)
+{
+	free_stack(&pager->home);
+	free_stack(&pager->handler);
 }
 
 /* --- descriptors --------------------------------------------------------- */
@@ -98,8 +122,13 @@ static int open_uffd(struct ferry__pager *pager, enum ferry_reason *reason)
 	int r;
 
 	params.flags = FERRY_UFFD_NONBLOCK;
-	params.features = FERRY_FEATURE_THREAD_ID;
+	/* To be told of forks takes more rights than the rest. */
+	params.features = FERRY_FEATURE_THREAD_ID | FERRY_FEATURE_EVENT_FORK;
 	r = ferry_uffd_open(&params, reason, &pager->uffd);
+	pager->sees_forks = !r;
+	params.features = FERRY_FEATURE_THREAD_ID;
+	if (r)
+		r = ferry_uffd_open(&params, reason, &pager->uffd);
 	if (r)
 		return r;
 	if (ferry_uffd_way(pager->uffd) == FERRY_UFFD_USER_MODE) {
@@ -175,7 +204,7 @@ static void stop_handler(struct ferry__pager *pager)
 	const uint64_t one = 1;
 
 	ferry__sys->write(pager->stop_handler, &one, sizeof(one));
-	pthread_join(pager->handler, NULL);
+	pthread_join(pager->handler.thread, NULL);
 }
 
 static void *home_main(void *arg)
@@ -232,7 +261,7 @@ static int start_home(struct ferry__pager *pager)
 				       1000000000u);
 	if (ferry__pager_state(pager) == FERRY__PAGER_ON)
 		return 0;
-	pthread_join(pager->home, NULL);
+	pthread_join(pager->home.thread, NULL);
 	return pager->error;
 }
 
@@ -257,12 +286,28 @@ int ferry__pager_start(struct ferry__pager *pager,
 	return r;
 }
 
-void ferry__pager_stop(struct ferry__pager *pager)
+static void end_threads(struct ferry__pager *pager)
 {
-	if (ferry__pager_state(pager) != FERRY__PAGER_ON)
-		return;
+	struct ferry__pager_region *r = ferry__region_first(pager);
+
 	__atomic_store_n(&pager->stop, true, __ATOMIC_RELEASE);
 	ferry__pager_poke(pager);
-	pthread_join(pager->home, NULL);
+	pthread_join(pager->home.thread, NULL);
+	ferry__pager_free_stacks(pager);
+	/* Nothing is registered any more. */
+	for (; r; r = ferry__region_next(r))
+		ferry__region_forget(r);
 	set_state(pager, FERRY__PAGER_OFF);
+}
+
+int ferry__pager_stop(struct ferry__pager *pager)
+{
+	int r = ferry__pager_restore_all(pager);
+
+	pthread_mutex_lock(&pager->start);
+	if (!r && ferry__pager_state(pager) == FERRY__PAGER_ON)
+		end_threads(pager);
+	pthread_mutex_unlock(&pager->start);
+	ferry__pager_resume(pager);
+	return r;
 }

@@ -116,6 +116,18 @@ static void make_exclusive(struct batch *b, uint64_t present)
 	}
 }
 
+/* Which pages did move is not guessed: a failure is the system's, and passes. */
+static uint64_t in_limbo(struct batch *b)
+{
+	uint64_t bits;
+
+	while (ferry__pager_present(b->pager,
+				    ferry__limbo_at(b->region, b->page), b->n,
+				    true, &bits))
+		ferry__sys->sleep_ns(MOVE_WAIT_NS);
+	return bits;
+}
+
 uint64_t ferry__pager_take(struct ferry__pager *pager,
 			   struct ferry__pager_region *region, size_t page,
 			   size_t n, uint64_t only)
@@ -138,9 +150,8 @@ uint64_t ferry__pager_take(struct ferry__pager *pager,
 		return 0;
 	if (move_runs(&b))
 		moved = b.bits;
-	else if (ferry__pager_present(pager, ferry__limbo_at(region, page), n,
-				      true, &moved))
-		ferry__pager_lost(pager, 0, ferry__page_at(region, page), -EIO);
+	else
+		moved = in_limbo(&b);
 	moved &= b.bits;
 	ferry__pager_add(&pager->limbo, (uint64_t)__builtin_popcountll(moved));
 	for (i = 0; i < n; i++)

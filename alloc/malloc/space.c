@@ -6,7 +6,7 @@
  * by a compare-and-swap of the last one's `next`. Who loses the latter gives
  * his reservation back and uses the winner's.
  */
-#include "alloc/malloc/region.h"
+#include "alloc/malloc/space.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -17,25 +17,25 @@
 #define LARGEST	 ((size_t)1 << 46)
 #define SMALLEST ((size_t)2 << 20)
 
-static const struct ferry__region_plan plans[2] = {
-	[FERRY__REGION_HEAP] = { .first_len = (size_t)1 << FERRY__REGION_SHIFT,
-				 .part = 8,
-				 .name = "ferry heap" },
-	[FERRY__REGION_OWN] = { .first_len = (size_t)4 << 30,
-				.part = 32,
-				.name = "ferry malloc" },
+static const struct ferry__space_plan plans[2] = {
+	[FERRY__SPACE_HEAP] = { .first_len = (size_t)1 << FERRY__SPACE_SHIFT,
+				.part = 8,
+				.name = "ferry heap" },
+	[FERRY__SPACE_OWN] = { .first_len = (size_t)4 << 30,
+			       .part = 32,
+			       .name = "ferry malloc" },
 };
 
-struct ferry__region ferry__region_first[2];
-uintptr_t ferry__region_tag = UINTPTR_MAX;
+struct ferry__space ferry__space_first[2];
+uintptr_t ferry__space_tag = UINTPTR_MAX;
 
 static size_t round_up(size_t n, size_t to)
 {
 	return (n + to - 1) & ~(to - 1);
 }
 
-static size_t wish(const struct ferry__region_plan *plan,
-		   const struct ferry__region *last)
+static size_t wish(const struct ferry__space_plan *plan,
+		   const struct ferry__space *last)
 {
 	uint64_t limit = ferry__sys->address_limit();
 	size_t len;
@@ -77,7 +77,7 @@ static int reserve_exactly(const char *name, size_t len, size_t align,
 
 /* As near to @len as can be had, @least at any rate. */
 static int reserve(const char *name, size_t len, size_t least,
-		   struct ferry__region *region)
+		   struct ferry__space *region)
 {
 	int r;
 
@@ -94,78 +94,76 @@ static int reserve(const char *name, size_t len, size_t least,
 	return r;
 }
 
-int ferry__regions_init(struct ferry__region *first,
-			const struct ferry__region_plan *plan)
+int ferry__spaces_init(struct ferry__space *first,
+		       const struct ferry__space_plan *plan)
 {
 	return reserve(plan->name, wish(plan, NULL), SMALLEST, first);
 }
 
-int ferry__region_init(enum ferry__region_kind kind)
+int ferry__space_init(enum ferry__space_kind kind)
 {
-	const struct ferry__region_plan *plan = &plans[kind];
-	struct ferry__region *r = &ferry__region_first[kind];
+	const struct ferry__space_plan *plan = &plans[kind];
+	struct ferry__space *r = &ferry__space_first[kind];
 	size_t len = wish(plan, NULL);
 
-	if (kind == FERRY__REGION_HEAP && len == plan->first_len &&
+	if (kind == FERRY__SPACE_HEAP && len == plan->first_len &&
 	    !reserve_exactly(plan->name, len, len, &r->base)) {
 		r->len = len;
-		ferry__region_tag = r->base >> FERRY__REGION_SHIFT;
+		ferry__space_tag = r->base >> FERRY__SPACE_SHIFT;
 		return 0;
 	}
-	return ferry__regions_init(r, plan);
+	return ferry__spaces_init(r, plan);
 }
 
-struct ferry__region *ferry__region_next(const struct ferry__region *r)
+struct ferry__space *ferry__space_next(const struct ferry__space *r)
 {
 	/* N1 pairs with N2 in append(): base and len are there to see. */
 	return __atomic_load_n(&r->next, __ATOMIC_ACQUIRE);
 }
 
-size_t ferry__region_used(const struct ferry__region *r)
+size_t ferry__space_used(const struct ferry__space *r)
 {
 	/* Relaxed: a count; whoever got the bytes orders what is in them. */
 	return __atomic_load_n(&r->used, __ATOMIC_RELAXED);
 }
 
-struct ferry__region *ferry__regions_of(struct ferry__region *first,
-					const void *p)
+struct ferry__space *ferry__spaces_of(struct ferry__space *first, const void *p)
 {
-	struct ferry__region *r = first;
+	struct ferry__space *r = first;
 
-	for (; r; r = ferry__region_next(r))
+	for (; r; r = ferry__space_next(r))
 		if ((uintptr_t)p - r->base < r->len)
 			return r;
 	return NULL;
 }
 
-struct ferry__region *ferry__region_of(enum ferry__region_kind kind,
-				       const void *p)
+struct ferry__space *ferry__space_of(enum ferry__space_kind kind, const void *p)
 {
-	return ferry__regions_of(&ferry__region_first[kind], p);
+	return ferry__spaces_of(&ferry__space_first[kind], p);
 }
 
 /*
  * Makes [@from, @to) of @r usable. What lies before it down to the last cut
  * is made so by who cut it, at the same time maybe.
  */
-static int open_up(const struct ferry__region *r, size_t from, size_t to)
+static int open_up(const struct ferry__space *r, size_t from, size_t to)
 {
 	return ferry__sys->mprotect((void *)(r->base + from), to - from,
 				    PROT_READ | PROT_WRITE);
 }
 
 /* -ENOSPC: the region has no room for it. */
-static int cut_from(struct ferry__region *r, size_t size, size_t align,
+static int cut_from(struct ferry__space *r, size_t size, size_t align,
 		    void **ret_addr)
 {
-	size_t used = ferry__region_used(r), at;
+	size_t used = ferry__space_used(r), at;
 	int e;
 
 	do {
 		at = round_up(r->base + used, align) - r->base;
 		if (at > r->len || size > r->len - at)
 			return -ENOSPC;
-		/* Relaxed: see ferry__region_used(). */
+		/* Relaxed: see ferry__space_used(). */
 	} while (!__atomic_compare_exchange_n(&r->used, &used, at + size, true,
 					      __ATOMIC_RELAXED,
 					      __ATOMIC_RELAXED));
@@ -177,10 +175,10 @@ static int cut_from(struct ferry__region *r, size_t size, size_t align,
 	return 0;
 }
 
-static int append(const struct ferry__region_plan *plan,
-		  struct ferry__region *last, size_t least)
+static int append(const struct ferry__space_plan *plan,
+		  struct ferry__space *last, size_t least)
 {
-	struct ferry__region *fresh, *none = NULL;
+	struct ferry__space *fresh, *none = NULL;
 	void *p;
 	int r;
 
@@ -192,7 +190,7 @@ static int append(const struct ferry__region_plan *plan,
 	r = reserve(plan->name, wish(plan, last), least, fresh);
 	if (r)
 		goto err_unmap;
-	/* N2 pairs with N1 in ferry__region_next(). */
+	/* N2 pairs with N1 in ferry__space_next(). */
 	if (__atomic_compare_exchange_n(&last->next, &none, fresh, false,
 					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		return 0;
@@ -203,11 +201,11 @@ err_unmap:
 	return r;
 }
 
-int ferry__regions_cut(struct ferry__region *first,
-		       const struct ferry__region_plan *plan, size_t size,
-		       size_t align, void **ret_addr)
+int ferry__spaces_cut(struct ferry__space *first,
+		      const struct ferry__space_plan *plan, size_t size,
+		      size_t align, void **ret_addr)
 {
-	struct ferry__region *r = first, *next;
+	struct ferry__space *r = first, *next;
 	size_t least;
 	int e;
 
@@ -218,7 +216,7 @@ int ferry__regions_cut(struct ferry__region *first,
 		e = cut_from(r, size, align, ret_addr);
 		if (e != -ENOSPC)
 			return e ? -ENOMEM : 0;
-		next = ferry__region_next(r);
+		next = ferry__space_next(r);
 		if (!next && append(plan, r, least))
 			return -ENOMEM;
 		if (next)
@@ -226,16 +224,16 @@ int ferry__regions_cut(struct ferry__region *first,
 	}
 }
 
-int ferry__region_cut(enum ferry__region_kind kind, size_t size, size_t align,
-		      void **ret_addr)
+int ferry__space_cut(enum ferry__space_kind kind, size_t size, size_t align,
+		     void **ret_addr)
 {
-	return ferry__regions_cut(&ferry__region_first[kind], &plans[kind],
-				  size, align, ret_addr);
+	return ferry__spaces_cut(&ferry__space_first[kind], &plans[kind], size,
+				 align, ret_addr);
 }
 
-void ferry__regions_fini(struct ferry__region *first)
+void ferry__spaces_fini(struct ferry__space *first)
 {
-	struct ferry__region *r = first, *next;
+	struct ferry__space *r = first, *next;
 
 	for (; r; r = next) {
 		next = r->next;
@@ -244,5 +242,5 @@ void ferry__regions_fini(struct ferry__region *first)
 		if (r != first)
 			ferry__sys->munmap(r, ferry__page_size);
 	}
-	*first = (struct ferry__region){ 0 };
+	*first = (struct ferry__space){ 0 };
 }

@@ -13,88 +13,89 @@
  *
  * Nothing here takes a lock or allocates.
  */
-#ifndef FERRY_ALLOC_MALLOC_REGION_H
-#define FERRY_ALLOC_MALLOC_REGION_H
+#ifndef FERRY_ALLOC_MALLOC_SPACE_H
+#define FERRY_ALLOC_MALLOC_SPACE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum ferry__region_kind {
-	FERRY__REGION_HEAP = 0, /* what the program allocates */
-	FERRY__REGION_OWN,	/* metadata, threads of ours, early init */
+enum ferry__space_kind {
+	FERRY__SPACE_HEAP = 0, /* what the program allocates */
+	FERRY__SPACE_OWN,      /* metadata, threads of ours, early init */
 };
 
-struct ferry__region {
+struct ferry__space {
 	/* Written before the region is published, constant from then on. */
 	uintptr_t base; /* aligned to 2 MiB at least */
 	size_t len;
 	/* Bytes handed out, from the base on; only grows. Atomic. */
 	size_t used;
+	bool told; /* the pager knows of it; atomic, of its host */
 	/* The next of the list; written once. Atomic. */
-	struct ferry__region *next;
+	struct ferry__space *next;
 };
 
 /* How a list of regions is made. */
-struct ferry__region_plan {
+struct ferry__space_plan {
 	size_t first_len; /* of the first; each is twice as long as the last */
 	size_t part;	  /* under a limit on address space: this part of it */
 	const char *name; /* in /proc/PID/maps */
 };
 
 /* The first region of each list; of length zero until there is one. */
-extern struct ferry__region ferry__region_first[2]
+extern struct ferry__space ferry__space_first[2]
 	__attribute__((visibility("hidden")));
 
 /*
  * The first region of the heap, where there is room for it, has this size and
- * this alignment: its addresses are those with ferry__region_tag above.
+ * this alignment: its addresses are those with ferry__space_tag above.
  * Without it the tag is one that no address has. Written once, at the start.
  */
-#define FERRY__REGION_SHIFT 36
-extern uintptr_t ferry__region_tag __attribute__((visibility("hidden")));
+#define FERRY__SPACE_SHIFT 36
+extern uintptr_t ferry__space_tag __attribute__((visibility("hidden")));
 
 /*
  * The one test on hot paths: one load, one comparison. False says nothing:
- * ask ferry__region_of().
+ * ask ferry__space_of().
  */
-static inline bool ferry__region_has(const void *p)
+static inline bool ferry__space_has(const void *p)
 {
-	return (uintptr_t)p >> FERRY__REGION_SHIFT == ferry__region_tag;
+	return (uintptr_t)p >> FERRY__SPACE_SHIFT == ferry__space_tag;
 }
 
 /* Reserves the first region of @kind. Once, by one thread. 0 or -ENOMEM. */
-int ferry__region_init(enum ferry__region_kind kind);
+int ferry__space_init(enum ferry__space_kind kind);
 
 /*
  * Cuts @size bytes (whole pages), aligned to @align (a power of two), from
  * the regions of @kind; they read as zero. Returns 0 or -ENOMEM.
  */
-int ferry__region_cut(enum ferry__region_kind kind, size_t size, size_t align,
-		      void **ret_addr);
+int ferry__space_cut(enum ferry__space_kind kind, size_t size, size_t align,
+		     void **ret_addr);
 
 /* The region of @kind that @p is in, or NULL. */
-struct ferry__region *ferry__region_of(enum ferry__region_kind kind,
-				       const void *p);
+struct ferry__space *ferry__space_of(enum ferry__space_kind kind,
+				     const void *p);
 
 /*
  * The same for a list of the caller's own, which begins with @first (all zero
  * before init).
  */
-int ferry__regions_init(struct ferry__region *first,
-			const struct ferry__region_plan *plan);
-int ferry__regions_cut(struct ferry__region *first,
-		       const struct ferry__region_plan *plan, size_t size,
-		       size_t align, void **ret_addr);
-struct ferry__region *ferry__regions_of(struct ferry__region *first,
-					const void *p);
+int ferry__spaces_init(struct ferry__space *first,
+		       const struct ferry__space_plan *plan);
+int ferry__spaces_cut(struct ferry__space *first,
+		      const struct ferry__space_plan *plan, size_t size,
+		      size_t align, void **ret_addr);
+struct ferry__space *ferry__spaces_of(struct ferry__space *first,
+				      const void *p);
 /* Gives all of them back; nobody uses the list any more. */
-void ferry__regions_fini(struct ferry__region *first);
+void ferry__spaces_fini(struct ferry__space *first);
 
 /* The region after @r of its list, or NULL. */
-struct ferry__region *ferry__region_next(const struct ferry__region *r);
+struct ferry__space *ferry__space_next(const struct ferry__space *r);
 
 /* Bytes of @r that were handed out so far. */
-size_t ferry__region_used(const struct ferry__region *r);
+size_t ferry__space_used(const struct ferry__space *r);
 
 #endif

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From no pager to one, while other threads allocate and purge.
+ *
+ *   state:  WAITING --min_heap, or a hint (CAS)--> STARTING --> TRIED
+ *
+ * D1: a purge that saw no pager must be over before the pager takes a page: it
+ * would drop memory of which the contents are in a store, and the store's copy
+ * would come back. So a purge counts itself (D1a), then looks for the pager
+ * (D1b); the start publishes the pager (D1c), then waits for the count to be
+ * zero (D1d). All four are sequentially consistent: at least one of the two
+ * sees the other.
+ */
+#include "alloc/malloc/offload.h"
+
+#include <errno.h>
+#include <langinfo.h>
+#include <locale.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "alloc/malloc/holes.h"
+#include "alloc/malloc/library.h"
+#include "alloc/malloc/quiet.h"
+#include "alloc/malloc/report.h"
+#include "alloc/malloc/socket.h"
+#include "alloc/malloc/space.h"
+#include "alloc/malloc/tiers.h"
+#include "uffd/handle.h"
+#include "uffd/sys.h"
+#include "uffd/thread.h"
+
+enum state { WAITING = 0, STARTING, TRIED };
+
+static struct {
+	const struct ferry__conf *conf;
+	enum state state; /* atomic */
+	struct ferry__pager *pager;
+	unsigned int plain; /* purges that saw no pager; D1 */
+	size_t bytes;	    /* of spaces handed out to the heap; atomic */
+	const char *reason; /* written before TRIED */
+	struct ferry__holes holes;
+	unsigned int held;	/* restore() without resume(); atomic */
+	uint64_t next_decay_ns; /* of the pager's thread */
+	bool stopped;		/* for a while: to be started again; atomic */
+	bool purged;		/* since the process was last busy; likewise */
+} offload;
+
+struct ferry__pager *ferry__offload_pager(void)
+{
+	return __atomic_load_n(&offload.pager, __ATOMIC_SEQ_CST); /* D1b */
+}
+
+static enum state current_state(void)
+{
+	/* T1 pairs with T2 in ferry__offload_start(): reason is written. */
+	return __atomic_load_n(&offload.state, __ATOMIC_ACQUIRE);
+}
+
+void ferry__offload_init(const struct ferry__conf *conf)
+{
+	offload.conf = conf;
+	ferry__thread_begins = ferry__engine_be_own;
+	if (conf->offload == FERRY__OFFLOAD_OFF) {
+		offload.reason = "offload is off, as configured";
+		/* T2, see current_state(). */
+		__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
+	} else if (!conf->min_heap) {
+		ferry__engine_want_work();
+	}
+}
+
+const char *ferry__offload_reason(void)
+{
+	return current_state() == TRIED ? offload.reason : NULL;
+}
+
+const char *ferry__offload_blind(void)
+{
+	return current_state() == TRIED && offload.holes.engine
+		       ? ferry__holes_reason(&offload.holes)
+		       : NULL;
+}
+
+/* --- what the hooks tell ------------------------------------------------------------- */
+
+static void tell(struct ferry__pager *pager, struct ferry__space *space)
+{
+	void *base = (void *)space->base;
+
+	/* Relaxed: who comes second may find the region not yet there; what
+	 * he would have said is said with the next piece. */
+	if (!__atomic_exchange_n(&space->told, true, __ATOMIC_RELAXED))
+		ferry__pager_add_region(pager, base, space->len);
+	ferry__pager_grow(pager, base, ferry__space_used(space));
+}
+
+void ferry__offload_grown(const void *addr, size_t size)
+{
+	struct ferry__pager *pager = ferry__offload_pager();
+	size_t bytes;
+
+	/* Relaxed: a count that is compared with a threshold. */
+	bytes = __atomic_add_fetch(&offload.bytes, size, __ATOMIC_RELAXED);
+	if (pager)
+		tell(pager, ferry__space_of(FERRY__SPACE_HEAP, addr));
+	else if (offload.conf && bytes >= offload.conf->min_heap &&
+		 current_state() == WAITING)
+		ferry__engine_want_work();
+}
+
+int ferry__offload_discard(void *addr, size_t len)
+{
+	struct ferry__pager *pager;
+	int r;
+
+	__atomic_fetch_add(&offload.plain, 1, __ATOMIC_SEQ_CST); /* D1a */
+	pager = ferry__offload_pager();
+	if (!pager) {
+		r = ferry__sys->madvise(addr, len, MADV_DONTNEED);
+		__atomic_fetch_sub(&offload.plain, 1, __ATOMIC_SEQ_CST);
+		return r;
+	}
+	__atomic_fetch_sub(&offload.plain, 1, __ATOMIC_SEQ_CST);
+	return ferry__pager_discard(pager, addr, len);
+}
+
+/* --- what the pager asks -------------------------------------------------------------- */
+
+static void empty_pages(void *arg, uintptr_t addr, size_t len, uint64_t *ret)
+{
+	ferry__holes_empty_pages(arg, addr, len, ret);
+}
+
+static size_t scrub(void *arg, uintptr_t addr, void *copy)
+{
+	return ferry__holes_scrub(arg, addr, copy);
+}
+
+static void each_arena(const char *what)
+{
+	unsigned int i, number;
+	char name[48];
+
+	for (i = 0; i < ferry__engine_arenas(); i++) {
+		if (ferry__engine_arena(i, &number))
+			continue;
+		snprintf(name, sizeof(name), "arena.%u.%s", number, what);
+		ferry__je_mallctl(name, NULL, NULL, NULL, 0);
+	}
+}
+
+#define DECAY_NS UINT64_C(500000000)
+
+/* A process that rests has no use for what it has freed. */
+static void tick(void *arg, uint64_t now_ns, bool idle)
+{
+	(void)arg;
+	if (!ferry__fork_hold())
+		return;
+	if (idle && !offload.purged) {
+		each_arena("purge");
+	} else if (!idle && now_ns >= offload.next_decay_ns) {
+		each_arena("decay");
+		offload.next_decay_ns = now_ns + DECAY_NS;
+	}
+	offload.purged = idle;
+	ferry__report_tick(now_ns);
+	ferry__fork_release();
+}
+
+/* --- nothing out for a while ------------------------------------------------------------ */
+
+/* R1: held is counted first; a start that comes later looks at it. */
+int ferry__offload_restore(void)
+{
+	struct ferry__pager *pager;
+
+	__atomic_fetch_add(&offload.held, 1, __ATOMIC_SEQ_CST); /* R1 */
+	pager = ferry__offload_pager();
+	return pager ? ferry__pager_restore_all(pager) : 0;
+}
+
+void ferry__offload_resume(void)
+{
+	struct ferry__pager *pager = ferry__offload_pager();
+
+	__atomic_fetch_sub(&offload.held, 1, __ATOMIC_SEQ_CST); /* R1 */
+	if (pager)
+		ferry__pager_resume(pager);
+}
+
+int ferry__offload_run(void)
+{
+	struct ferry__pager *pager = ferry__offload_pager();
+
+	return pager ? ferry__pager_run(pager, true) : -EOPNOTSUPP;
+}
+
+void ferry__offload_trim(void)
+{
+	each_arena("purge");
+}
+
+/*
+ * For calls that want a process without threads of ours, or after which there
+ * may be none (quiet.h).
+ */
+static void quiet_begin(void)
+{
+	ferry__socket_stop(true);
+	ferry__pager_stop(offload.pager);
+}
+
+static void quiet_end(bool for_ever)
+{
+	if (for_ever) {
+		offload.reason = "a filter of system calls was installed";
+		ferry__socket_stop(false);
+		return;
+	}
+	/* Relaxed: a thread that looks sees it or will see it. */
+	__atomic_store_n(&offload.stopped, true, __ATOMIC_RELAXED);
+	ferry__engine_want_work();
+}
+
+static const struct ferry__quiet quiet = { .begin = quiet_begin,
+					   .end = quiet_end };
+
+/* --- start ---------------------------------------------------------------------------- */
+
+static int create(const struct ferry__pager_tier *tiers, size_t n,
+		  struct ferry__pager **ret_pager)
+{
+	const struct ferry__conf *conf = offload.conf;
+	struct ferry__pager_params params = {
+		.service = conf->offload == FERRY__OFFLOAD_SIGBUS
+				   ? FERRY__PAGER_SIGBUS
+				   : FERRY__PAGER_THREAD,
+		.cold_after_ns = conf->cold_after_ns,
+		.idle_after_ns = conf->idle_after_ns,
+		.rss_target = conf->rss_target,
+		.pressure = conf->pressure,
+		.rate = conf->rate,
+		.refault_limit = (unsigned int)conf->refault_limit,
+		.around = conf->around,
+		.tiers = tiers,
+		.n_tiers = n,
+		.tick = tick,
+		.arg = &offload.holes,
+	};
+
+	ferry__holes_start(&offload.holes, &ferry__holes_jemalloc);
+	if (!ferry__holes_reason(&offload.holes)) {
+		params.empty_pages = empty_pages;
+		params.scrub = scrub;
+	}
+	return ferry__pager_create(&params, ret_pager);
+}
+
+static void publish(struct ferry__pager *pager)
+{
+	struct ferry__space *space = &ferry__space_first[FERRY__SPACE_HEAP];
+	unsigned int n;
+
+	__atomic_store_n(&offload.pager, pager, __ATOMIC_SEQ_CST); /* D1c */
+	while (__atomic_load_n(&offload.plain, __ATOMIC_SEQ_CST))  /* D1d */
+		ferry__sys->sched_yield();
+	for (; space; space = ferry__space_next(space))
+		tell(pager, space);
+	/* R1: what was restored before there was a pager. */
+	for (n = __atomic_load_n(&offload.held, __ATOMIC_SEQ_CST); n; n--)
+		ferry__pager_restore_all(pager);
+}
+
+static int start_with(struct ferry__pager_tier *tiers)
+{
+	enum ferry_reason reason = FERRY_REASON_NO_MEMORY;
+	struct ferry__pager *pager;
+	int r;
+
+	r = create(tiers, ferry__tiers_create(offload.conf, tiers), &pager);
+	if (!r) {
+		publish(pager);
+		ferry__engine_own_begin();
+		r = ferry__pager_start(pager, &reason);
+		ferry__engine_own_end();
+	}
+	if (r)
+		offload.reason = ferry_reason_string(reason);
+	else
+		ferry__quiet_set(&quiet);
+	return r;
+}
+
+static int start(void)
+{
+	const struct ferry__conf *conf = offload.conf;
+	size_t size =
+		ferry__tiers_room(conf) * sizeof(struct ferry__pager_tier);
+	void *tiers;
+	int r;
+
+	if (!ferry__engine_is_ready()) {
+		offload.reason =
+			"there is no address space for a heap of pages";
+		return -ENOMEM;
+	}
+	if (conf->offload == FERRY__OFFLOAD_AUTO && ferry__filtered()) {
+		offload.reason = "system calls are filtered (seccomp)";
+		return -EPERM;
+	}
+	r = ferry__sys->mmap(NULL, size, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, &tiers);
+	if (r) {
+		offload.reason = ferry_reason_string(FERRY_REASON_NO_MEMORY);
+		return r;
+	}
+	r = start_with(tiers);
+	ferry__sys->munmap(tiers, size);
+	return r;
+}
+
+/* After a call that wanted quiet. */
+static void start_again(void)
+{
+	/* Relaxed: see quiet_end(). One thread does it. */
+	if (!__atomic_exchange_n(&offload.stopped, false, __ATOMIC_RELAXED))
+		return;
+	ferry__engine_own_begin();
+	ferry__pager_start(offload.pager, NULL);
+	ferry__engine_own_end();
+}
+
+int ferry__offload_start(void)
+{
+	enum state expected = WAITING;
+	int r;
+
+	start_again();
+	if (current_state() != WAITING)
+		return ferry__offload_reason() ? -EOPNOTSUPP : 0;
+	/* Relaxed: nothing is read that another thread wrote. */
+	if (!__atomic_compare_exchange_n(&offload.state, &expected, STARTING,
+					 false, __ATOMIC_RELAXED,
+					 __ATOMIC_RELAXED))
+		return 0;
+	r = start();
+	/* T2 pairs with T1 in current_state(). */
+	__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
+	return r;
+}
+
+void ferry__offload_work(void)
+{
+	/* Relaxed: as in ferry__offload_grown(). */
+	if (__atomic_load_n(&offload.bytes, __ATOMIC_RELAXED) >=
+	    offload.conf->min_heap)
+		ferry__offload_start();
+}
+
+/* --- fork ----------------------------------------------------------------------------- */
+
+/* More than any category has; what is beyond is asked for in vain. */
+#define LOCALE_ITEMS 160
+
+/*
+ * A thread begins with a look at the locale, which is on the heap; the child's
+ * first one is that which would bring it back. So it is in memory when the
+ * process is copied: nothing is taken out from prepare on.
+ */
+static void touch_locale(void)
+{
+	int category, i;
+
+	for (category = 0; category <= LC_IDENTIFICATION; category++)
+		for (i = 0; i < LOCALE_ITEMS; i++)
+			nl_langinfo(_NL_ITEM(category, i));
+}
+
+void ferry__offload_fork_prepare(void)
+{
+	struct ferry__pager *pager = ferry__offload_pager();
+
+	if (!pager)
+		return;
+	ferry__pager_fork_prepare(pager);
+	touch_locale();
+}
+
+void ferry__offload_fork_parent(void)
+{
+	struct ferry__pager *pager = ferry__offload_pager();
+
+	if (pager)
+		ferry__pager_fork_parent(pager);
+}
+
+/*
+ * Purges and a start that other threads were at are not going on here: what
+ * they would have done is not done, and the start may be tried again.
+ */
+void ferry__offload_fork_child(void)
+{
+	struct ferry__pager *pager = ferry__offload_pager();
+
+	offload.plain = 0;
+	if (offload.state == STARTING && !pager)
+		offload.state = WAITING;
+	ferry__socket_fork_child();
+	if (!pager)
+		return;
+	ferry__engine_own_begin();
+	ferry__pager_fork_child(pager);
+	ferry__engine_own_end();
+	if (!offload.reason)
+		ferry__quiet_set(&quiet);
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Statistics at exit, at an interval, and after SIGUSR2, each only where the
+ * configuration asks. A file is written beside its name and renamed, so that
+ * who reads it sees all of it. No stdio: its buffers are on the heap.
+ */
+#include "alloc/malloc/report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "alloc/malloc/path.h"
+#include "alloc/malloc/stats.h"
+#include "uffd/sys.h"
+
+static struct {
+	const struct ferry__conf *conf;
+	char path[PATH_MAX]; /* absolute; "%p" stands for the process */
+	uint64_t next_ns;    /* of the pager's thread */
+	bool wanted;	     /* by a signal; atomic */
+} report;
+
+/* --- writing -------------------------------------------------------------------------- */
+
+static int write_all(int fd, const char *text, size_t len)
+{
+	ssize_t n;
+
+	while (len) {
+		n = ferry__sys->write(fd, text, len);
+		if (n <= 0)
+			return n ? (int)n : -EIO;
+		text += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* What cannot be written is not: nobody is there to be told. */
+static void write_file(const char *text, size_t len)
+{
+	char name[PATH_MAX], fresh[PATH_MAX];
+	int fd, r;
+
+	if (ferry__path_of(report.path, "", name, sizeof(name)) ||
+	    ferry__path_of(report.path, ".new", fresh, sizeof(fresh)))
+		return;
+	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return;
+	r = write_all(fd, text, len);
+	close(fd);
+	if (r || rename(fresh, name))
+		unlink(fresh);
+}
+
+static void write_report(bool to_stderr)
+{
+	char text[FERRY__STATS_TEXT];
+	int saved = errno;
+	size_t len = ferry__stats_text(text, sizeof(text));
+
+	if (report.path[0])
+		write_file(text, len);
+	else if (to_stderr)
+		write_all(STDERR_FILENO, text, len);
+	errno = saved;
+}
+
+/* --- when ----------------------------------------------------------------------------- */
+
+void ferry__report_tick(uint64_t now_ns)
+{
+	ferry__report_work();
+	if (!report.conf->stats_interval_ns || now_ns < report.next_ns)
+		return;
+	report.next_ns = now_ns + report.conf->stats_interval_ns;
+	write_report(false);
+}
+
+void ferry__report_work(void)
+{
+	/* Relaxed: only that it was asked for is passed on. */
+	if (__atomic_exchange_n(&report.wanted, false, __ATOMIC_RELAXED))
+		write_report(true);
+}
+
+static void ask(int sig)
+{
+	(void)sig;
+	__atomic_store_n(&report.wanted, true, __ATOMIC_RELAXED);
+	ferry__engine_want_work();
+}
+
+void ferry__report_init(const struct ferry__conf *conf)
+{
+	struct sigaction act = { .sa_handler = ask, .sa_flags = SA_RESTART };
+
+	report.conf = conf;
+	if (conf->stats_file)
+		ferry__path_absolute(conf->stats_file, conf->stats_file_len,
+				     report.path, sizeof(report.path));
+	if (conf->stats_signal)
+		ferry__sys->sigaction(SIGUSR2, &act, NULL);
+}
+
+__attribute__((destructor)) static void at_exit(void)
+{
+	if (report.path[0] || (report.conf && report.conf->stats_exit))
+		write_report(true);
+}
