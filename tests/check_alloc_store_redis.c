@@ -298,7 +298,7 @@ START_TEST(server_of_another_kind_is_named)
 		{ "$45\r\nmaxmemory:banana\r\nmaxmemory_policy:noeviction\r\n",
 		  -EPROTO },
 		{ "$160\r\nmaxmemory:0\r\n", -ETIMEDOUT },
-		{ "$19\r\n# Memory\r\nno:thing\r\n", -EPROTO },
+		{ "$18\r\n# Memory\r\nno:thing\r\n", -EPROTO },
 		{ "", -ETIMEDOUT },
 	};
 	struct ferry__store *store = NULL;
