@@ -75,6 +75,7 @@ CHECK_ALLOC += %D%/stress_alloc_store
 
 CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_malloc
+CHECK_MALLOC += %D%/stress_alloc_malloc
 CHECK_MALLOC += %D%/check_alloc_wrap
 if HAVE_MALLOC
 # These look into the engine.
@@ -197,8 +198,6 @@ MALLOC_TEST_LIBS += alloc/malloc/libferry-malloc.la
 endif
 MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
-# Once something goes out.
-EXTRA_PROGRAMS += %D%/stress_alloc_malloc
 %C%_stress_alloc_malloc_SOURCES = %D%/stress_alloc_malloc.c \
 	%D%/heap_model.c %D%/heap_model.h
 %C%_stress_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
