@@ -4,6 +4,7 @@
  * them all, to touch one, and to fork.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -16,8 +17,9 @@
 #define PAGE 4096
 
 /* Some pages stay for good reasons: of the last slab, of what is written. */
-#define MAY_STAY 0.05
-#define POLL_NS	 20000000
+#define MAY_STAY  0.05
+#define POLL_NS	  20000000
+#define SETTLE_NS 450000000 /* longer than a page is on its way */
 
 /* --- which pages, and where they are -------------------------------------- */
 
@@ -80,6 +82,33 @@ static size_t count_present(const struct offload_pages *p)
 	return n;
 }
 
+static size_t resident(void)
+{
+	unsigned long pages = 0;
+	char text[128];
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return sscanf(text, "%*u %lu", &pages) == 1 ? pages : 0;
+}
+
+/* What is absent may still be on its way to a store: until no more memory is
+ * given back. */
+static void wait_stored(uint64_t end)
+{
+	static const struct timespec period = { 0, SETTLE_NS };
+	size_t before, now = resident();
+
+	do {
+		before = now;
+		nanosleep(&period, NULL);
+		now = resident();
+	} while (now + before / 200 < before && bench_now() < end);
+}
+
 bool offload_wait_cold(const struct offload_pages *p, uint64_t ms)
 {
 	static const struct timespec period = { 0, POLL_NS };
@@ -90,8 +119,10 @@ bool offload_wait_cold(const struct offload_pages *p, uint64_t ms)
 		nanosleep(&period, NULL);
 		share = (double)count_present(p) / (double)p->n;
 	} while (share > MAY_STAY && bench_now() < end);
-	if (share <= MAY_STAY)
+	if (share <= MAY_STAY) {
+		wait_stored(end);
 		return true;
+	}
 	offload_absent("%.0f %% of the pages stayed in memory", share * 100);
 	return false;
 }

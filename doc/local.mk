@@ -5,6 +5,7 @@ dist_man_MANS += %D%/ferry-bench.1
 dist_man_MANS += %D%/ferry-heap.7
 dist_man_MANS += %D%/ferry.7
 dist_man_MANS += %D%/ferry_alloc.3
+dist_man_MANS += %D%/ferry_allocator_create.3
 dist_man_MANS += %D%/ferry_arena_create.3
 dist_man_MANS += %D%/ferry_arena_stats.3
 dist_man_MANS += %D%/ferry_compact_plan.3

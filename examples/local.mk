@@ -46,3 +46,24 @@ LIBS_OF_EXAMPLES = runtime/libferry.la $(PTHREAD_LIBS)
 
 noinst_PROGRAMS += $(EXAMPLES)
 TESTS += $(EXAMPLES)
+
+# Over allocator instances, which are a library of their own.
+ALLOC_EXAMPLES =
+LIBS_OF_ALLOC_EXAMPLES = alloc/instance/libferry-alloc.la
+if HAVE_MALLOC
+ALLOC_EXAMPLES += %D%/allocator
+endif
+if HAVE_LUA
+ALLOC_EXAMPLES += %D%/lua
+endif
+if HAVE_SQLITE
+ALLOC_EXAMPLES += %D%/sqlite
+endif
+%C%_allocator_CPPFLAGS = $(FLAGS_OF_EXAMPLES)
+%C%_allocator_LDADD = $(LIBS_OF_ALLOC_EXAMPLES)
+%C%_lua_CPPFLAGS = $(FLAGS_OF_EXAMPLES) $(LUA_CFLAGS)
+%C%_lua_LDADD = $(LIBS_OF_ALLOC_EXAMPLES) $(LUA_LIBS)
+%C%_sqlite_CPPFLAGS = $(FLAGS_OF_EXAMPLES) $(SQLITE_CFLAGS)
+%C%_sqlite_LDADD = $(LIBS_OF_ALLOC_EXAMPLES) $(SQLITE_LIBS)
+noinst_PROGRAMS += $(ALLOC_EXAMPLES)
+TESTS += $(ALLOC_EXAMPLES)

@@ -1,6 +1,7 @@
 # The public headers, one per noun; installed as <ferry/NAME.h>.
 pkgincludedir = $(includedir)/ferry
 pkginclude_HEADERS =
+pkginclude_HEADERS += %D%/ferry/alloc.h
 pkginclude_HEADERS += %D%/ferry/arena.h
 pkginclude_HEADERS += %D%/ferry/base.h
 pkginclude_HEADERS += %D%/ferry/compact.h

@@ -77,4 +77,4 @@ lib_LTLIBRARIES += %D%/libferry.la
 EXTRA_%C%_libferry_la_DEPENDENCIES = %D%/ferry.map
 EXTRA_DIST += %D%/ferry.map
 EXTRA_DIST += %D%/DESIGN.md
-pkgconfig_DATA = %D%/ferry.pc
+pkgconfig_DATA += %D%/ferry.pc

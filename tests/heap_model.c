@@ -246,26 +246,15 @@ static void through_pipe(struct slot *slot)
 /* Where the malloc is another one, it has no hints. */
 #pragma weak ferry_hint_cold
 #pragma weak ferry_hint_hot
-#pragma weak ferry_hint_pin
-#pragma weak ferry_hint_none
 
 static void hint(struct slot *slot, struct random *rng)
 {
 	if (!ferry_hint_cold)
 		return;
-	switch (random_below(rng, 4)) {
-	case 0:
-	case 1:
+	if (random_below(rng, 3))
 		ferry_hint_cold(slot->at, slot->size);
-		break;
-	case 2:
+	else
 		ferry_hint_hot(slot->at, slot->size);
-		break;
-	default:
-		ferry_hint_pin(slot->at, slot->size);
-		check(slot);
-		ferry_hint_none(slot->at, slot->size);
-	}
 }
 
 static void refill(struct slot *slot, struct random *rng)

@@ -4,7 +4,7 @@
 # would; runs them and the installed programs.
 #
 # usage: installcheck.sh EXAMPLE.c...   Environment: CC, DESTDIR, bindir,
-# pkgconfigdir.
+# pkgconfigdir, ALLOC_EXAMPLE (a program over libferry-alloc, or nothing).
 set -eu
 : "${CC:=cc}" "${bindir:?}" "${pkgconfigdir:?}"
 
@@ -21,14 +21,23 @@ pkg-config --validate ferry
 libdir=$(pkg-config --variable=libdir ferry)
 LD_LIBRARY_PATH=${DESTDIR:-}$libdir
 export LD_LIBRARY_PATH
-for source in "$@"; do
-  name=$(basename "$source" .c)
+# try PACKAGE SOURCE
+try() {
+  name=$(basename "$2" .c)
   # The compiler and the flags are lists of words.
   # shellcheck disable=SC2046,SC2086
-  $CC -o "$tmp/$name" "$source" $(pkg-config --cflags --libs ferry) -pthread
+  $CC -o "$tmp/$name" "$2" $(pkg-config --cflags --libs "$1") -pthread
   echo "running $name"
   "$tmp/$name" || [ $? -eq 77 ] # it says what this machine lacks
+}
+
+for source in "$@"; do
+  try ferry "$source"
 done
+if [ -n "${ALLOC_EXAMPLE:-}" ]; then
+  pkg-config --validate ferry-alloc
+  try ferry-alloc "$ALLOC_EXAMPLE"
+fi
 
 # Every header can be included first, and alone.
 includedir=$(pkg-config --variable=includedir ferry)

@@ -67,6 +67,7 @@ CHECK_ALLOC += %D%/check_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_pager_fork
 CHECK_ALLOC += %D%/check_alloc_pager_inject
 CHECK_ALLOC += %D%/check_alloc_pager_policy
+CHECK_ALLOC += %D%/check_alloc_pager_sigbus
 CHECK_ALLOC += %D%/stress_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_store_file
 CHECK_ALLOC += %D%/check_alloc_store_memory
@@ -78,6 +79,7 @@ CHECK_MALLOC += %D%/check_alloc_malloc
 CHECK_MALLOC += %D%/stress_alloc_malloc
 CHECK_MALLOC += %D%/check_alloc_wrap
 if HAVE_MALLOC
+CHECK_MALLOC += %D%/check_alloc_allocator
 # These look into the engine.
 CHECK_MALLOC += %D%/check_alloc_holes
 CHECK_MALLOC += %D%/stress_alloc_holes
@@ -198,6 +200,9 @@ MALLOC_TEST_LIBS += alloc/malloc/libferry-malloc.la
 endif
 MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
+%C%_check_alloc_allocator_LDADD = %D%/libharness.la \
+	alloc/instance/libferry-alloc.la uffd/libuffd.la $(CHECK_LIBS) \
+	$(FERRY_LIBS)
 %C%_stress_alloc_malloc_SOURCES = %D%/stress_alloc_malloc.c \
 	%D%/heap_model.c %D%/heap_model.h
 %C%_stress_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
@@ -280,6 +285,11 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_pager_policy_SOURCES = %D%/check_alloc_pager_policy.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_check_alloc_pager_policy_LDADD = $(PAGER_TEST_LIBS)
+# The same facts, served in the faulting thread.
+%C%_check_alloc_pager_sigbus_SOURCES = %D%/check_alloc_pager.c %D%/pager_bed.c \
+	%D%/pager_bed.h
+%C%_check_alloc_pager_sigbus_CPPFLAGS = $(AM_CPPFLAGS) -DSIGBUS_MODE
+%C%_check_alloc_pager_sigbus_LDADD = $(PAGER_TEST_LIBS)
 %C%_stress_alloc_pager_SOURCES = %D%/stress_alloc_pager.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_stress_alloc_pager_LDADD = $(PAGER_TEST_LIBS)
@@ -355,11 +365,15 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_runtime_policy_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_pressure_LDADD = $(RUNTIME_TEST_LIBS)
 
+INSTALLED_ALLOC_EXAMPLE =
+if HAVE_MALLOC
+INSTALLED_ALLOC_EXAMPLE += $(srcdir)/examples/allocator.c
+endif
 .PHONY: installcheck-examples
 installcheck-local: installcheck-examples
 installcheck-examples:
 	CC='$(CC)' bindir='$(bindir)' pkgconfigdir='$(pkgconfigdir)' \
-	  DESTDIR='$(DESTDIR)' $(SHELL) $(srcdir)/%D%/installcheck.sh \
+	  DESTDIR='$(DESTDIR)' ALLOC_EXAMPLE='$(INSTALLED_ALLOC_EXAMPLE)' $(SHELL) $(srcdir)/%D%/installcheck.sh \
 	  $(EXAMPLES:%=$(srcdir)/%.c)
 
 # The same facts, with every move emulated.

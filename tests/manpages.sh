@@ -14,7 +14,7 @@ fail() {
 }
 
 names=$(sed -n 's/^[[:blank:]]*\(ferry_[a-z0-9_]*\);.*/\1/p' \
-  "$FERRY_SRCDIR/runtime/ferry.map")
+  "$FERRY_SRCDIR/runtime/ferry.map" "$FERRY_SRCDIR/alloc/instance/alloc.map")
 for name in $names; do
   [ -e "$doc/$name.3" ] || grep -qw "$name" "$doc"/*.3 2>/dev/null ||
     fail "no page names $name"

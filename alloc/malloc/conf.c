@@ -403,3 +403,29 @@ void ferry__conf_parse(struct ferry__conf *conf, const char *string)
 		at += *at == ',';
 	}
 }
+
+int ferry__conf_read(struct ferry__conf *conf, const char *string)
+{
+	const char *at = string;
+	struct text item;
+
+	set_defaults(conf);
+	while (at && *at) {
+		item = (struct text){ at, strcspn(at, ",") };
+		if (item.len && parse_item(conf, item)) {
+			ferry__conf_fini(conf);
+			return -EINVAL;
+		}
+		at += item.len;
+		at += *at == ',';
+	}
+	return 0;
+}
+
+void ferry__conf_fini(struct ferry__conf *conf)
+{
+	if (conf->tiers)
+		ferry__sys->munmap(conf->tiers, ROOM);
+	conf->tiers = NULL;
+	conf->n_tiers = 0;
+}

@@ -63,4 +63,13 @@ struct ferry__conf {
  */
 void ferry__conf_parse(struct ferry__conf *conf, const char *string);
 
+/*
+ * The same for who can be told: returns -EINVAL at the first thing that is not
+ * understood, or 0, and prints nothing.
+ */
+int ferry__conf_read(struct ferry__conf *conf, const char *string);
+
+/* Frees what either has mapped. */
+void ferry__conf_fini(struct ferry__conf *conf);
+
 #endif

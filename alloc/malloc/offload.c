@@ -14,6 +14,8 @@
 #include "alloc/malloc/offload.h"
 
 #include <errno.h>
+#include <langinfo.h>
+#include <locale.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -210,7 +212,6 @@ void ferry__offload_trim(void)
 static void quiet_begin(void)
 {
 	ferry__socket_stop(true);
-	ferry__pager_restore_all(offload.pager);
 	ferry__pager_stop(offload.pager);
 }
 
@@ -221,7 +222,6 @@ static void quiet_end(bool for_ever)
 		ferry__socket_stop(false);
 		return;
 	}
-	ferry__pager_resume(offload.pager);
 	/* Relaxed: a thread that looks sees it or will see it. */
 	__atomic_store_n(&offload.stopped, true, __ATOMIC_RELAXED);
 	ferry__engine_want_work();
@@ -364,12 +364,31 @@ void ferry__offload_work(void)
 
 /* --- fork ----------------------------------------------------------------------------- */
 
+/* More than any category has; what is beyond is asked for in vain. */
+#define LOCALE_ITEMS 160
+
+/*
+ * A thread begins with a look at the locale, which is on the heap; the child's
+ * first one is that which would bring it back. So it is in memory when the
+ * process is copied: nothing is taken out from prepare on.
+ */
+static void touch_locale(void)
+{
+	int category, i;
+
+	for (category = 0; category <= LC_IDENTIFICATION; category++)
+		for (i = 0; i < LOCALE_ITEMS; i++)
+			nl_langinfo(_NL_ITEM(category, i));
+}
+
 void ferry__offload_fork_prepare(void)
 {
 	struct ferry__pager *pager = ferry__offload_pager();
 
-	if (pager)
-		ferry__pager_fork_prepare(pager);
+	if (!pager)
+		return;
+	ferry__pager_fork_prepare(pager);
+	touch_locale();
 }
 
 void ferry__offload_fork_parent(void)

@@ -28,7 +28,6 @@ struct handler {
 	uintptr_t later[LATER];
 	size_t n_later;
 	uint64_t later_at; /* when they are woken */
-	uintptr_t fresh_next;
 };
 
 static void wake_later(struct handler *h, uintptr_t addr)
@@ -101,7 +100,7 @@ static size_t fresh_window(struct handler *h,
 			   size_t page)
 {
 	uintptr_t addr = ferry__page_at(region, page);
-	size_t n = addr == h->fresh_next ? FRESH_SEQ : FRESH;
+	size_t n = addr == h->hand->fresh_next ? FRESH_SEQ : FRESH;
 	size_t end = ferry__region_used(region) / ferry__page_size;
 	size_t unit = FERRY__UNIT_SIZE / ferry__page_size;
 
@@ -128,7 +127,7 @@ static int on_fresh(struct handler *h, struct ferry__pager_region *region,
 	r = fill_zero(h->pager, addr, n * ferry__page_size);
 	for (i = 0; i < n; i++)
 		ferry__word_finish(&region->words[page + i], old[i]);
-	h->fresh_next = addr + n * ferry__page_size;
+	h->hand->fresh_next = addr + n * ferry__page_size;
 	ferry__pager_count(h->pager, faults_empty, 1);
 	return r;
 }
@@ -175,6 +174,9 @@ static int on_failure(struct handler *h, uint64_t word, uintptr_t addr, int r)
 {
 	if (r == -EAGAIN || r == -ENOMEM || r == -ESRCH || r == -EINTR)
 		return -EAGAIN;
+	/* The program has closed the copy in its table, see pager_sigbus.c. */
+	if (h->pager->service && (r == -EBADF || r == -ENOTTY))
+		return r;
 	if ((r == -EIO || r == -ETIMEDOUT) &&
 	    !ferry__pager_given_up(h->pager, word))
 		return -EAGAIN;
@@ -222,6 +224,15 @@ static int on_page(struct handler *h, struct ferry__pager_region *region,
 	default:
 		return on_owned(region, page, word);
 	}
+}
+
+int ferry__pager_serve(struct ferry__pager *pager,
+		       struct ferry__pager_hand *hand,
+		       struct ferry__pager_region *region, size_t page)
+{
+	struct handler h = { .pager = pager, .hand = hand };
+
+	return on_page(&h, region, page);
 }
 
 /* --- messages ------------------------------------------------------------ */

@@ -63,7 +63,8 @@ static void stop_changes(struct ferry__pager *pager)
 {
 	/* K1: announce, then wait; see enter() in pager_discard.c. */
 	__atomic_store_n(&pager->forking, 1, __ATOMIC_SEQ_CST);
-	while (__atomic_load_n(&pager->discards, __ATOMIC_SEQ_CST))
+	while (__atomic_load_n(&pager->discards, __ATOMIC_SEQ_CST) ||
+	       __atomic_load_n(&pager->visits, __ATOMIC_SEQ_CST)) /* K2 */
 		ferry__sys->sleep_ns(10000);
 	pthread_mutex_lock(&pager->work);
 	pthread_mutex_lock(&pager->cover);
@@ -98,10 +99,10 @@ void ferry__pager_fork_prepare(struct ferry__pager *pager)
 		reset(pager);
 		write_pages(pager);
 	}
+	serve_only(pager, ferry__sys->gettid());
 	stop_changes(pager);
 	if (ferry__pager_state(pager) == FERRY__PAGER_ON)
 		touch_streams();
-	serve_only(pager, ferry__sys->gettid());
 	for (i = 0; i < pager->n_tiers; i++) {
 		store = pager->tiers[i].store;
 		if (store->ops->fork_prepare)
@@ -128,6 +129,7 @@ void ferry__pager_fork_parent(struct ferry__pager *pager)
 static void reset(struct ferry__pager *pager)
 {
 	ferry__pager_init_locks(pager);
+	ferry__sigbus_reset(pager);
 	ferry__uffd_forget(pager->uffd);
 	pager->uffd = NULL;
 	pager->requests = NULL;

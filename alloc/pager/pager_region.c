@@ -282,7 +282,9 @@ static int register_units(struct ferry__pager *pager,
 	r = register_range(pager, region->shadow + offset, len);
 	if (r)
 		return r;
-	r = register_range(pager, region->addr + offset, len);
+	r = pager->service
+		    ? ferry__sigbus_attach(pager, region->addr + offset, len)
+		    : register_range(pager, region->addr + offset, len);
 	if (r) {
 		ferry_uffd_unregister(pager->uffd,
 				      (void *)(region->shadow + offset), len);
