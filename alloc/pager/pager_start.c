@@ -23,6 +23,9 @@
 #define STACK_SIZE ((size_t)256 << 10)
 #endif
 
+/* Before a thread is tried to be started again. */
+#define LATE_PAUSE_NS 1000000u
+
 static void set_state(struct ferry__pager *pager, enum ferry__pager_state state)
 {
 	__atomic_store_n(&pager->state, state, __ATOMIC_RELEASE); /* S1 */
@@ -203,6 +206,14 @@ static int open_all(struct ferry__pager *pager)
 	return r;
 }
 
+static int start_handler(struct ferry__pager *pager)
+{
+	return start_thread(&pager->handler,
+			    pager->service ? ferry__sigbus_help
+					   : ferry__pager_handle,
+			    pager);
+}
+
 static int begin(struct ferry__pager *pager)
 {
 	int r = open_all(pager);
@@ -214,14 +225,21 @@ static int begin(struct ferry__pager *pager)
 	pager->known = true;
 	pager->home_tid = ferry__sys->gettid();
 	r = reregister(pager);
-	if (!r)
-		r = start_thread(&pager->handler,
-				 pager->service ? ferry__sigbus_help
-						: ferry__pager_handle,
-				 pager);
+	if (!r && !pager->in_child)
+		r = start_handler(pager);
 	if (r)
 		close_uffd(pager);
 	return r;
+}
+
+/*
+ * In a child all is registered, and who touches a page waits: the thread that
+ * forked need not wait for the handler to be there. It has to come.
+ */
+static void start_late_handler(struct ferry__pager *pager)
+{
+	while (pager->in_child && start_handler(pager))
+		ferry__sys->sleep_ns(LATE_PAUSE_NS);
 }
 
 static void stop_handler(struct ferry__pager *pager)
@@ -251,6 +269,7 @@ static void *home_main(void *arg)
 	set_state(pager, r ? FERRY__PAGER_FAILED : FERRY__PAGER_ON);
 	if (r)
 		return NULL;
+	start_late_handler(pager);
 	ferry__pager_look(pager);
 	stop_handler(pager);
 	close_uffd(pager);
@@ -315,6 +334,7 @@ static int start_home(struct ferry__pager *pager)
 
 int ferry__pager_restart(struct ferry__pager *pager)
 {
+	pager->in_child = true;
 	return start_home(pager);
 }
 
@@ -324,9 +344,10 @@ int ferry__pager_start(struct ferry__pager *pager,
 	int r = 0;
 
 	pthread_mutex_lock(&pager->start);
-	if (ferry__pager_state(pager) == FERRY__PAGER_OFF)
+	if (ferry__pager_state(pager) == FERRY__PAGER_OFF) {
+		pager->in_child = false;
 		r = start_home(pager);
-	else if (ferry__pager_state(pager) == FERRY__PAGER_FAILED)
+	} else if (ferry__pager_state(pager) == FERRY__PAGER_FAILED)
 		r = pager->error;
 	if (ret_reason)
 		*ret_reason = r ? pager->reason : FERRY_REASON_NONE;
