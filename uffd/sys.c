@@ -253,6 +253,11 @@ static int linux_close_range(unsigned int first, unsigned int last)
 	return edge(syscall(SYS_close_range, first, last, 0));
 }
 
+static int linux_dup_above(int fd, int least)
+{
+	return edge(fcntl(fd, F_DUPFD_CLOEXEC, least));
+}
+
 static ssize_t linux_process_madvise(int pidfd, const struct iovec *iov,
 				     size_t n, int advice)
 {
@@ -460,6 +465,7 @@ const struct ferry__sys ferry__sys_linux = {
 	.pidfd_getfd = linux_pidfd_getfd,
 	.unshare = linux_unshare,
 	.close_range = linux_close_range,
+	.dup_above = linux_dup_above,
 	.process_madvise = linux_process_madvise,
 	.mincore = linux_mincore,
 	.msync = linux_msync,

@@ -66,6 +66,8 @@ struct ferry__sys {
 	/* The calling thread's descriptors: a table of its own; closing. */
 	int (*unshare)(int flags);
 	int (*close_range)(unsigned int first, unsigned int last);
+	/* A copy of @fd, the lowest number free from @least on. */
+	int (*dup_above)(int fd, int least);
 	/* Any advice on many ranges of this process (6.13). */
 	ssize_t (*process_madvise)(int pidfd, const struct iovec *iov, size_t n,
 				   int advice);
