@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -51,6 +52,15 @@ struct ferry__sys {
 	/* Non-negative result on success: PAGEMAP_SCAN counts regions. */
 	int (*ioctl)(int fd, unsigned long request, void *arg);
 	int (*userfaultfd)(int flags);
+
+	/* Sockets. Sending raises no SIGPIPE; neither call waits. */
+	int (*socket)(int domain, int type, int protocol);
+	int (*connect)(int fd, const struct sockaddr *addr, socklen_t len);
+	int (*socket_error)(int fd); /* 0 or what became of connect() */
+	int (*setsockopt)(int fd, int level, int name, int value);
+	ssize_t (*send)(int fd, const void *buf, size_t len);
+	ssize_t (*recv)(int fd, void *buf, size_t len);
+	ssize_t (*getrandom)(void *buf, size_t len);
 
 	/* Memory. Addresses come back through ret_addr. */
 	int (*mmap)(void *addr, size_t len, int prot, int flags, int fd,
