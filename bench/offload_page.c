@@ -49,9 +49,9 @@ void offload_scan(struct offload_bench *o)
 		{ "held cold", OFFLOAD_HELD + OFFLOAD_RESTED, MIB },
 	};
 	struct offload_run *v;
-	size_t n = offload_runs(o, cases, BENCH_ARRAY_LEN(cases),
-				bench_pick(o->b, 8, 64, 256) * MIB, patience(o),
-				&v);
+	size_t n = offload_runs(
+		o, cases, bench_pick(o->b, 1, 1, BENCH_ARRAY_LEN(cases)),
+		bench_pick(o->b, 8, 64, 256) * MIB, patience(o), &v);
 	struct bench_stat st = { 0 };
 	const struct offload_run *ferry;
 
@@ -130,11 +130,11 @@ void offload_fork(struct offload_bench *o)
 {
 	static const struct offload_case cases[] = {
 		{ "ferry", PRELOAD_FERRY,
-		  "cold_after:100ms,min_heap:0,rate:0,refault_limit:0", NULL,
+		  "cold_after:500ms,min_heap:0,rate:0,refault_limit:0", NULL,
 		  "fork" },
+		{ "jemalloc", PRELOAD_JEMALLOC, NULL, NULL, "fork-warm" },
 		{ "ferry-off", PRELOAD_FERRY, "offload:off", NULL,
 		  "fork-warm" },
-		{ "jemalloc", PRELOAD_JEMALLOC, NULL, NULL, "fork-warm" },
 		{ "glibc", PRELOAD_GLIBC, NULL, NULL, "fork-warm" },
 	};
 	static const struct offload_column columns[] = {
@@ -143,8 +143,10 @@ void offload_fork(struct offload_bench *o)
 	};
 	struct offload_run *v;
 	uint64_t mib = bench_pick(o->b, 32, 256, 256);
-	size_t n = offload_runs(o, cases, BENCH_ARRAY_LEN(cases), mib * MIB,
-				patience(o), &v);
+	size_t n = offload_runs(o, cases,
+				bench_pick(o->b, BENCH_ARRAY_LEN(cases), 2,
+					   BENCH_ARRAY_LEN(cases)),
+				mib * MIB, patience(o), &v);
 	char *caption = bench_asprintf("fork with %llu MiB, of which under "
 				       "ferry one half is cold",
 				       (unsigned long long)mib);

@@ -230,7 +230,14 @@ static int fork_once(double *ret_us)
 	return status == 0 ? 0 : -ECHILD;
 }
 
-static int measure_forks(void)
+static void touch_all(const struct offload_pages *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		touch(p->v[i]);
+}
+
+/* What is used stays so: @warm is read between forks. */
+static int measure_forks(const struct offload_pages *warm)
 {
 	struct bench_samples us = { 0 };
 	int rc = 0;
@@ -238,6 +245,7 @@ static int measure_forks(void)
 	for (size_t i = 0; i < FORKS && rc == 0; i++) {
 		double v = 0;
 
+		touch_all(warm);
 		rc = fork_once(&v);
 		if (rc == 0)
 			bench_samples_add(&us, v);
@@ -248,45 +256,57 @@ static int measure_forks(void)
 	return rc;
 }
 
-/* The first half becomes cold, the second is read again and again. */
-static bool cool_half(const struct offload_table *t, uint64_t ms)
+/* Until what was taken away has reached a store. */
+static void keep_warm(const struct offload_pages *warm, uint64_t end)
 {
 	static const struct timespec period = { 0, POLL_NS / 4 };
-	struct offload_pages cold, warm;
-	uint64_t end = bench_now() + ms * 1000000;
-	bool done = false;
 
-	offload_pages_of(t, 0, t->n / 2, &cold);
-	offload_pages_of(t, t->n / 2, t->n, &warm);
-	while (!done && bench_now() < end) {
-		for (size_t i = 0; i < warm.n; i++)
-			touch(warm.v[i]);
+	while (bench_now() < end) {
+		touch_all(warm);
 		nanosleep(&period, NULL);
-		done = (double)count_present(&cold) < MAY_STAY * (double)cold.n;
 	}
-	if (!done)
-		offload_absent("%.0f %% of the cold half stayed in memory",
-			       (double)count_present(&cold) * 100 /
-				       (double)cold.n);
-	offload_pages_free(&cold);
-	offload_pages_free(&warm);
-	return done;
 }
 
-static int run_fork(struct offload_work *w, bool cool)
+/* @cold is left alone while @warm is read again and again. */
+static bool cool(const struct offload_pages *cold,
+		 const struct offload_pages *warm, uint64_t ms)
 {
+	static const struct timespec period = { 0, POLL_NS / 4 };
+	uint64_t end = bench_now() + ms * 1000000;
+	double share;
+
+	do {
+		touch_all(warm);
+		nanosleep(&period, NULL);
+		share = (double)count_present(cold) / (double)cold->n;
+	} while (share > MAY_STAY && bench_now() < end);
+	if (share > MAY_STAY)
+		offload_absent("%.0f %% of the cold half stayed in memory",
+			       share * 100);
+	else
+		keep_warm(warm, bench_now() + 2 * SETTLE_NS);
+	return share <= MAY_STAY;
+}
+
+static int run_fork(struct offload_work *w, bool half_cold)
+{
+	struct offload_pages cold, warm;
 	struct offload_table t;
 	int rc = offload_table_make(w->bytes, &t);
 
 	if (rc < 0)
 		return rc;
+	offload_pages_of(&t, 0, t.n / 2, &cold);
+	offload_pages_of(&t, t.n / 2, t.n, &warm);
 	offload_phase(OFFLOAD_FILLED);
-	if (!cool || cool_half(&t, w->ms)) {
+	if (!half_cold || cool(&cold, &warm, w->ms)) {
 		offload_phase(OFFLOAD_RESTED);
-		rc = measure_forks();
+		rc = measure_forks(&warm);
 	}
 	offload_wrong(offload_table_wrong(&t));
 	offload_phase(OFFLOAD_CHECKED);
+	offload_pages_free(&cold);
+	offload_pages_free(&warm);
 	offload_table_free(&t);
 	return rc;
 }

@@ -77,6 +77,7 @@ CHECK_ALLOC += %D%/stress_alloc_store
 
 CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_malloc
+CHECK_MALLOC += %D%/stress_alloc_malloc
 CHECK_MALLOC += %D%/check_alloc_wrap
 if HAVE_MALLOC
 CHECK_MALLOC += %D%/check_alloc_allocator
@@ -203,8 +204,6 @@ MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_allocator_LDADD = %D%/libharness.la \
 	alloc/instance/libferry-alloc.la uffd/libuffd.la $(CHECK_LIBS) \
 	$(FERRY_LIBS)
-# Once something goes out.
-EXTRA_PROGRAMS += %D%/stress_alloc_malloc
 %C%_stress_alloc_malloc_SOURCES = %D%/stress_alloc_malloc.c \
 	%D%/heap_model.c %D%/heap_model.h
 %C%_stress_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)

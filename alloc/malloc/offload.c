@@ -61,19 +61,6 @@ static enum state current_state(void)
 	return __atomic_load_n(&offload.state, __ATOMIC_ACQUIRE);
 }
 
-void ferry__offload_init(const struct ferry__conf *conf)
-{
-	offload.conf = conf;
-	ferry__thread_begins = ferry__engine_be_own;
-	if (conf->offload == FERRY__OFFLOAD_OFF) {
-		offload.reason = "offload is off, as configured";
-		/* T2, see current_state(). */
-		__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
-	} else if (!conf->min_heap) {
-		ferry__engine_want_work();
-	}
-}
-
 const char *ferry__offload_reason(void)
 {
 	return current_state() == TRIED ? offload.reason : NULL;
@@ -212,8 +199,23 @@ void ferry__offload_trim(void)
  */
 static void quiet_begin(void)
 {
+	struct ferry__pager *pager = ferry__offload_pager();
+
 	ferry__socket_stop(true);
-	ferry__pager_stop(offload.pager);
+	if (pager)
+		ferry__pager_stop(pager);
+}
+
+/* Neither threads nor files: the filter may kill for a call that opens one. */
+static void quiet_for_ever(void)
+{
+	offload.reason = "a filter of system calls was installed";
+	/* Relaxed: nobody else starts anything. */
+	__atomic_store_n(&offload.stopped, false, __ATOMIC_RELAXED);
+	/* T2, see current_state(). */
+	__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
+	ferry__socket_stop(false);
+	ferry__report_stop();
 }
 
 /*
@@ -229,19 +231,30 @@ static void start_again(void)
 
 static void quiet_end(bool for_ever)
 {
-	if (!for_ever) {
+	if (for_ever)
+		quiet_for_ever();
+	else if (ferry__offload_pager())
 		start_again();
-		return;
-	}
-	offload.stopped = false;
-	offload.reason = "a filter of system calls was installed";
-	ferry__socket_stop(false);
 }
 
 static const struct ferry__quiet quiet = { .begin = quiet_begin,
 					   .end = quiet_end };
 
 /* --- start ---------------------------------------------------------------------------- */
+
+void ferry__offload_init(const struct ferry__conf *conf)
+{
+	offload.conf = conf;
+	ferry__thread_begins = ferry__engine_be_own;
+	ferry__quiet_set(&quiet);
+	if (conf->offload == FERRY__OFFLOAD_OFF) {
+		offload.reason = "offload is off, as configured";
+		/* T2, see current_state(). */
+		__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
+	} else if (!conf->min_heap) {
+		ferry__engine_want_work();
+	}
+}
 
 static int create(const struct ferry__pager_tier *tiers, size_t n,
 		  struct ferry__pager **ret_pager)
@@ -302,8 +315,6 @@ static int start_with(struct ferry__pager_tier *tiers)
 	}
 	if (r)
 		offload.reason = ferry_reason_string(reason);
-	else
-		ferry__quiet_set(&quiet);
 	return r;
 }
 
@@ -426,7 +437,6 @@ static void start_in_child(struct ferry__pager *pager)
 	else if (offload.stopped)
 		ferry__engine_want_work();
 	offload.forks = 0;
-	ferry__quiet_set(&quiet);
 }
 
 /*
@@ -440,6 +450,7 @@ void ferry__offload_fork_child(void)
 	offload.plain = 0;
 	if (offload.state == STARTING && !pager)
 		offload.state = WAITING;
+	ferry__quiet_fork_child();
 	ferry__socket_fork_child();
 	if (!pager)
 		return;

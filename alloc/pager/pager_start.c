@@ -250,7 +250,7 @@ static void stop_handler(struct ferry__pager *pager)
 		ferry__sigbus_stop_helper(pager);
 	else
 		ferry__sys->write(pager->stop_handler, &one, sizeof(one));
-	pthread_join(pager->handler.thread, NULL);
+	ferry__thread_join(pager->handler.thread);
 }
 
 static void *home_main(void *arg)
@@ -296,7 +296,7 @@ static int wait_for_home(struct ferry__pager *pager)
 				       1000000000u);
 	if (ferry__pager_state(pager) == FERRY__PAGER_ON)
 		return 0;
-	pthread_join(pager->home.thread, NULL);
+	ferry__thread_join(pager->home.thread);
 	return pager->error;
 }
 
@@ -362,7 +362,7 @@ static void end_threads(struct ferry__pager *pager)
 
 	__atomic_store_n(&pager->stop, true, __ATOMIC_RELEASE);
 	ferry__pager_poke(pager);
-	pthread_join(pager->home.thread, NULL);
+	ferry__thread_join(pager->home.thread);
 	if (fd >= 0)
 		ferry__sigbus_close(fd);
 	ferry__pager_free_stacks(pager);
