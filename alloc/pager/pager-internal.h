@@ -270,8 +270,10 @@ struct ferry__pager {
 	uint64_t limbo, stored;
 	struct ferry__pager_counts counts;
 	/* Around a fork, see pager_fork.c. */
-	int fork_tid;	   /* serve: only faults of this thread */
-	uint32_t forking;  /* K1 */
+	int fork_tid;	  /* serve: only faults of this thread */
+	uint32_t forking; /* K1 */
+	/* K3: changed before a fork and after it; sequentially consistent. */
+	uint64_t windows;
 	uint32_t discards; /* K1: under way */
 	/* SIGBUS mode, see pager_sigbus.c. */
 	struct ferry__pager_hand *hands; /* of signal handlers */
@@ -375,8 +377,13 @@ void *ferry__pager_handle(void *pager);
 
 /* --- pager_event.c ------------------------------------------------------- */
 
-/* A process was forked, and @fd is for its memory. Under gate. */
-void ferry__pager_on_fork(struct ferry__pager *pager, int fd);
+/* How often a fork's window was opened or closed; odd within one. */
+uint64_t ferry__pager_windows(struct ferry__pager *pager);
+/*
+ * A process was forked, and @fd is for its memory; @windows as it was before
+ * that was read. Under gate.
+ */
+void ferry__pager_on_fork(struct ferry__pager *pager, int fd, uint64_t windows);
 
 /*
  * Serves a fault. 0: the page is there; -EAGAIN: not yet; -EBADF, -ENOTTY: in

@@ -130,10 +130,18 @@ static void copy_all(struct ferry__pager *pager, int fd)
 	ferry__sys->close(fd);
 }
 
-void ferry__pager_on_fork(struct ferry__pager *pager, int fd)
+uint64_t ferry__pager_windows(struct ferry__pager *pager)
 {
-	/* Relaxed: set under serve, before the fork that this is told of. */
-	if (__atomic_load_n(&pager->fork_tid, __ATOMIC_RELAXED))
+	return __atomic_load_n(&pager->windows, __ATOMIC_SEQ_CST); /* K3 */
+}
+
+/*
+ * Reading of a fork lets who forked go on, to the end of its window: what
+ * counts is whether there was one at any time since before the read.
+ */
+void ferry__pager_on_fork(struct ferry__pager *pager, int fd, uint64_t windows)
+{
+	if (windows & 1 || ferry__pager_windows(pager) != windows)
 		ferry__sys->close(fd);
 	else
 		copy_all(pager, fd);

@@ -309,6 +309,7 @@ static void on_message(struct handler *h, const struct ferry__uffd_msg *msg)
  */
 static ssize_t read_messages(struct handler *h, struct ferry__uffd_msg *msgs)
 {
+	uint64_t windows = ferry__pager_windows(h->pager);
 	ssize_t n, i;
 
 	pthread_mutex_lock(&h->pager->gate);
@@ -316,8 +317,8 @@ static ssize_t read_messages(struct handler *h, struct ferry__uffd_msg *msgs)
 			     BATCH * sizeof(*msgs));
 	for (i = 0; i < n / (ssize_t)sizeof(*msgs); i++)
 		if (msgs[i].event == FERRY__UFFD_EVENT_FORK)
-			ferry__pager_on_fork(h->pager,
-					     (int)msgs[i].arg.fork.ufd);
+			ferry__pager_on_fork(
+				h->pager, (int)msgs[i].arg.fork.ufd, windows);
 	pthread_mutex_unlock(&h->pager->gate);
 	return n;
 }

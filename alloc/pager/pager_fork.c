@@ -80,6 +80,7 @@ static void let_changes(struct ferry__pager *pager)
 
 static void serve_only(struct ferry__pager *pager, int tid)
 {
+	__atomic_fetch_add(&pager->windows, 1, __ATOMIC_SEQ_CST); /* K3 */
 	pthread_mutex_lock(&pager->serve);
 	/* Relaxed: others only ask whether it is they. */
 	__atomic_store_n(&pager->fork_tid, tid, __ATOMIC_RELAXED);
@@ -135,6 +136,7 @@ static void reset(struct ferry__pager *pager)
 	pager->requests = NULL;
 	pager->fork_tid = 0;
 	pager->forking = 0;
+	pager->windows = 0;
 	pager->home_tid = 0;
 	memset(&pager->policy, 0, sizeof(pager->policy));
 	if (pager->state != FERRY__PAGER_FAILED)
