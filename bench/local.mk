@@ -130,6 +130,7 @@ bin_PROGRAMS += %D%/ferry-bench
 %C%_ferry_bench_SOURCES += %D%/move_team.h
 %C%_ferry_bench_SOURCES += %D%/offload.c
 %C%_ferry_bench_SOURCES += %D%/offload.h
+%C%_ferry_bench_SOURCES += %D%/offload_idle.c
 %C%_ferry_bench_SOURCES += %D%/offload_page.c
 %C%_ferry_bench_SOURCES += %D%/offload_redis.c
 %C%_ferry_bench_SOURCES += %D%/offload_run.c

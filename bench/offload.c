@@ -149,27 +149,39 @@ static void explain(struct offload_bench *o)
 				  o->set.v[i].why);
 }
 
-static int run(struct bench *b)
+static void run_parts(struct offload_bench *o)
 {
 	static void (*const parts[OFFLOAD_PARTS])(struct offload_bench *) = {
-		[OFFLOAD_IDLE] = offload_idle, [OFFLOAD_ZIPF] = offload_zipf,
-		[OFFLOAD_SCAN] = offload_scan, [OFFLOAD_FAULT] = offload_fault,
-		[OFFLOAD_FORK] = offload_fork, [OFFLOAD_REDIS] = offload_redis,
+		[OFFLOAD_ZIPF] = offload_zipf,	 [OFFLOAD_SCAN] = offload_scan,
+		[OFFLOAD_FAULT] = offload_fault, [OFFLOAD_FORK] = offload_fork,
+		[OFFLOAD_REDIS] = offload_redis,
 	};
+	bool alone = o->b->opt.effort == BENCH_FULL;
+
+	if (o->part[OFFLOAD_IDLE])
+		offload_idle_begin(o);
+	if (o->idle && alone)
+		offload_idle_end(o);
+	for (size_t i = 0; i < OFFLOAD_PARTS; i++) {
+		bench_progress(offload_part_names[i], i, OFFLOAD_PARTS);
+		if (o->part[i] && parts[i])
+			parts[i](o);
+	}
+	if (o->idle)
+		offload_idle_end(o);
+}
+
+static int run(struct bench *b)
+{
 	struct offload_bench o = { .b = b };
 	char err[256];
 
 	o.rc = read_options(&b->opt, &o, err, sizeof(err));
-	if (o.rc < 0)
-		goto out; /* not to be had: options were checked */
-	preload_probe(&o.set);
-	explain(&o);
-	for (size_t i = 0; i < OFFLOAD_PARTS; i++) {
-		bench_progress(offload_part_names[i], i, OFFLOAD_PARTS);
-		if (o.part[i])
-			parts[i](&o);
+	if (o.rc == 0) { /* else not to be had: options were checked */
+		preload_probe(&o.set);
+		explain(&o);
+		run_parts(&o);
 	}
-out:
 	preload_fini(&o.set);
 	return o.rc;
 }

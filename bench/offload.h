@@ -8,6 +8,7 @@
 #ifndef FERRY_BENCH_OFFLOAD_H
 #define FERRY_BENCH_OFFLOAD_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -96,6 +97,9 @@ struct offload_run {
 	struct bench_samples metric[OFFLOAD_METRICS]; /* one for each round */
 	struct offload_moment *moments;		      /* of the last round */
 	size_t nmoments;
+	/* All that it needs is there, or it has ended. Relaxed: it orders
+	 * nothing. */
+	atomic_bool filled;
 };
 
 /*
@@ -126,6 +130,7 @@ struct offload_bench {
 	bool scattered;
 	const char *conf; /* more settings of ferry's malloc, or NULL */
 	int rc;		  /* of the first part that failed */
+	struct offload_idle *idle; /* under way, or NULL */
 };
 
 /* "FERRY_MALLOC_CONF=.." from the environment's, --conf and @own. */
@@ -181,7 +186,12 @@ struct bench_stat offload_ratio(const struct offload_run *v, size_t n,
 				const char *base);
 
 /* Parts: each runs, shows, records and sets its figures. */
-void offload_idle(struct offload_bench *o);  /* offload_table.c */
+/*
+ * Programs at rest are left alone in a thread of their own while other parts
+ * are measured: begun when all of them rest, ended by waiting for them.
+ */
+void offload_idle_begin(struct offload_bench *o); /* offload_idle.c */
+void offload_idle_end(struct offload_bench *o);
 void offload_zipf(struct offload_bench *o);  /* offload_table.c */
 void offload_scan(struct offload_bench *o);  /* offload_page.c */
 void offload_fault(struct offload_bench *o); /* offload_page.c */

@@ -8,9 +8,9 @@
 
 #define MIB ((uint64_t)1 << 20)
 
-/* What is not touched becomes cold at once. */
-#define AT_ONCE                                                                \
-	"cold_after:50ms,idle_after:50ms,min_heap:0,rate:0,refault_limit:0"
+/* What is not touched becomes cold soon, but not while it is being measured. */
+#define SOON                                                                   \
+	"cold_after:200ms,idle_after:200ms,min_heap:0,rate:0,refault_limit:0"
 
 /* Rounds of all runs, in an order shuffled anew. */
 static void run_rounds(struct offload_bench *o, struct offload_run *v, size_t n,
@@ -31,7 +31,7 @@ static void run_rounds(struct offload_bench *o, struct offload_run *v, size_t n,
 /* How long to wait for pages to become cold, ms. */
 static uint64_t patience(const struct offload_bench *o)
 {
-	return bench_pick(o->b, 1000, 4000, 10000);
+	return bench_pick(o->b, 3000, 6000, 10000);
 }
 
 /* --- reading everything --------------------------------------------------- */
@@ -39,9 +39,9 @@ static uint64_t patience(const struct offload_bench *o)
 void offload_scan(struct offload_bench *o)
 {
 	static const struct offload_case cases[] = {
-		{ "ferry", PRELOAD_FERRY, AT_ONCE, NULL, "scan" },
-		{ "ferry-sigbus", PRELOAD_FERRY, AT_ONCE ",service:sigbus",
-		  NULL, "scan" },
+		{ "ferry", PRELOAD_FERRY, SOON, NULL, "scan" },
+		{ "ferry-sigbus", PRELOAD_FERRY, SOON ",offload:sigbus", NULL,
+		  "scan" },
 	};
 	static const struct offload_column columns[] = {
 		{ "ns a page", OFFLOAD_PAGE_NS, 1 },
@@ -49,13 +49,13 @@ void offload_scan(struct offload_bench *o)
 		{ "held cold", OFFLOAD_HELD + OFFLOAD_RESTED, MIB },
 	};
 	struct offload_run *v;
-	size_t n = offload_runs(o, cases, BENCH_ARRAY_LEN(cases),
-				bench_pick(o->b, 8, 64, 256) * MIB, patience(o),
-				&v);
+	size_t n = offload_runs(
+		o, cases, bench_pick(o->b, 1, 1, BENCH_ARRAY_LEN(cases)),
+		bench_pick(o->b, 8, 64, 256) * MIB, patience(o), &v);
 	struct bench_stat st = { 0 };
 	const struct offload_run *ferry;
 
-	run_rounds(o, v, n, bench_pick(o->b, 1, 3, 5));
+	run_rounds(o, v, n, bench_pick(o->b, 1, 1, 5));
 	offload_show(o->b, "scan: all is cold, and is read in order", v, n,
 		     columns, BENCH_ARRAY_LEN(columns));
 	offload_finish(o, OFFLOAD_SCAN, v, n);
@@ -88,9 +88,9 @@ static void fault_targets(struct offload_bench *o, const struct offload_run *v,
 void offload_fault(struct offload_bench *o)
 {
 	static const struct offload_case cases[] = {
-		{ "ferry", PRELOAD_FERRY, AT_ONCE, NULL, "fault" },
-		{ "ferry-sigbus", PRELOAD_FERRY, AT_ONCE ",service:sigbus",
-		  NULL, "fault" },
+		{ "ferry", PRELOAD_FERRY, SOON, NULL, "fault" },
+		{ "ferry-sigbus", PRELOAD_FERRY, SOON ",offload:sigbus", NULL,
+		  "fault" },
 		{ "hand", PRELOAD_GLIBC, NULL, NULL, "hand-thread" },
 		{ "hand-sigbus", PRELOAD_GLIBC, NULL, NULL, "hand-sigbus" },
 		{ "swap", PRELOAD_GLIBC, NULL, NULL, "swap" },
@@ -112,7 +112,7 @@ void offload_fault(struct offload_bench *o)
 
 	if (!swaps)
 		bench_say(o->b, "Swap is not measured: %s.", swap.why);
-	run_rounds(o, v, n, bench_pick(o->b, 1, 3, 7));
+	run_rounds(o, v, n, bench_pick(o->b, 1, 1, 7));
 	offload_swap_end(&swap);
 	offload_show(o->b,
 		     "fault: a page that is not in memory is touched; \"hand\" "
@@ -130,10 +130,11 @@ void offload_fork(struct offload_bench *o)
 {
 	static const struct offload_case cases[] = {
 		{ "ferry", PRELOAD_FERRY,
-		  "cold_after:100ms,min_heap:0,rate:0,refault_limit:0", NULL,
+		  "cold_after:500ms,min_heap:0,rate:0,refault_limit:0", NULL,
 		  "fork" },
-		{ "ferry-off", PRELOAD_FERRY, "offload:no", NULL, "fork-warm" },
 		{ "jemalloc", PRELOAD_JEMALLOC, NULL, NULL, "fork-warm" },
+		{ "ferry-off", PRELOAD_FERRY, "offload:off", NULL,
+		  "fork-warm" },
 		{ "glibc", PRELOAD_GLIBC, NULL, NULL, "fork-warm" },
 	};
 	static const struct offload_column columns[] = {
@@ -142,8 +143,10 @@ void offload_fork(struct offload_bench *o)
 	};
 	struct offload_run *v;
 	uint64_t mib = bench_pick(o->b, 32, 256, 256);
-	size_t n = offload_runs(o, cases, BENCH_ARRAY_LEN(cases), mib * MIB,
-				patience(o), &v);
+	size_t n = offload_runs(o, cases,
+				bench_pick(o->b, BENCH_ARRAY_LEN(cases), 2,
+					   BENCH_ARRAY_LEN(cases)),
+				mib * MIB, patience(o), &v);
 	char *caption = bench_asprintf("fork with %llu MiB, of which under "
 				       "ferry one half is cold",
 				       (unsigned long long)mib);

@@ -87,6 +87,11 @@ static double look(struct watched *w, bool exactly)
 	return v;
 }
 
+static void set_filled(struct offload_run *r)
+{
+	atomic_store_explicit(&r->filled, true, memory_order_relaxed);
+}
+
 static void fail(struct offload_run *r, int error, const char *why)
 {
 	r->error = error;
@@ -99,6 +104,8 @@ static void hear(struct watched *w, const struct offload_record *said)
 	case OFFLOAD_SAYS_PHASE:
 		if (said->index < OFFLOAD_PHASES)
 			set(w, OFFLOAD_HELD + said->index, look(w, true));
+		if (said->index == OFFLOAD_FILLED)
+			set_filled(w->run);
 		preload_nudge(&w->child); /* a dead one is noticed anyway */
 		break;
 	case OFFLOAD_SAYS_METRIC:
@@ -124,6 +131,7 @@ static void end(struct watched *w, bool properly)
 	int status = preload_wait(&w->child, &whole);
 
 	w->over = true;
+	set_filled(w->run);
 	if (w->run->error)
 		return;
 	if (!properly || status) {
@@ -158,16 +166,20 @@ static void begin(struct watched *w, struct offload_run *r)
 
 	w->run = r;
 	w->over = true;
-	if (r->error)
+	if (r->error) {
+		set_filled(r);
 		return;
+	}
 	r->nmoments = 0;
 	w->begin = bench_now();
 	rc = preload_start(r->allocator, (const char *const *)r->argv,
 			   r->setting, false, &w->child);
-	if (rc < 0)
-		fail(r, rc, strerror(-rc));
-	else
+	if (rc == 0) {
 		w->over = false;
+		return;
+	}
+	fail(r, rc, strerror(-rc));
+	set_filled(r);
 }
 
 /* Waits until one says something, or for as long as nobody has. */

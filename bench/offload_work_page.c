@@ -4,6 +4,7 @@
  * them all, to touch one, and to fork.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -16,8 +17,9 @@
 #define PAGE 4096
 
 /* Some pages stay for good reasons: of the last slab, of what is written. */
-#define MAY_STAY 0.05
-#define POLL_NS	 20000000
+#define MAY_STAY  0.05
+#define POLL_NS	  20000000
+#define SETTLE_NS 450000000 /* longer than a page is on its way */
 
 /* --- which pages, and where they are -------------------------------------- */
 
@@ -80,6 +82,33 @@ static size_t count_present(const struct offload_pages *p)
 	return n;
 }
 
+static size_t resident(void)
+{
+	unsigned long pages = 0;
+	char text[128];
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return sscanf(text, "%*u %lu", &pages) == 1 ? pages : 0;
+}
+
+/* What is absent may still be on its way to a store: until no more memory is
+ * given back. */
+static void wait_stored(uint64_t end)
+{
+	static const struct timespec period = { 0, SETTLE_NS };
+	size_t before, now = resident();
+
+	do {
+		before = now;
+		nanosleep(&period, NULL);
+		now = resident();
+	} while (now + before / 200 < before && bench_now() < end);
+}
+
 bool offload_wait_cold(const struct offload_pages *p, uint64_t ms)
 {
 	static const struct timespec period = { 0, POLL_NS };
@@ -90,8 +119,10 @@ bool offload_wait_cold(const struct offload_pages *p, uint64_t ms)
 		nanosleep(&period, NULL);
 		share = (double)count_present(p) / (double)p->n;
 	} while (share > MAY_STAY && bench_now() < end);
-	if (share <= MAY_STAY)
+	if (share <= MAY_STAY) {
+		wait_stored(end);
 		return true;
+	}
 	offload_absent("%.0f %% of the pages stayed in memory", share * 100);
 	return false;
 }
@@ -199,7 +230,14 @@ static int fork_once(double *ret_us)
 	return status == 0 ? 0 : -ECHILD;
 }
 
-static int measure_forks(void)
+static void touch_all(const struct offload_pages *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		touch(p->v[i]);
+}
+
+/* What is used stays so: @warm is read between forks. */
+static int measure_forks(const struct offload_pages *warm)
 {
 	struct bench_samples us = { 0 };
 	int rc = 0;
@@ -207,6 +245,7 @@ static int measure_forks(void)
 	for (size_t i = 0; i < FORKS && rc == 0; i++) {
 		double v = 0;
 
+		touch_all(warm);
 		rc = fork_once(&v);
 		if (rc == 0)
 			bench_samples_add(&us, v);
@@ -217,45 +256,57 @@ static int measure_forks(void)
 	return rc;
 }
 
-/* The first half becomes cold, the second is read again and again. */
-static bool cool_half(const struct offload_table *t, uint64_t ms)
+/* Until what was taken away has reached a store. */
+static void keep_warm(const struct offload_pages *warm, uint64_t end)
 {
 	static const struct timespec period = { 0, POLL_NS / 4 };
-	struct offload_pages cold, warm;
-	uint64_t end = bench_now() + ms * 1000000;
-	bool done = false;
 
-	offload_pages_of(t, 0, t->n / 2, &cold);
-	offload_pages_of(t, t->n / 2, t->n, &warm);
-	while (!done && bench_now() < end) {
-		for (size_t i = 0; i < warm.n; i++)
-			touch(warm.v[i]);
+	while (bench_now() < end) {
+		touch_all(warm);
 		nanosleep(&period, NULL);
-		done = (double)count_present(&cold) < MAY_STAY * (double)cold.n;
 	}
-	if (!done)
-		offload_absent("%.0f %% of the cold half stayed in memory",
-			       (double)count_present(&cold) * 100 /
-				       (double)cold.n);
-	offload_pages_free(&cold);
-	offload_pages_free(&warm);
-	return done;
 }
 
-static int run_fork(struct offload_work *w, bool cool)
+/* @cold is left alone while @warm is read again and again. */
+static bool cool(const struct offload_pages *cold,
+		 const struct offload_pages *warm, uint64_t ms)
 {
+	static const struct timespec period = { 0, POLL_NS / 4 };
+	uint64_t end = bench_now() + ms * 1000000;
+	double share;
+
+	do {
+		touch_all(warm);
+		nanosleep(&period, NULL);
+		share = (double)count_present(cold) / (double)cold->n;
+	} while (share > MAY_STAY && bench_now() < end);
+	if (share > MAY_STAY)
+		offload_absent("%.0f %% of the cold half stayed in memory",
+			       share * 100);
+	else
+		keep_warm(warm, bench_now() + 2 * SETTLE_NS);
+	return share <= MAY_STAY;
+}
+
+static int run_fork(struct offload_work *w, bool half_cold)
+{
+	struct offload_pages cold, warm;
 	struct offload_table t;
 	int rc = offload_table_make(w->bytes, &t);
 
 	if (rc < 0)
 		return rc;
+	offload_pages_of(&t, 0, t.n / 2, &cold);
+	offload_pages_of(&t, t.n / 2, t.n, &warm);
 	offload_phase(OFFLOAD_FILLED);
-	if (!cool || cool_half(&t, w->ms)) {
+	if (!half_cold || cool(&cold, &warm, w->ms)) {
 		offload_phase(OFFLOAD_RESTED);
-		rc = measure_forks();
+		rc = measure_forks(&warm);
 	}
 	offload_wrong(offload_table_wrong(&t));
 	offload_phase(OFFLOAD_CHECKED);
+	offload_pages_free(&cold);
+	offload_pages_free(&warm);
 	offload_table_free(&t);
 	return rc;
 }

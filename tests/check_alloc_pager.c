@@ -273,6 +273,7 @@ END_TEST
 
 /* --- system calls and descriptors ---------------------------------------- */
 
+#ifndef SIGBUS_MODE /* in which these are not so */
 START_TEST(system_calls_on_cold_pages_work)
 {
 	char out[100];
@@ -329,6 +330,7 @@ START_TEST(the_program_has_no_descriptor_of_ours)
 	bed_end(&bed);
 }
 END_TEST
+#endif
 
 START_TEST(cold_pages_come_back_when_all_descriptors_are_closed)
 {
@@ -505,9 +507,11 @@ static const struct test tests[] = {
 	TEST(hints_outside_of_regions_are_refused, PAGER_NEEDS),
 	TEST(after_restore_all_nothing_goes_out_until_the_last_resume,
 	     PAGER_NEEDS),
+#ifndef SIGBUS_MODE
 	TEST(system_calls_on_cold_pages_work, PAGER_NEEDS),
 	TEST(cold_pages_are_read_from_beside_the_process, PAGER_NEEDS),
 	TEST(the_program_has_no_descriptor_of_ours, PAGER_NEEDS),
+#endif
 	TEST(cold_pages_come_back_when_all_descriptors_are_closed, PAGER_NEEDS),
 	TEST(empty_pages_are_dropped_without_a_store, PAGER_NEEDS),
 	TEST(pages_that_live_at_the_second_look_are_kept, PAGER_NEEDS),

@@ -193,6 +193,33 @@ START_TEST(faults_of_the_forking_thread_are_served_while_it_forks)
 }
 END_TEST
 
+/* As the C library does in the child, before any handler. */
+static void touch_early(void)
+{
+	at(50)[100] = 'x';
+	touch(at(60));
+	ferry__pager_fork_child(bed.pager);
+}
+
+static bool early_pages_hold(void)
+{
+	bool x = at(50)[100] == 'x';
+
+	at(50)[100] = (char)(page_word(51, 100 / 8) >> (100 % 8 * 8));
+	return x && pages_hold();
+}
+
+START_TEST(what_is_touched_before_the_handlers_run_is_mended)
+{
+	bed_begin(&bed, PAGES);
+	ck_assert_int_eq(pthread_atfork(prepare, parent, touch_early), 0);
+	bed_all_out(&bed);
+	in_child(early_pages_hold);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
 /* Parts of the heap that a child does not get, or that lie still. */
 START_TEST(what_the_program_made_of_cold_memory_holds)
 {
@@ -401,6 +428,7 @@ static const struct test tests[] = {
 	TEST(faults_of_the_forking_thread_are_served_while_it_forks,
 	     PAGER_NEEDS),
 	TEST(what_the_program_made_of_cold_memory_holds, PAGER_NEEDS),
+	TEST(what_is_touched_before_the_handlers_run_is_mended, PAGER_NEEDS),
 #ifndef FERRY_SANITIZE
 	TEST(locking_all_memory_brings_all_back, PAGER_NEEDS),
 	TEST(a_child_that_shares_the_memory_is_served, PAGER_NEEDS),

@@ -94,8 +94,6 @@ HOLDS_DESPITE(no_pagemap_scan, .call = INJECT_IOCTL,
 HOLDS_DESPITE(refused_registrations, .call = INJECT_IOCTL,
 	      .request = FERRY__UFFDIO_REGISTER, .nth = 2, .count = 2,
 	      .error = ENOMEM)
-HOLDS_DESPITE(no_memory_for_tables, .call = INJECT_MPROTECT, .count = 3,
-	      .error = ENOMEM)
 
 START_TEST(pages_that_stay_busy_are_let_be)
 {
@@ -314,7 +312,6 @@ static const struct test tests[] = {
 	TEST(pages_hold_despite_page_tables_not_to_be_read, PAGER_NEEDS),
 	TEST(pages_hold_despite_no_pagemap_scan, PAGER_NEEDS),
 	TEST(pages_hold_despite_refused_registrations, PAGER_NEEDS),
-	TEST(pages_hold_despite_no_memory_for_tables, PAGER_NEEDS),
 	TEST(pages_that_stay_busy_are_let_be, PAGER_NEEDS),
 	TEST(without_moves_nothing_goes_out, PAGER_NEEDS),
 	TEST(without_a_userfaultfd_nothing_goes_out, PAGER_NEEDS),

@@ -173,6 +173,44 @@ START_TEST(namespaces_are_met_quiet_once_each)
 }
 END_TEST
 
+START_TEST(credentials_of_one_thread_are_met_quiet)
+{
+	/* Version 3: two words of each set; a process may look at its own. */
+	struct {
+		uint32_t version;
+		int pid;
+	} header = { 0x20080522, 0 };
+	uint32_t sets[6];
+
+	ferry__quiet_set(&notes);
+	ck_assert_int_eq(prctl(PR_SET_KEEPCAPS, 1L, 0, 0, 0), 0);
+	assert_noted(1, 0);
+	ck_assert_int_eq(prctl(PR_GET_KEEPCAPS), 1);
+	ck_assert_int_eq(syscall(SYS_capget, &header, sets), 0);
+	assert_noted(1, 0);
+	ck_assert_int_eq(syscall(SYS_capset, &header, sets), 0);
+	assert_noted(2, 0);
+}
+END_TEST
+
+START_TEST(filter_in_a_child_is_met_quiet)
+{
+	int status;
+	pid_t pid;
+
+	allow_filters();
+	pid = fork();
+	if (pid == 0) {
+		ferry__quiet_fork_child();
+		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+		_exit(begun == 1 && ended_for_ever == 1 ? 0 : 1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	assert_noted(0, 0);
+}
+END_TEST
+
 START_TEST(children_that_share_memory_disturb_nobody)
 {
 	int status;
@@ -198,6 +236,8 @@ static const struct test tests[] = {
 	TEST(filter_that_fails_is_no_filter, "seccomp"),
 	TEST(questions_about_filters_disturb_nobody, "seccomp"),
 	TEST(namespaces_are_met_quiet_once_each, NULL),
+	TEST(credentials_of_one_thread_are_met_quiet, NULL),
+	TEST(filter_in_a_child_is_met_quiet, "seccomp"),
 	TEST(children_that_share_memory_disturb_nobody, "seccomp"),
 };
 

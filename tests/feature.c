@@ -294,6 +294,19 @@ static int has_malloc(uint64_t arg)
 	return *FERRY_NO_MALLOC ? -EOPNOTSUPP : 0;
 }
 
+/* Is there a server to start, and the store to use it? */
+static int has_redis_server(uint64_t arg)
+{
+	(void)arg;
+#ifndef HAVE_HIREDIS
+	return -EOPNOTSUPP;
+#endif
+	return access("/usr/bin/redis-server", X_OK) &&
+			       access("/usr/local/bin/redis-server", X_OK)
+		       ? -ENOENT
+		       : 0;
+}
+
 static const struct probe probes[] = {
 	{ "userfaultfd", has_uffd, FERRY__UFFD_USER_MODE_ONLY, NULL },
 	{ "kernel_faults", has_uffd, 0, NULL },
@@ -329,6 +342,8 @@ static const struct probe probes[] = {
 	{ "memfd_secret", has_memfd_secret, 0, NULL },
 	{ "seccomp", has_seccomp, 0, NULL },
 	{ "root", has_root, 0, "this process is not root" },
+	{ "redis_server", has_redis_server, 0,
+	  "no redis-server, or Ferry was built without hiredis" },
 	{ "numa", has_numa, 0, "one node has all the memory" },
 	{ "malloc", has_malloc, 0,
 	  "libferry-malloc.so is not built: " FERRY_NO_MALLOC },

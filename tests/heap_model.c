@@ -12,6 +12,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <ferry/malloc.h>
+
 #define KIB ((size_t)1 << 10)
 
 struct slot {
@@ -241,6 +243,20 @@ static void through_pipe(struct slot *slot)
 	free(copy);
 }
 
+/* Where the malloc is another one, it has no hints. */
+#pragma weak ferry_hint_cold
+#pragma weak ferry_hint_hot
+
+static void hint(struct slot *slot, struct random *rng)
+{
+	if (!ferry_hint_cold)
+		return;
+	if (random_below(rng, 3))
+		ferry_hint_cold(slot->at, slot->size);
+	else
+		ferry_hint_hot(slot->at, slot->size);
+}
+
 static void refill(struct slot *slot, struct random *rng)
 {
 	slot->seed = random_next(rng);
@@ -265,6 +281,8 @@ static void use(struct heap_model *model, struct slot *slot, struct random *rng)
 		through_pipe(slot);
 		break;
 	case 8:
+		hint(slot, rng);
+		break;
 	case 9:
 		refill(slot, rng);
 		break;

@@ -372,6 +372,20 @@ static int injected_fcntl(int fd, int cmd, long arg)
 	return r ? r : base->fcntl(fd, cmd, arg);
 }
 
+static ssize_t injected_send(int fd, const void *buf, size_t len)
+{
+	ssize_t r = cut(INJECT_SEND, &len);
+
+	return r ? r : base->send(fd, buf, len);
+}
+
+static ssize_t injected_recv(int fd, void *buf, size_t len)
+{
+	ssize_t r = cut(INJECT_RECV, &len);
+
+	return r ? r : base->recv(fd, buf, len);
+}
+
 typedef ssize_t (*vector_call)(int fd, const struct iovec *iov, int n,
 			       off_t off);
 
@@ -612,6 +626,8 @@ static void fill_table(void)
 	table.ftruncate = injected_ftruncate;
 	table.fdatasync = injected_fdatasync;
 	table.memfd_create = injected_memfd_create;
+	table.send = injected_send;
+	table.recv = injected_recv;
 	table.poll = injected_poll;
 	table.eventfd = injected_eventfd;
 	table.ioctl = injected_ioctl;

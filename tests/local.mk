@@ -67,14 +67,17 @@ CHECK_ALLOC += %D%/check_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_pager_fork
 CHECK_ALLOC += %D%/check_alloc_pager_inject
 CHECK_ALLOC += %D%/check_alloc_pager_policy
+CHECK_ALLOC += %D%/check_alloc_pager_sigbus
 CHECK_ALLOC += %D%/stress_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_store_file
 CHECK_ALLOC += %D%/check_alloc_store_memory
 CHECK_ALLOC += %D%/check_alloc_store_node
+CHECK_ALLOC += %D%/check_alloc_store_redis
 CHECK_ALLOC += %D%/stress_alloc_store
 
 CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_malloc
+CHECK_MALLOC += %D%/stress_alloc_malloc
 CHECK_MALLOC += %D%/check_alloc_wrap
 if HAVE_MALLOC
 CHECK_MALLOC += %D%/check_alloc_allocator
@@ -201,8 +204,6 @@ MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_allocator_LDADD = %D%/libharness.la \
 	alloc/instance/libferry-alloc.la uffd/libuffd.la $(CHECK_LIBS) \
 	$(FERRY_LIBS)
-# Once something goes out.
-EXTRA_PROGRAMS += %D%/stress_alloc_malloc
 %C%_stress_alloc_malloc_SOURCES = %D%/stress_alloc_malloc.c \
 	%D%/heap_model.c %D%/heap_model.h
 %C%_stress_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
@@ -285,12 +286,19 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_pager_policy_SOURCES = %D%/check_alloc_pager_policy.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_check_alloc_pager_policy_LDADD = $(PAGER_TEST_LIBS)
+# The same facts, served in the faulting thread.
+%C%_check_alloc_pager_sigbus_SOURCES = %D%/check_alloc_pager.c %D%/pager_bed.c \
+	%D%/pager_bed.h
+%C%_check_alloc_pager_sigbus_CPPFLAGS = $(AM_CPPFLAGS) -DSIGBUS_MODE
+%C%_check_alloc_pager_sigbus_LDADD = $(PAGER_TEST_LIBS)
 %C%_stress_alloc_pager_SOURCES = %D%/stress_alloc_pager.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_stress_alloc_pager_LDADD = $(PAGER_TEST_LIBS)
 %C%_check_alloc_store_file_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_node_LDADD = $(STORE_TEST_LIBS)
+%C%_check_alloc_store_redis_LDADD = $(STORE_TEST_LIBS)
+%C%_check_alloc_store_redis_CPPFLAGS = $(AM_CPPFLAGS) $(HIREDIS_CFLAGS)
 %C%_stress_alloc_store_LDADD = $(STORE_TEST_LIBS)
 %C%_check_runtime_heap_SOURCES = %D%/check_runtime_heap.c \
 	%D%/cells.c %D%/cells.h

@@ -150,7 +150,7 @@ static void fake_destroy(struct ferry__store *store)
 
 static const struct ferry__store_ops fake_ops = {
 	.name = "fake",
-	.signal_safe = false,
+	.signal_safe = true,
 	.put = fake_put,
 	.get = fake_get,
 	.drop = fake_drop,
@@ -174,6 +174,12 @@ struct fake_store *fake_store_create(uint64_t pages)
 	return f;
 }
 
+#ifdef SIGBUS_MODE
+enum ferry__pager_service bed_service = FERRY__PAGER_SIGBUS;
+#else
+enum ferry__pager_service bed_service = FERRY__PAGER_THREAD;
+#endif
+
 /* --- the bed ------------------------------------------------------------- */
 
 void bed_params(struct bed *bed)
@@ -182,6 +188,7 @@ void bed_params(struct bed *bed)
 	bed->params.cold_after_ns = HOUR;
 	bed->params.idle_after_ns = HOUR;
 	bed->params.around = 16;
+	bed->params.service = bed_service;
 	bed->params.tiers = bed->tier;
 	bed->params.n_tiers = 1;
 }

@@ -56,6 +56,9 @@ struct bed {
 	size_t page, pages, len;
 };
 
+/* Of the defaults; a program built with SIGBUS_MODE sets it. */
+extern enum ferry__pager_service bed_service;
+
 /* Defaults: nothing is cold by itself; one fake store. To be changed. */
 void bed_params(struct bed *bed);
 

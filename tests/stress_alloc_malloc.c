@@ -36,8 +36,10 @@
 enum {
 	THREADS = 4,
 	BLOCKS = 5000,
-	CHILDREN = 4, /* at a time, of one process */
-	DEPTH = 2,    /* of forks of forks */
+	CHILDREN = 4,	   /* at a time, of one process */
+	DEPTH = 2,	   /* of forks of forks */
+	STEPS = 20000,	   /* of a thread at most */
+	CHILD_STEPS = 500, /* the same in a child: its parent waits */
 };
 
 /* What a program does. */
@@ -75,6 +77,7 @@ struct worker {
 	atomic_bool done;
 	bool running;
 	struct random rng;
+	size_t steps;
 	int depth;
 };
 
@@ -132,16 +135,17 @@ static void *worker_runs(void *arg)
 {
 	struct worker *worker = arg;
 
-	work(&worker->rng, worker->depth,
-	     1 + random_below(&worker->rng, 20000));
+	work(&worker->rng, worker->depth, worker->steps);
 	/* W1 pairs with W2: whoever sees it may join without waiting. */
 	atomic_store_explicit(&worker->done, true, memory_order_release);
 	return NULL;
 }
 
-static void start(struct worker *worker, struct random *rng, int depth)
+static void start(struct worker *worker, struct random *rng, int depth,
+		  size_t most_steps)
 {
 	worker->rng = random_seeded(random_next(rng));
+	worker->steps = 1 + random_below(rng, most_steps);
 	worker->depth = depth;
 	atomic_store_explicit(&worker->done, false, memory_order_relaxed);
 	heap_model_need(
@@ -163,8 +167,8 @@ static void run_in_child(struct random *rng, int depth)
 	if (random_below(rng, 2))
 		verify_all();
 	if (!random_below(rng, 3))
-		start(&worker, rng, depth);
-	work(rng, depth, random_below(rng, 1000));
+		start(&worker, rng, depth, CHILD_STEPS);
+	work(rng, depth, random_below(rng, CHILD_STEPS));
 	if (!random_below(rng, 3)) {
 		rest(rng);
 		verify_all();
@@ -229,7 +233,7 @@ static void tend(struct worker *workers, struct random *rng)
 		}
 		if (doing & WITH_THREADS && !worker->running &&
 		    !random_below(rng, 4))
-			start(worker, rng, 0);
+			start(worker, rng, 0, STEPS);
 	}
 }
 

@@ -297,10 +297,19 @@ START_TEST(pages_of_many_threads_hold_beside_forks)
 }
 END_TEST
 
+START_TEST(pages_that_their_threads_bring_back_hold)
+{
+	bed_service = FERRY__PAGER_SIGBUS;
+	run(true);
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST(pages_of_many_threads_hold_what_was_written, PAGER_NEEDS,
 	     .seconds = 3600),
 	TEST(pages_of_many_threads_hold_beside_forks, PAGER_NEEDS,
+	     .seconds = 3600),
+	TEST(pages_that_their_threads_bring_back_hold, PAGER_NEEDS,
 	     .seconds = 3600),
 };
 

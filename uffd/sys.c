@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -191,6 +192,45 @@ static int linux_ioctl(int fd, unsigned long request, void *arg)
 }
 #endif
 
+static int linux_socket(int domain, int type, int protocol)
+{
+	return edge(socket(domain, type | SOCK_CLOEXEC, protocol));
+}
+
+static int linux_connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	return edge(connect(fd, addr, len));
+}
+
+static int linux_socket_error(int fd)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+	int r = edge(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len));
+
+	return r < 0 ? r : -error;
+}
+
+static int linux_setsockopt(int fd, int level, int name, int value)
+{
+	return edge(setsockopt(fd, level, name, &value, sizeof(value)));
+}
+
+static ssize_t linux_send(int fd, const void *buf, size_t len)
+{
+	return edge_size(send(fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+static ssize_t linux_recv(int fd, void *buf, size_t len)
+{
+	return edge_size(recv(fd, buf, len, MSG_DONTWAIT));
+}
+
+static ssize_t linux_getrandom(void *buf, size_t len)
+{
+	return edge_size(getrandom(buf, len, 0));
+}
+
 static int linux_userfaultfd(int flags)
 {
 	return edge(syscall(SYS_userfaultfd, flags));
@@ -251,6 +291,11 @@ static int linux_unshare(int flags)
 static int linux_close_range(unsigned int first, unsigned int last)
 {
 	return edge(syscall(SYS_close_range, first, last, 0));
+}
+
+static int linux_dup_above(int fd, int least)
+{
+	return edge(fcntl(fd, F_DUPFD_CLOEXEC, least));
 }
 
 static ssize_t linux_process_madvise(int pidfd, const struct iovec *iov,
@@ -451,6 +496,13 @@ const struct ferry__sys ferry__sys_linux = {
 	.eventfd = linux_eventfd,
 	.ioctl = linux_ioctl,
 	.userfaultfd = linux_userfaultfd,
+	.socket = linux_socket,
+	.connect = linux_connect,
+	.socket_error = linux_socket_error,
+	.setsockopt = linux_setsockopt,
+	.send = linux_send,
+	.recv = linux_recv,
+	.getrandom = linux_getrandom,
 	.mmap = linux_mmap,
 	.munmap = linux_munmap,
 	.mremap = linux_mremap,
@@ -460,6 +512,7 @@ const struct ferry__sys ferry__sys_linux = {
 	.pidfd_getfd = linux_pidfd_getfd,
 	.unshare = linux_unshare,
 	.close_range = linux_close_range,
+	.dup_above = linux_dup_above,
 	.process_madvise = linux_process_madvise,
 	.mincore = linux_mincore,
 	.msync = linux_msync,

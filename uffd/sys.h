@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -52,6 +53,15 @@ struct ferry__sys {
 	int (*ioctl)(int fd, unsigned long request, void *arg);
 	int (*userfaultfd)(int flags);
 
+	/* Sockets. Sending raises no SIGPIPE; neither call waits. */
+	int (*socket)(int domain, int type, int protocol);
+	int (*connect)(int fd, const struct sockaddr *addr, socklen_t len);
+	int (*socket_error)(int fd); /* 0 or what became of connect() */
+	int (*setsockopt)(int fd, int level, int name, int value);
+	ssize_t (*send)(int fd, const void *buf, size_t len);
+	ssize_t (*recv)(int fd, void *buf, size_t len);
+	ssize_t (*getrandom)(void *buf, size_t len);
+
 	/* Memory. Addresses come back through ret_addr. */
 	int (*mmap)(void *addr, size_t len, int prot, int flags, int fd,
 		    off_t off, void **ret_addr);
@@ -66,6 +76,8 @@ struct ferry__sys {
 	/* The calling thread's descriptors: a table of its own; closing. */
 	int (*unshare)(int flags);
 	int (*close_range)(unsigned int first, unsigned int last);
+	/* A copy of @fd, the lowest number free from @least on. */
+	int (*dup_above)(int fd, int least);
 	/* Any advice on many ranges of this process (6.13). */
 	ssize_t (*process_madvise)(int pidfd, const struct iovec *iov, size_t n,
 				   int advice);

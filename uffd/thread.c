@@ -4,6 +4,7 @@
 
 #include <semaphore.h>
 #include <signal.h>
+#include <time.h>
 
 #include "uffd/signal.h"
 
@@ -45,4 +46,17 @@ int ferry__thread_start(pthread_t *ret_thread, const pthread_attr_t *attr,
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	sem_destroy(&start.runs);
 	return r;
+}
+
+/* A thread's clock is there as long as the thread is. */
+void ferry__thread_join(pthread_t thread)
+{
+	static const struct timespec moment = { 0, 20000 };
+	struct timespec t;
+	clockid_t clock;
+	int r = pthread_getcpuclockid(thread, &clock);
+
+	pthread_join(thread, NULL);
+	while (r == 0 && clock_gettime(clock, &t) == 0)
+		nanosleep(&moment, NULL);
 }

@@ -16,6 +16,13 @@ int ferry__thread_start(pthread_t *ret_thread, const pthread_attr_t *attr,
 			void *(*fn)(void *), void *arg);
 
 /*
+ * Waits until the thread has ended and the kernel, too, has forgotten it:
+ * after pthread_join(3) alone it may still be counted among the threads of
+ * the process for a moment, and share the caller's files.
+ */
+void ferry__thread_join(pthread_t thread);
+
+/*
  * Called first thing in every thread that ferry__thread_start() starts, where
  * it is not NULL. Set once, before there are any.
  */

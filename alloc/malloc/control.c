@@ -235,7 +235,7 @@ static int start_thread(struct ferry__control *c)
 	while (!__atomic_load_n(&c->started, __ATOMIC_ACQUIRE))
 		ferry__sys->futex_wait(&c->started, 0, 1000000000u);
 	if (c->error)
-		pthread_join(c->thread, NULL);
+		ferry__thread_join(c->thread);
 	return c->error;
 }
 
@@ -295,7 +295,7 @@ void ferry__control_stop(struct ferry__control *control)
 		return;
 	__atomic_store_n(&control->stop, true, __ATOMIC_RELEASE); /* C2 */
 	wake(control);
-	pthread_join(control->thread, NULL);
+	ferry__thread_join(control->thread);
 	ferry__control_forget(control);
 	errno = saved;
 }

@@ -20,6 +20,7 @@
 #include <pthread.h>
 
 #include "alloc/malloc/offload.h"
+#include "alloc/pager/pager.h"
 
 static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -56,5 +57,7 @@ static void child(void)
 
 void ferry__fork_init(void)
 {
+	/* Whose handlers take their locks after ours. */
+	ferry__pager_init();
 	pthread_atfork(prepare, parent, child);
 }

@@ -60,19 +60,6 @@ static enum state current_state(void)
 	return __atomic_load_n(&offload.state, __ATOMIC_ACQUIRE);
 }
 
-void ferry__offload_init(const struct ferry__conf *conf)
-{
-	offload.conf = conf;
-	ferry__thread_begins = ferry__engine_be_own;
-	if (conf->offload == FERRY__OFFLOAD_OFF) {
-		offload.reason = "offload is off, as configured";
-		/* T2, see current_state(). */
-		__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
-	} else if (!conf->min_heap) {
-		ferry__engine_want_work();
-	}
-}
-
 const char *ferry__offload_reason(void)
 {
 	return current_state() == TRIED ? offload.reason : NULL;
@@ -211,17 +198,33 @@ void ferry__offload_trim(void)
  */
 static void quiet_begin(void)
 {
+	struct ferry__pager *pager = ferry__offload_pager();
+
 	ferry__socket_stop(true);
-	ferry__pager_stop(offload.pager);
+	if (pager)
+		ferry__pager_stop(pager);
+}
+
+/* Neither threads nor files: the filter may kill for a call that opens one. */
+static void quiet_for_ever(void)
+{
+	offload.reason = "a filter of system calls was installed";
+	/* Relaxed: nobody else starts anything. */
+	__atomic_store_n(&offload.stopped, false, __ATOMIC_RELAXED);
+	/* T2, see current_state(). */
+	__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
+	ferry__socket_stop(false);
+	ferry__report_stop();
 }
 
 static void quiet_end(bool for_ever)
 {
 	if (for_ever) {
-		offload.reason = "a filter of system calls was installed";
-		ferry__socket_stop(false);
+		quiet_for_ever();
 		return;
 	}
+	if (!ferry__offload_pager())
+		return;
 	/* Relaxed: a thread that looks sees it or will see it. */
 	__atomic_store_n(&offload.stopped, true, __ATOMIC_RELAXED);
 	ferry__engine_want_work();
@@ -231,6 +234,20 @@ static const struct ferry__quiet quiet = { .begin = quiet_begin,
 					   .end = quiet_end };
 
 /* --- start ---------------------------------------------------------------------------- */
+
+void ferry__offload_init(const struct ferry__conf *conf)
+{
+	offload.conf = conf;
+	ferry__thread_begins = ferry__engine_be_own;
+	ferry__quiet_set(&quiet);
+	if (conf->offload == FERRY__OFFLOAD_OFF) {
+		offload.reason = "offload is off, as configured";
+		/* T2, see current_state(). */
+		__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
+	} else if (!conf->min_heap) {
+		ferry__engine_want_work();
+	}
+}
 
 static int create(const struct ferry__pager_tier *tiers, size_t n,
 		  struct ferry__pager **ret_pager)
@@ -291,8 +308,6 @@ static int start_with(struct ferry__pager_tier *tiers)
 	}
 	if (r)
 		offload.reason = ferry_reason_string(reason);
-	else
-		ferry__quiet_set(&quiet);
 	return r;
 }
 
@@ -410,12 +425,11 @@ void ferry__offload_fork_child(void)
 	offload.plain = 0;
 	if (offload.state == STARTING && !pager)
 		offload.state = WAITING;
+	ferry__quiet_fork_child();
 	ferry__socket_fork_child();
 	if (!pager)
 		return;
 	ferry__engine_own_begin();
 	ferry__pager_fork_child(pager);
 	ferry__engine_own_end();
-	if (!offload.reason)
-		ferry__quiet_set(&quiet);
 }

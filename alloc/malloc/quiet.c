@@ -16,6 +16,13 @@ void ferry__quiet_set(const struct ferry__quiet *fresh)
 	__atomic_store_n(&quiet, fresh, __ATOMIC_RELEASE);
 }
 
+/* One thread. Under a filter nobody asks for the owner. */
+void ferry__quiet_fork_child(void)
+{
+	if (quiet)
+		owner = getpid();
+}
+
 const struct ferry__quiet *ferry__quiet_begin(void)
 {
 	/* Q1 pairs with the stores in ferry__quiet_set() and _end(). */

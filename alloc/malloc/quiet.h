@@ -2,8 +2,9 @@
 /*
  * System calls that do not go together with threads of the library: a seccomp
  * filter may forbid, on pain of death, what the pager needs; namespaces of
- * users want a process of one thread. Before them all memory is brought back
- * and the threads end (wrap.c).
+ * users want a process of one thread; capabilities that the caller alone has
+ * make setuid(2) fail in other threads, for which the C library aborts. Before
+ * them all memory is brought back and the threads end (wrap.c).
  */
 #ifndef FERRY_ALLOC_MALLOC_QUIET_H
 #define FERRY_ALLOC_MALLOC_QUIET_H
@@ -27,10 +28,13 @@ struct ferry__quiet {
 };
 
 /*
- * Who starts threads says so at the start of the library, when there is none
- * yet, and again in each child of fork(2).
+ * Who may start threads says so at the start of the library, when there is
+ * none yet: a filter that is installed before keeps them from ever starting.
  */
 FERRY__HIDDEN void ferry__quiet_set(const struct ferry__quiet *quiet);
+
+/* In the child of fork(2), which may have threads of its own. */
+FERRY__HIDDEN void ferry__quiet_fork_child(void);
 
 /*
  * Around such a call. Nobody to be quiet gives NULL, which end() takes: also

@@ -21,6 +21,7 @@ static struct {
 	char path[PATH_MAX]; /* absolute; "%p" stands for the process */
 	uint64_t next_ns;    /* of the pager's thread */
 	bool wanted;	     /* by a signal; atomic */
+	bool stopped;	     /* for ever */
 } report;
 
 /* --- writing -------------------------------------------------------------------------- */
@@ -84,7 +85,8 @@ void ferry__report_tick(uint64_t now_ns)
 void ferry__report_work(void)
 {
 	/* Relaxed: only that it was asked for is passed on. */
-	if (__atomic_exchange_n(&report.wanted, false, __ATOMIC_RELAXED))
+	if (!report.stopped &&
+	    __atomic_exchange_n(&report.wanted, false, __ATOMIC_RELAXED))
 		write_report(true);
 }
 
@@ -107,8 +109,15 @@ void ferry__report_init(const struct ferry__conf *conf)
 		ferry__sys->sigaction(SIGUSR2, &act, NULL);
 }
 
+void ferry__report_stop(void)
+{
+	report.stopped = true;
+}
+
 __attribute__((destructor)) static void at_exit(void)
 {
+	if (report.stopped)
+		return;
 	if (report.path[0] || (report.conf && report.conf->stats_exit))
 		write_report(true);
 }

@@ -15,4 +15,7 @@ FERRY__HIDDEN void ferry__report_tick(uint64_t now_ns);
 /* At an event of the engine: writes what a signal has asked for. */
 FERRY__HIDDEN void ferry__report_work(void);
 
+/* Nothing is written any more: system calls are filtered from now on. */
+FERRY__HIDDEN void ferry__report_stop(void);
+
 #endif

@@ -111,6 +111,8 @@ void ferry__socket_work(void)
 
 void ferry__socket_stop(bool again)
 {
+	if (!again)
+		here.wanted = false;
 	if (!here.control)
 		return;
 	ferry__control_stop(here.control);

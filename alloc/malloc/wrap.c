@@ -2,7 +2,7 @@
 /*
  * The system calls that must find the library quiet (quiet.h), in place of
  * the C library's functions: prctl(2), seccomp(2) by way of syscall(2),
- * unshare(2), setns(2).
+ * unshare(2), setns(2), capset(2).
  *
  * All but those few calls cost a comparison, set errno as before and may be
  * made in signal handlers and in children of vfork(2): they are the bare
@@ -63,32 +63,64 @@ static long with_errno(long ret)
 	return -1;
 }
 
-/* A filter stays; a call that failed, or only asked, has installed none. */
-static long filtering(long n, long a, long b, long c, long d, long e, long f)
+/* --- which calls ------------------------------------------------------------------ */
+
+enum kind {
+	USUAL = 0,
+	ALONE,	/* without threads of ours; they may come back */
+	FILTER, /* they may not: what is installed stays */
+};
+
+/* What the kernel shares out only to a process of one thread. */
+#define ONE_THREAD (CLONE_NEWUSER | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM)
+
+static enum kind kind_of_prctl(int option, long b)
+{
+	switch (option) {
+	case PR_SET_SECCOMP:
+		return b ? FILTER : USUAL;
+	/* Of the calling thread alone; setuid(2) is of all. */
+	case PR_SET_KEEPCAPS:
+	case PR_SET_SECUREBITS:
+		return ALONE;
+	default:
+		return USUAL;
+	}
+}
+
+static enum kind kind_of(long n, long a, long b)
+{
+	switch (n) {
+	case SYS_seccomp:
+		return a == SECCOMP_SET_MODE_FILTER ||
+				       a == SECCOMP_SET_MODE_STRICT
+			       ? FILTER
+			       : USUAL;
+	case SYS_prctl:
+		return kind_of_prctl((int)a, b);
+	case SYS_unshare:
+		return a & ONE_THREAD ? ALONE : USUAL;
+	/* What setns() joins cannot be seen: it may be of users. */
+	case SYS_setns:
+	case SYS_capset:
+		return ALONE;
+	default:
+		return USUAL;
+	}
+}
+
+/* A filter that failed, or was only asked about, has not been installed. */
+static long quietly(enum kind kind, long n, long a, long b, long c, long d,
+		    long e, long f)
 {
 	const struct ferry__quiet *who = ferry__quiet_begin();
 	long ret = bare(n, a, b, c, d, e, f);
 
-	ferry__quiet_end(who, ret >= 0);
+	ferry__quiet_end(who, kind == FILTER && ret >= 0);
 	return with_errno(ret);
 }
 
-static long alone(long n, long a, long b)
-{
-	const struct ferry__quiet *who = ferry__quiet_begin();
-	long ret = bare(n, a, b, 0, 0, 0, 0);
-
-	ferry__quiet_end(who, false);
-	return with_errno(ret);
-}
-
-static bool installs_filter(long n, long a, long b)
-{
-	if (n == SYS_seccomp)
-		return a == SECCOMP_SET_MODE_FILTER ||
-		       a == SECCOMP_SET_MODE_STRICT;
-	return n == SYS_prctl && (int)a == PR_SET_SECCOMP && b != 0;
-}
+/* --- in place of the C library's --------------------------------------------------- */
 
 /*
  * Variadic where they are declared, which is why their declarations are not
@@ -99,33 +131,35 @@ FERRY_EXPORT long ferry__wrap_syscall(long n, long a, long b, long c, long d,
 				      long e, long f) __asm__("syscall");
 FERRY_EXPORT int ferry__wrap_prctl(int option, long a, long b, long c,
 				   long d) __asm__("prctl");
+/* Not declared anywhere but in libraries for capabilities. */
+FERRY_EXPORT int capset(void *header, const void *data);
 
 long ferry__wrap_syscall(long n, long a, long b, long c, long d, long e, long f)
 {
-	if (__builtin_expect(installs_filter(n, a, b), 0))
-		return filtering(n, a, b, c, d, e, f);
+	enum kind kind = kind_of(n, a, b);
+
+	if (__builtin_expect(kind != USUAL, 0))
+		return quietly(kind, n, a, b, c, d, e, f);
 	return with_errno(bare(n, a, b, c, d, e, f));
 }
 
 int ferry__wrap_prctl(int option, long a, long b, long c, long d)
 {
-	if (installs_filter(SYS_prctl, option, a))
-		return (int)filtering(SYS_prctl, option, a, b, c, d, 0);
-	return (int)with_errno(bare(SYS_prctl, option, a, b, c, d, 0));
+	return (int)ferry__wrap_syscall(SYS_prctl, option, a, b, c, d, 0);
 }
-
-/* What the kernel shares out only to a process of one thread. */
-#define ALONE (CLONE_NEWUSER | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM)
 
 FERRY_EXPORT int unshare(int flags)
 {
-	if (flags & ALONE)
-		return (int)alone(SYS_unshare, flags, 0);
-	return (int)with_errno(bare(SYS_unshare, flags, 0, 0, 0, 0, 0));
+	return (int)ferry__wrap_syscall(SYS_unshare, flags, 0, 0, 0, 0, 0);
 }
 
-/* What it joins cannot be seen here: it may be a namespace of users. */
 FERRY_EXPORT int setns(int fd, int type)
 {
-	return (int)alone(SYS_setns, fd, type);
+	return (int)ferry__wrap_syscall(SYS_setns, fd, type, 0, 0, 0, 0);
+}
+
+int capset(void *header, const void *data)
+{
+	return (int)ferry__wrap_syscall(SYS_capset, (long)header, (long)data, 0,
+					0, 0, 0);
 }

@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include <ferry/fault.h>
 #include <ferry/move.h>
 #include <ferry/uffd.h>
 
@@ -212,6 +213,8 @@ struct ferry__pager_hand {
 	pthread_mutex_t *gate;	/* of the looking thread's: see above */
 	uintptr_t next;		/* address after the last pages brought */
 	size_t window;		/* pages to bring in a sequence */
+	uintptr_t fresh_next;	/* the same of fresh pages */
+	uint32_t busy;		/* V1: a thread's, in a signal handler */
 };
 
 struct ferry__pager_policy {
@@ -251,9 +254,11 @@ struct ferry__pager {
 	struct ferry__pager_thread home, handler;
 	int pid, home_tid;
 	bool sees_forks; /* that run no handlers */
+	bool in_child;	 /* of a fork, with what was out there */
 	bool known;	 /* that the kernel has what it takes */
 	/* Of the home thread's descriptor table, like all that follows. */
 	struct ferry_uffd *uffd;
+	struct ferry_fault_service *service; /* of SIGBUS mode */
 	int pagemap;
 	int stop_handler; /* eventfd */
 	bool stop;	  /* the looking thread is to end */
@@ -269,7 +274,14 @@ struct ferry__pager {
 	int fork_tid;	   /* serve: only faults of this thread */
 	uint32_t forking;  /* K1 */
 	uint32_t discards; /* K1: under way */
-	bool spent;	   /* some words say so; relaxed, a hint */
+	/* SIGBUS mode, see pager_sigbus.c. */
+	struct ferry__pager_hand *hands; /* of signal handlers */
+	uint32_t visits;		 /* K2: handlers at work */
+	bool lost;	  /* the program's descriptor; relaxed, a hint */
+	uint32_t cry;	  /* V2: the helper sleeps on this */
+	bool stop_helper; /* V2 */
+	struct ferry__pager_request *faults; /* V2: a stack of them */
+	bool spent; /* some words say so; relaxed, a hint */
 };
 
 static inline void ferry__pager_add(uint64_t *count, uint64_t n)
@@ -366,6 +378,30 @@ void *ferry__pager_handle(void *pager);
 
 /* A process was forked, and @fd is for its memory. Under gate. */
 void ferry__pager_on_fork(struct ferry__pager *pager, int fd);
+
+/*
+ * Serves a fault. 0: the page is there; -EAGAIN: not yet; -EBADF, -ENOTTY: in
+ * SIGBUS mode, the descriptor is not.
+ */
+int ferry__pager_serve(struct ferry__pager *pager,
+		       struct ferry__pager_hand *hand,
+		       struct ferry__pager_region *region, size_t page);
+
+/* --- pager_sigbus.c ------------------------------------------------------ */
+
+/* In the program's thread that starts the pager. */
+int ferry__sigbus_open(struct ferry__pager *pager, enum ferry_reason *reason);
+/* In that which stops it: closes the program's descriptor. */
+void ferry__sigbus_close(int fd);
+/* Frees the buffers. */
+void ferry__sigbus_free(struct ferry__pager *pager);
+int ferry__sigbus_attach(struct ferry__pager *pager, uintptr_t addr,
+			 size_t len);
+/* The thread that serves what signal handlers cannot. */
+void *ferry__sigbus_help(void *pager);
+void ferry__sigbus_stop_helper(struct ferry__pager *pager);
+/* In a child of fork(2). */
+void ferry__sigbus_reset(struct ferry__pager *pager);
 
 /* --- pager_take.c -------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "uffd/fault.h"
 
 /* --- creation ------------------------------------------------------------ */
 
@@ -56,6 +57,11 @@ static void set_up(struct ferry__pager *pager,
 	pager->look.gate = &pager->gate;
 }
 
+void ferry__pager_init(void)
+{
+	ferry__fault_own_table();
+}
+
 int ferry__pager_create(const struct ferry__pager_params *params,
 			struct ferry__pager **ret_pager)
 {
@@ -64,6 +70,7 @@ int ferry__pager_create(const struct ferry__pager_params *params,
 
 	if (r)
 		return r;
+	ferry__pager_init();
 	pager = ferry__pager_map(sizeof(*pager));
 	if (!pager)
 		return -ENOMEM;
@@ -101,6 +108,7 @@ void ferry__pager_destroy(struct ferry__pager *pager)
 	if (r)
 		ferry__pager_lost(pager, 0, 0, r);
 	ferry__region_free_all(pager);
+	ferry__sigbus_free(pager);
 	ferry__pager_unmap(pager->look.staging, size);
 	ferry__pager_unmap(pager->serving.staging, size);
 	ferry__pager_unmap(pager->tiers, tiers_size(pager->n_tiers));

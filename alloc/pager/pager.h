@@ -79,6 +79,13 @@ struct ferry__pager_params {
 struct ferry__pager;
 
 /*
+ * Registers the fork handlers of what the pager stands on: to be called
+ * before the host registers those that call ferry__pager_fork_prepare(), so
+ * that locks are taken in the order in which they nest. Any number of times.
+ */
+void ferry__pager_init(void);
+
+/*
  * Makes a pager that has no thread and no descriptor yet: these come with
  * ferry__pager_start(). Several pagers may be in one process.
  * Returns 0; -EINVAL; -ENOMEM.

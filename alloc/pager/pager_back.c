@@ -107,6 +107,11 @@ struct run {
 	size_t page, n;
 	uint64_t *old; /* their words before */
 	struct ferry__pager_hand *hand;
+	/*
+	 * In a fork's window: who waits is woken when the words are settled.
+	 * It may fork next, and in the child nobody would settle them.
+	 */
+	bool late;
 };
 
 static void get_many(struct run *run, struct ferry__store *store, int *errors)
@@ -203,7 +208,8 @@ static bool passes(int64_t r)
  * whole: then page by page.
  */
 static int copy_pages(struct ferry__pager *pager, uintptr_t at,
-		      const unsigned char *src, size_t len, size_t *ret_done)
+		      const unsigned char *src, size_t len, bool wake,
+		      size_t *ret_done)
 {
 	size_t done = 0, piece = len;
 	int64_t r = 0;
@@ -211,9 +217,10 @@ static int copy_pages(struct ferry__pager *pager, uintptr_t at,
 	while (done < len) {
 		if (piece > len - done)
 			piece = len - done;
-		r = copy_once(pager, at + done, src + done, piece, true);
+		r = copy_once(pager, at + done, src + done, piece, wake);
 		if (r == -EEXIST) {
-			ferry__pager_wake(pager, at + done);
+			if (wake)
+				ferry__pager_wake(pager, at + done);
 			r = (int64_t)ferry__page_size;
 		}
 		if (r < 0 && !passes(r) && piece > ferry__page_size) {
@@ -232,7 +239,7 @@ static int copy_run(struct run *run, size_t *ret_done)
 {
 	return copy_pages(run->pager, ferry__page_at(run->region, run->page),
 			  run->hand->staging, run->n * ferry__page_size,
-			  ret_done);
+			  !run->late, ret_done);
 }
 
 /*
@@ -248,7 +255,7 @@ static int copy_from_limbo(struct run *run, size_t from, size_t *ret_done)
 
 	r = copy_pages(run->pager,
 		       ferry__page_at(run->region, run->page + from), src,
-		       (run->n - from) * ferry__page_size, &done);
+		       (run->n - from) * ferry__page_size, !run->late, &done);
 	if (done)
 		ferry__pager_free_limbo(run->region, run->page + from,
 					~0ull >> (FERRY__BLOCK_PAGES - done));
@@ -265,6 +272,8 @@ static int move_run(struct run *run, size_t *ret_done)
 	int r;
 
 	params.flags = FERRY_MOVE_NATIVE | FERRY_MOVE_SOLE;
+	if (run->late)
+		params.flags |= FERRY_MOVE_NO_WAKE;
 	params.busy = FERRY_BUSY_COPY;
 	params.deadline_ns = MOVE_WAIT_NS;
 	r = ferry_move(run->pager->uffd,
@@ -364,6 +373,10 @@ static int bring_run(struct run *run, bool stored, size_t *ret_done)
 		r = stored ? copy_run(run, &done) : move_run(run, &done);
 	settle(run, done, stored);
 	put_back(run, done, n);
+	if (run->late && done)
+		ferry_uffd_wake(run->pager->uffd,
+				(void *)ferry__page_at(run->region, run->page),
+				done * ferry__page_size);
 	*ret_done = done;
 	return done ? 0 : r;
 }
@@ -384,7 +397,14 @@ static int bring(struct ferry__pager *pager, struct ferry__pager_region *region,
 		 struct ferry__pager_hand *hand)
 {
 	uint64_t old[FERRY__BLOCK_PAGES];
-	struct run run = { pager, region, page, 0, old, hand };
+	struct run run = {
+		.pager = pager,
+		.region = region,
+		.page = page,
+		.old = old,
+		.hand = hand,
+		.late = __atomic_load_n(&pager->forking, __ATOMIC_RELAXED),
+	};
 	size_t end = page + n, done, total = 0;
 	bool stored;
 	int r;

@@ -15,6 +15,9 @@
 #include "uffd/uapi.h"
 
 #define BATCH 16
+/* Pages brought in a sequence, of params.around, and at most. */
+#define SEQ_FACTOR 32
+#define SEQ_MAX	   256
 /* Pages whose waiters are to be woken; one more is woken at once. */
 #define LATER	 64
 #define LATER_NS 500000u
@@ -28,7 +31,6 @@ struct handler {
 	uintptr_t later[LATER];
 	size_t n_later;
 	uint64_t later_at; /* when they are woken */
-	uintptr_t fresh_next;
 };
 
 static void wake_later(struct handler *h, uintptr_t addr)
@@ -69,7 +71,7 @@ static size_t claim_fresh(struct ferry__pager_region *region, size_t page,
 	return n;
 }
 
-/* Zero pages from @addr on, over those that are there. */
+/* Zero pages from @addr on, over those that are there. Wakes nobody. */
 static int fill_zero(struct ferry__pager *pager, uintptr_t addr, size_t len)
 {
 	struct ferry__uffdio_zeropage zero;
@@ -79,19 +81,18 @@ static int fill_zero(struct ferry__pager *pager, uintptr_t addr, size_t len)
 	while (done < len) {
 		zero = (struct ferry__uffdio_zeropage){
 			.range = { addr + done, len - done },
+			.mode = FERRY__ZEROPAGE_DONTWAKE,
 		};
 		r = ferry__sys->ioctl(ferry_uffd_fd(pager->uffd),
 				      FERRY__UFFDIO_ZEROPAGE, &zero);
 		if (r >= 0)
 			return 0;
-		if (r == -EEXIST) {
-			ferry__pager_wake(pager, addr + done);
+		if (r == -EEXIST)
 			done += ferry__page_size;
-		} else if (r == -EAGAIN && zero.zeropage > 0) {
+		else if (r == -EAGAIN && zero.zeropage > 0)
 			done += (size_t)zero.zeropage;
-		} else {
+		else
 			return r;
-		}
 	}
 	return 0;
 }
@@ -101,7 +102,7 @@ static size_t fresh_window(struct handler *h,
 			   size_t page)
 {
 	uintptr_t addr = ferry__page_at(region, page);
-	size_t n = addr == h->fresh_next ? FRESH_SEQ : FRESH;
+	size_t n = addr == h->hand->fresh_next ? FRESH_SEQ : FRESH;
 	size_t end = ferry__region_used(region) / ferry__page_size;
 	size_t unit = FERRY__UNIT_SIZE / ferry__page_size;
 
@@ -128,18 +129,32 @@ static int on_fresh(struct handler *h, struct ferry__pager_region *region,
 	r = fill_zero(h->pager, addr, n * ferry__page_size);
 	for (i = 0; i < n; i++)
 		ferry__word_finish(&region->words[page + i], old[i]);
-	h->fresh_next = addr + n * ferry__page_size;
+	ferry_uffd_wake(h->pager->uffd, (void *)addr, n * ferry__page_size);
+	h->hand->fresh_next = addr + n * ferry__page_size;
 	ferry__pager_count(h->pager, faults_empty, 1);
 	return r;
 }
 
 /* --- pages that are out -------------------------------------------------- */
 
+/*
+ * Each fault costs a wake-up or two, and what is read in order is read on:
+ * many times what is brought otherwise. 1 means no neighbours at all.
+ */
+static size_t longest(const struct ferry__pager *pager)
+{
+	size_t around = pager->params.around;
+
+	if (around == 1)
+		return 1;
+	return around * SEQ_FACTOR < SEQ_MAX ? around * SEQ_FACTOR : SEQ_MAX;
+}
+
 static size_t window(struct handler *h, struct ferry__pager_region *region,
 		     size_t page)
 {
 	struct ferry__pager_hand *hand = h->hand;
-	size_t most = h->pager->params.around;
+	size_t most = longest(h->pager);
 	size_t end = ferry__region_used(region) / ferry__page_size;
 
 	if (ferry__page_at(region, page) == hand->next && hand->window)
@@ -175,6 +190,9 @@ static int on_failure(struct handler *h, uint64_t word, uintptr_t addr, int r)
 {
 	if (r == -EAGAIN || r == -ENOMEM || r == -ESRCH || r == -EINTR)
 		return -EAGAIN;
+	/* The program has closed the copy in its table, see pager_sigbus.c. */
+	if (h->pager->service && (r == -EBADF || r == -ENOTTY))
+		return r;
 	if ((r == -EIO || r == -ETIMEDOUT) &&
 	    !ferry__pager_given_up(h->pager, word))
 		return -EAGAIN;
@@ -224,6 +242,15 @@ static int on_page(struct handler *h, struct ferry__pager_region *region,
 	}
 }
 
+int ferry__pager_serve(struct ferry__pager *pager,
+		       struct ferry__pager_hand *hand,
+		       struct ferry__pager_region *region, size_t page)
+{
+	struct handler h = { .pager = pager, .hand = hand };
+
+	return on_page(&h, region, page);
+}
+
 /* --- messages ------------------------------------------------------------ */
 
 /*
@@ -236,6 +263,14 @@ static bool in_some_limbo(struct ferry__pager *pager, uintptr_t addr)
 
 	while (r && addr - r->shadow >= r->len)
 		r = ferry__region_next(r);
+	return r;
+}
+
+static int fill_limbo(struct ferry__pager *pager, uintptr_t addr)
+{
+	int r = fill_zero(pager, addr, ferry__page_size);
+
+	ferry__pager_wake(pager, addr);
 	return r;
 }
 
@@ -253,7 +288,7 @@ static void on_address(struct handler *h, uintptr_t addr, int tid)
 			    (addr - region->addr) / ferry__page_size);
 	pthread_mutex_unlock(&pager->serve);
 	if (!region && in_some_limbo(pager, addr))
-		r = fill_zero(pager, addr, ferry__page_size);
+		r = fill_limbo(pager, addr);
 	if (r)
 		wake_later(h, addr);
 	ferry__pager_count(pager, stalled_ns, ferry__sys->now_ns() - begin);

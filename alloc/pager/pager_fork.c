@@ -63,7 +63,8 @@ static void stop_changes(struct ferry__pager *pager)
 {
 	/* K1: announce, then wait; see enter() in pager_discard.c. */
 	__atomic_store_n(&pager->forking, 1, __ATOMIC_SEQ_CST);
-	while (__atomic_load_n(&pager->discards, __ATOMIC_SEQ_CST))
+	while (__atomic_load_n(&pager->discards, __ATOMIC_SEQ_CST) ||
+	       __atomic_load_n(&pager->visits, __ATOMIC_SEQ_CST)) /* K2 */
 		ferry__sys->sleep_ns(10000);
 	pthread_mutex_lock(&pager->work);
 	pthread_mutex_lock(&pager->cover);
@@ -98,10 +99,10 @@ void ferry__pager_fork_prepare(struct ferry__pager *pager)
 		reset(pager);
 		write_pages(pager);
 	}
+	serve_only(pager, ferry__sys->gettid());
 	stop_changes(pager);
 	if (ferry__pager_state(pager) == FERRY__PAGER_ON)
 		touch_streams();
-	serve_only(pager, ferry__sys->gettid());
 	for (i = 0; i < pager->n_tiers; i++) {
 		store = pager->tiers[i].store;
 		if (store->ops->fork_prepare)
@@ -128,6 +129,7 @@ void ferry__pager_fork_parent(struct ferry__pager *pager)
 static void reset(struct ferry__pager *pager)
 {
 	ferry__pager_init_locks(pager);
+	ferry__sigbus_reset(pager);
 	ferry__uffd_forget(pager->uffd);
 	pager->uffd = NULL;
 	pager->requests = NULL;
@@ -204,6 +206,68 @@ static void write_pages(struct ferry__pager *pager)
 		ferry__sys->close(pagemap);
 }
 
+/*
+ * The C library touches heap memory in the child before any handler runs. A
+ * page that was out reads as zero then. What it should have held is put under
+ * what was written there since.
+ */
+static void mend_page(struct ferry__pager *pager, struct ferry__pager_region *r,
+		      size_t page)
+{
+	uint64_t *at = (uint64_t *)ferry__page_at(r, page), w = r->words[page];
+	const uint64_t *was = (uint64_t *)pager->look.staging;
+	size_t i;
+	int e = 0;
+
+	if (ferry__word_state(w) == FERRY__WORD_LIMBO)
+		was = (uint64_t *)ferry__limbo_at(r, page);
+	else if (ferry__word_state(w) == FERRY__WORD_STORED)
+		e = ferry__pager_get(pager, w, (uintptr_t)at,
+				     pager->look.staging);
+	else
+		return;
+	if (e)
+		ferry__pager_lost(pager, w, (uintptr_t)at, e);
+	for (i = 0; i < ferry__page_size / sizeof(*at); i++)
+		if (!at[i])
+			at[i] = was[i];
+}
+
+/* Pages that are out and present all the same, of one unit. */
+static void mend_unit(struct ferry__pager *pager, int pagemap,
+		      struct ferry__pager_region *r, size_t page)
+{
+	const size_t n = FERRY__UNIT_SIZE / ferry__page_size;
+	unsigned char vec[FERRY__UNIT_SIZE / 4096];
+	size_t i;
+
+	if (ferry__sys->mincore((void *)ferry__page_at(r, page),
+				FERRY__UNIT_SIZE, vec))
+		return;
+	for (i = 0; i < n; i++) {
+		if (!(vec[i] & 1))
+			continue;
+		mend_page(pager, r, page + i);
+		if (ferry__word_state(r->words[page + i]) !=
+		    FERRY__WORD_RESIDENT)
+			write_page(pager, pagemap, r, page + i);
+	}
+}
+
+static void mend(struct ferry__pager *pager)
+{
+	struct ferry__pager_region *r = ferry__region_first(pager);
+	const size_t n = FERRY__UNIT_SIZE / ferry__page_size;
+	size_t page, end;
+
+	for (; r; r = ferry__region_next(r)) {
+		end = r->covered / ferry__page_size;
+		for (page = 0; page < end; page += n)
+			if (ferry__region_out(r, page))
+				mend_unit(pager, -1, r, page);
+	}
+}
+
 void ferry__pager_fork_child(struct ferry__pager *pager)
 {
 	uint64_t out = pager->limbo + pager->stored;
@@ -218,6 +282,7 @@ void ferry__pager_fork_child(struct ferry__pager *pager)
 	reset(pager);
 	/* The C library has forgotten their threads by now. */
 	ferry__pager_free_stacks(pager);
+	mend(pager);
 	if (out > FEW_PAGES && !ferry__pager_restart(pager))
 		return;
 	write_pages(pager);

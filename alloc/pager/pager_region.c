@@ -250,22 +250,27 @@ bool ferry__region_out(const struct ferry__pager_region *region, size_t page)
 	return __atomic_load_n(&region->units[unit], __ATOMIC_SEQ_CST);
 }
 
+/*
+ * Not ferry_uffd_register(), which looks at the mappings where it is refused:
+ * in a child of fork(2) that is so until the parent's handler, told of the
+ * fork, closes the descriptor for this memory. Gaps are passed over.
+ */
 static int register_range(struct ferry__pager *pager, uintptr_t addr,
 			  size_t len)
 {
+	struct ferry__uffdio_register reg = {
+		.range = { .start = addr, .len = len },
+		.mode = FERRY__REGISTER_MISSING,
+	};
 	int r;
 
-	/*
-	 * In a child of fork(2) the parent's handler closes the descriptor
-	 * for this memory as soon as it is told of the fork.
-	 */
 	do {
-		r = ferry_uffd_register(pager->uffd, (void *)addr, len,
-					FERRY_REGISTER_MISSING, NULL);
+		r = ferry__sys->ioctl(ferry_uffd_fd(pager->uffd),
+				      FERRY__UFFDIO_REGISTER, &reg);
 		if (r == -EBUSY)
 			ferry__sys->sleep_ns(EBUSY_PAUSE_NS);
 	} while (r == -EBUSY && pager->sees_forks);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 static int register_units(struct ferry__pager *pager,
@@ -282,7 +287,9 @@ static int register_units(struct ferry__pager *pager,
 	r = register_range(pager, region->shadow + offset, len);
 	if (r)
 		return r;
-	r = register_range(pager, region->addr + offset, len);
+	r = pager->service
+		    ? ferry__sigbus_attach(pager, region->addr + offset, len)
+		    : register_range(pager, region->addr + offset, len);
 	if (r) {
 		ferry_uffd_unregister(pager->uffd,
 				      (void *)(region->shadow + offset), len);

@@ -23,6 +23,9 @@
 #define STACK_SIZE ((size_t)256 << 10)
 #endif
 
+/* Before a thread is tried to be started again. */
+#define LATE_PAUSE_NS 1000000u
+
 static void set_state(struct ferry__pager *pager, enum ferry__pager_state state)
 {
 	__atomic_store_n(&pager->state, state, __ATOMIC_RELEASE); /* S1 */
@@ -84,14 +87,17 @@ static int may_unshare(void)
 	return r ? r : result;
 }
 
-static int own_table(void)
+/* All is closed but @keep, if there is one. */
+static int own_table(int keep)
 {
 	int r = may_unshare();
 
 	if (!r)
 		r = ferry__sys->unshare(CLONE_FILES);
+	if (!r && keep > 0)
+		r = ferry__sys->close_range(0, (unsigned int)keep - 1);
 	if (!r)
-		r = ferry__sys->close_range(0, UINT_MAX);
+		r = ferry__sys->close_range((unsigned int)keep + 1, UINT_MAX);
 	return r;
 }
 
@@ -99,7 +105,8 @@ static int own_table(void)
  * Moves that work, faults of system calls that are served, and the page
  * tables to read: without any of these nothing is ever taken.
  */
-static int check_features(enum ferry_reason *reason)
+static int check_features(enum ferry__pager_service service,
+			  enum ferry_reason *reason)
 {
 	struct ferry_features f = FERRY_INIT(struct ferry_features);
 	int r = ferry_features_get(&f);
@@ -110,59 +117,65 @@ static int check_features(enum ferry_reason *reason)
 	if (!(f.features & FERRY_FEATURE_MOVE_WORKS))
 		return -EOPNOTSUPP;
 	*reason = f.way[FERRY_UFFD_SYSCALL].reason;
-	if (!(f.features & FERRY_FEATURE_KERNEL_FAULTS))
+	if (service == FERRY__PAGER_THREAD &&
+	    !(f.features & FERRY_FEATURE_KERNEL_FAULTS))
 		return -EPERM;
 	*reason = FERRY_REASON_NOT_SUPPORTED;
 	return f.features & FERRY_FEATURE_PROCESS_FILES ? 0 : -EOPNOTSUPP;
 }
 
+/* To be told of forks takes more rights than the rest. */
 static int open_uffd(struct ferry__pager *pager, enum ferry_reason *reason)
 {
 	struct ferry_uffd_params params = FERRY_INIT(struct ferry_uffd_params);
 	int r;
 
 	params.flags = FERRY_UFFD_NONBLOCK;
-	/* To be told of forks takes more rights than the rest. */
 	params.features = FERRY_FEATURE_THREAD_ID | FERRY_FEATURE_EVENT_FORK;
 	r = ferry_uffd_open(&params, reason, &pager->uffd);
 	pager->sees_forks = !r;
 	params.features = FERRY_FEATURE_THREAD_ID;
 	if (r)
 		r = ferry_uffd_open(&params, reason, &pager->uffd);
-	if (r)
+	if (r || ferry_uffd_way(pager->uffd) != FERRY_UFFD_USER_MODE)
 		return r;
-	if (ferry_uffd_way(pager->uffd) == FERRY_UFFD_USER_MODE) {
-		*reason = FERRY_REASON_NO_PERMISSION;
-		r = -EPERM;
-		goto err_close;
-	}
-	pager->pagemap = ferry__sys->open("/proc/self/pagemap", 0);
-	if (pager->pagemap < 0) {
-		*reason = FERRY_REASON_NOT_SUPPORTED;
-		r = pager->pagemap;
-		goto err_close;
-	}
-	pager->stop_handler = ferry__sys->eventfd(0, 0);
-	if (pager->stop_handler < 0) {
-		r = pager->stop_handler;
-		goto err_pagemap;
-	}
-	return 0;
-
-err_pagemap:
-	ferry__sys->close(pager->pagemap);
-err_close:
+	*reason = FERRY_REASON_NO_PERMISSION;
 	ferry_uffd_close(pager->uffd);
 	pager->uffd = NULL;
+	return -EPERM;
+}
+
+static int open_rest(struct ferry__pager *pager, enum ferry_reason *reason)
+{
+	int r;
+
+	*reason = FERRY_REASON_NOT_SUPPORTED;
+	pager->pagemap = ferry__sys->open("/proc/self/pagemap", 0);
+	if (pager->pagemap < 0)
+		return pager->pagemap;
+	pager->stop_handler = ferry__sys->eventfd(0, 0);
+	if (pager->stop_handler >= 0)
+		return 0;
+	r = pager->stop_handler;
+	ferry__sys->close(pager->pagemap);
 	return r;
+}
+
+static void close_service(struct ferry__pager *pager)
+{
+	if (pager->service)
+		ferry_fault_service_destroy(pager->service);
+	else
+		ferry_uffd_close(pager->uffd);
+	pager->service = NULL;
+	pager->uffd = NULL;
 }
 
 static void close_uffd(struct ferry__pager *pager)
 {
 	ferry__sys->close(pager->stop_handler);
 	ferry__sys->close(pager->pagemap);
-	ferry_uffd_close(pager->uffd);
-	pager->uffd = NULL;
+	close_service(pager);
 }
 
 /* --- the home thread ----------------------------------------------------- */
@@ -177,34 +190,67 @@ static int reregister(struct ferry__pager *pager)
 	return e;
 }
 
-static int begin(struct ferry__pager *pager)
+/* SIGBUS mode has its descriptor from the program's table. */
+static int open_all(struct ferry__pager *pager)
 {
-	int r = own_table();
+	int r = own_table(pager->service ? ferry_uffd_fd(pager->uffd) : -1);
 
 	pager->reason = r ? FERRY_REASON_SECCOMP : FERRY_REASON_NONE;
 	/* What the parent of a fork had needs no new look. */
 	if (!r && !pager->known)
-		r = check_features(&pager->reason);
-	if (!r)
+		r = check_features(pager->params.service, &pager->reason);
+	if (!r && !pager->service)
 		r = open_uffd(pager, &pager->reason);
-	if (r)
+	if (!r)
+		r = open_rest(pager, &pager->reason);
+	return r;
+}
+
+static int start_handler(struct ferry__pager *pager)
+{
+	return start_thread(&pager->handler,
+			    pager->service ? ferry__sigbus_help
+					   : ferry__pager_handle,
+			    pager);
+}
+
+static int begin(struct ferry__pager *pager)
+{
+	int r = open_all(pager);
+
+	if (r) {
+		close_service(pager);
 		return r;
+	}
 	pager->known = true;
 	pager->home_tid = ferry__sys->gettid();
 	r = reregister(pager);
-	if (!r)
-		r = start_thread(&pager->handler, ferry__pager_handle, pager);
+	if (!r && !pager->in_child)
+		r = start_handler(pager);
 	if (r)
 		close_uffd(pager);
 	return r;
+}
+
+/*
+ * In a child all is registered, and who touches a page waits: the thread that
+ * forked need not wait for the handler to be there. It has to come.
+ */
+static void start_late_handler(struct ferry__pager *pager)
+{
+	while (pager->in_child && start_handler(pager))
+		ferry__sys->sleep_ns(LATE_PAUSE_NS);
 }
 
 static void stop_handler(struct ferry__pager *pager)
 {
 	const uint64_t one = 1;
 
-	ferry__sys->write(pager->stop_handler, &one, sizeof(one));
-	pthread_join(pager->handler.thread, NULL);
+	if (pager->service)
+		ferry__sigbus_stop_helper(pager);
+	else
+		ferry__sys->write(pager->stop_handler, &one, sizeof(one));
+	ferry__thread_join(pager->handler.thread);
 }
 
 static void *home_main(void *arg)
@@ -223,6 +269,7 @@ static void *home_main(void *arg)
 	set_state(pager, r ? FERRY__PAGER_FAILED : FERRY__PAGER_ON);
 	if (r)
 		return NULL;
+	start_late_handler(pager);
 	ferry__pager_look(pager);
 	stop_handler(pager);
 	close_uffd(pager);
@@ -242,31 +289,52 @@ static int get_ready(struct ferry__pager *pager)
 	return pager->look.staging && pager->serving.staging ? 0 : -ENOMEM;
 }
 
-static int start_home(struct ferry__pager *pager)
+static int wait_for_home(struct ferry__pager *pager)
 {
-	int r = get_ready(pager);
-
-	if (r)
-		return r;
-	pager->stop = false;
-	pager->pid = ferry__sys->getpid();
-	pager->state = FERRY__PAGER_STARTING;
-	r = start_thread(&pager->home, home_main, pager);
-	if (r) {
-		set_state(pager, FERRY__PAGER_OFF);
-		return r;
-	}
 	while (ferry__pager_state(pager) == FERRY__PAGER_STARTING)
 		ferry__sys->futex_wait(&pager->state, FERRY__PAGER_STARTING,
 				       1000000000u);
 	if (ferry__pager_state(pager) == FERRY__PAGER_ON)
 		return 0;
-	pthread_join(pager->home.thread, NULL);
+	ferry__thread_join(pager->home.thread);
 	return pager->error;
+}
+
+static int fail(struct ferry__pager *pager, int error)
+{
+	pager->error = error;
+	set_state(pager, FERRY__PAGER_FAILED);
+	return error;
+}
+
+static int start_home(struct ferry__pager *pager)
+{
+	int r = get_ready(pager), fd;
+
+	if (r)
+		return r;
+	if (pager->params.service == FERRY__PAGER_SIGBUS) {
+		r = ferry__sigbus_open(pager, &pager->reason);
+		if (r)
+			return fail(pager, r);
+	}
+	fd = pager->service ? ferry_uffd_fd(pager->uffd) : -1;
+	pager->stop = false;
+	pager->pid = ferry__sys->getpid();
+	pager->state = FERRY__PAGER_STARTING;
+	r = start_thread(&pager->home, home_main, pager);
+	if (r)
+		set_state(pager, FERRY__PAGER_OFF);
+	else
+		r = wait_for_home(pager);
+	if (r && fd >= 0)
+		ferry__sigbus_close(fd);
+	return r;
 }
 
 int ferry__pager_restart(struct ferry__pager *pager)
 {
+	pager->in_child = true;
 	return start_home(pager);
 }
 
@@ -276,9 +344,10 @@ int ferry__pager_start(struct ferry__pager *pager,
 	int r = 0;
 
 	pthread_mutex_lock(&pager->start);
-	if (ferry__pager_state(pager) == FERRY__PAGER_OFF)
+	if (ferry__pager_state(pager) == FERRY__PAGER_OFF) {
+		pager->in_child = false;
 		r = start_home(pager);
-	else if (ferry__pager_state(pager) == FERRY__PAGER_FAILED)
+	} else if (ferry__pager_state(pager) == FERRY__PAGER_FAILED)
 		r = pager->error;
 	if (ret_reason)
 		*ret_reason = r ? pager->reason : FERRY_REASON_NONE;
@@ -289,10 +358,13 @@ int ferry__pager_start(struct ferry__pager *pager,
 static void end_threads(struct ferry__pager *pager)
 {
 	struct ferry__pager_region *r = ferry__region_first(pager);
+	int fd = pager->service ? ferry_uffd_fd(pager->uffd) : -1;
 
 	__atomic_store_n(&pager->stop, true, __ATOMIC_RELEASE);
 	ferry__pager_poke(pager);
-	pthread_join(pager->home.thread, NULL);
+	ferry__thread_join(pager->home.thread);
+	if (fd >= 0)
+		ferry__sigbus_close(fd);
 	ferry__pager_free_stacks(pager);
 	/* Nothing is registered any more. */
 	for (; r; r = ferry__region_next(r))

@@ -163,8 +163,7 @@ static void keep(struct ferry__file_store *store, uint64_t i, const void *page,
 	struct ferry__slot *slot = ferry__slots_at(&store->slots, i);
 
 	slot->sum = ferry__store_checksum(page, tag);
-	/* FK1 */
-	slot->born = __atomic_load_n(&store->generation, __ATOMIC_RELAXED);
+	slot->born = ferry__generations_now(&store->generations);
 	count(&store->live, 1);
 	count(&store->puts, 1);
 }
@@ -282,7 +281,7 @@ static void get_batch(struct ferry__file_store *store,
 
 	read_own(store, handles, n, pages, ret_errors);
 	for (i = 0; i < n; i++) {
-		ferry__check(handles[i] < store->slots.n);
+		ferry__check(handles[i] < ferry__slots_count(&store->slots));
 		if (handles[i] < store->slots.first)
 			ret_errors[i] = ferry__file_inherited_get(
 				ferry__file_inherited_of(store, handles[i]),
@@ -327,7 +326,7 @@ static void file_drop(struct ferry__store *base, ferry__store_handle handle)
 		ferry__file_inherited_drop(
 			ferry__file_inherited_of(store, handle));
 	} else {
-		ferry__file_release(store, handle);
+		ferry__generations_drop(&store->generations, handle);
 		__atomic_fetch_sub(&store->live, 1, __ATOMIC_RELAXED);
 	}
 	pthread_rwlock_unlock(&store->calls);
@@ -355,7 +354,7 @@ static void file_maintain(struct ferry__store *base)
 	pthread_mutex_lock(&store->grow);
 	/* FS1 */
 	__atomic_store_n(&store->full, false, __ATOMIC_RELAXED);
-	ferry__file_generation_check(store);
+	ferry__generations_check(&store->generations);
 	cut_off(store);
 	pthread_mutex_unlock(&store->grow);
 	pthread_rwlock_unlock(&store->calls);
@@ -433,6 +432,13 @@ static int absolute(const char *path, char *buf, size_t size)
 	return 0;
 }
 
+static void free_slot(void *arg, uint64_t i)
+{
+	struct ferry__file_store *store = arg;
+
+	ferry__slots_free(&store->slots, i);
+}
+
 void ferry__file_locks_init(struct ferry__file_store *store)
 {
 	pthread_rwlock_init(&store->calls, NULL);
@@ -448,6 +454,9 @@ static void init(struct ferry__file_store *store, size_t bytes, uint64_t limit)
 	store->io.path = store->path;
 	store->io.fd = -1;
 	ferry__slots_init(&store->slots);
+	store->generations.slots = &store->slots;
+	store->generations.free = free_slot;
+	store->generations.arg = store;
 	ferry__file_locks_init(store);
 }
 

@@ -19,17 +19,7 @@
  *      reads through a mapping of the parent's file, which fork(2) copies; a
  *      descriptor would not do, as the table that the parent has it in is one
  *      of its threads' own.
- * FF2. The parent uses no slot again that a child may read. Forks are counted
- *      by generations: slots know in which they were written, and one that is
- *      dropped while children of this or a later generation live is held.
- * FF3. Whether children of a generation live is asked of the kernel: each has
- *      a page of shared memory (memfd) that is mapped in the parent when it
- *      forks, and so in its children and theirs. It can be sealed against
- *      writing only when nobody maps it any more: they have exited, replaced
- *      their program or dropped all that they inherited. No message, no
- *      descriptor in the child, nothing to be lost when one is killed.
- * FF4. A generation ends with the next maintain() after a fork. Where it
- *      cannot be asked for (no memfd), its children count as alive for good.
+ * FF2. The parent uses no slot again that a child may read: see generations.h.
  *
  * Locks, in the order in which they are taken:
  *	calls	shared: put, drop and maintain; alone: around a fork. Reading
@@ -47,6 +37,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "alloc/store/generations.h"
 #include "alloc/store/ring.h"
 #include "alloc/store/slots.h"
 #include "alloc/store/store.h"
@@ -102,20 +93,11 @@ void ferry__file_transfer(struct ferry__file_io *io, bool write,
 
 /* --- forks ---------------------------------------------------------------- */
 
-/* Forks from one maintain() to the next. */
-struct ferry__file_generation {
-	struct ferry__file_generation *next; /* older */
-	uint32_t number;
-	bool forked;
-	int fd;	    /* of the shared page; -1: there is none */
-	void *page; /* mapped until the generation ends, then NULL */
-};
-
 /* Pages in the file of a process that this one descends from. */
 struct ferry__file_inherited {
 	struct ferry__file_inherited *next;
 	uint64_t first, end; /* slots */
-	uint64_t live;	     /* pages kept; relaxed: see FK3 */
+	uint64_t live;	     /* pages kept; relaxed: see FK1 */
 	const char *map;     /* the file */
 	size_t map_len;
 	void *page; /* of the generation; NULL: had none */
@@ -131,12 +113,8 @@ struct ferry__file_store {
 	struct ferry__file_io io;
 	bool full;   /* FS1: relaxed: no growth before the next maintain() */
 	bool broken; /* FS2: relaxed: takes no more */
-	/* The newest first; changed under .grow. */
-	struct ferry__file_generation *generations;
-	uint32_t generation; /* FK1: number of the newest */
-	uint32_t living;     /* FK2: newest with living children + 1, or 0 */
-	uint64_t held;	     /* FK4: stack of slots + 1, through .next */
-	uint64_t live;	     /* pages in the own file; relaxed */
+	struct ferry__generations generations; /* checked under .grow */
+	uint64_t live; /* pages in the own file; relaxed */
 	struct ferry__file_inherited *inherited; /* changes in fork_child */
 	struct ferry__file_inherited *spare;	 /* for the next child */
 	/* Statistics, relaxed: nothing hangs on them. */
@@ -150,12 +128,6 @@ void ferry__file_locks_init(struct ferry__file_store *store);
 int ferry__file_fork_init(struct ferry__file_store *store);
 /* In a thread that shares the descriptor table. */
 void ferry__file_fork_fini(struct ferry__file_store *store);
-
-/* Ends the generation if there was a fork; frees what no child needs. */
-void ferry__file_generation_check(struct ferry__file_store *store);
-
-/* The page in the slot @i of the own file is not needed any more. */
-void ferry__file_release(struct ferry__file_store *store, uint64_t i);
 
 /* The part that the slot @i, below slots.first, belongs to. */
 struct ferry__file_inherited *

@@ -1,9 +1,20 @@
 # Page stores. May use uffd/.
 noinst_LTLIBRARIES += %D%/libstore.la
+
+if HAVE_HIREDIS
+# hiredis under other names and with other memory, as one object of ours.
+HIREDIS_OBJECT = %D%/hiredis.lo
+%D%/hiredis.lo: %D%/hiredis.sh $(HIREDIS_ARCHIVE) Makefile
+	$(AM_V_GEN)AR='$(AR)' NM='$(NM)' OBJCOPY='$(OBJCOPY)' LD='$(LD)' \
+	  $(SHELL) $(srcdir)/%D%/hiredis.sh '$(HIREDIS_ARCHIVE)' $@
+CLEANFILES += %D%/hiredis.lo %D%/.libs/hiredis.o
+endif
+EXTRA_DIST += %D%/hiredis.sh
+
 %C%_libstore_la_CPPFLAGS = $(AM_CPPFLAGS) $(LZ4_CFLAGS) $(ZSTD_CFLAGS) \
-	$(XXHASH_CFLAGS) $(URING_CFLAGS)
+	$(XXHASH_CFLAGS) $(URING_CFLAGS) $(HIREDIS_CFLAGS)
 %C%_libstore_la_LIBADD = $(LZ4_ARCHIVE) $(ZSTD_ARCHIVE) \
-	$(URING_ARCHIVE)
+	$(URING_ARCHIVE) $(HIREDIS_OBJECT)
 %C%_libstore_la_SOURCES =
 %C%_libstore_la_SOURCES += %D%/checksum.c
 %C%_libstore_la_SOURCES += %D%/checksum.h
@@ -13,6 +24,8 @@ noinst_LTLIBRARIES += %D%/libstore.la
 %C%_libstore_la_SOURCES += %D%/file.h
 %C%_libstore_la_SOURCES += %D%/file_fork.c
 %C%_libstore_la_SOURCES += %D%/file_io.c
+%C%_libstore_la_SOURCES += %D%/generations.c
+%C%_libstore_la_SOURCES += %D%/generations.h
 %C%_libstore_la_SOURCES += %D%/map.c
 %C%_libstore_la_SOURCES += %D%/map.h
 %C%_libstore_la_SOURCES += %D%/memory.c
@@ -33,3 +46,18 @@ noinst_LTLIBRARIES += %D%/libstore.la
 %C%_libstore_la_SOURCES += %D%/store.h
 %C%_libstore_la_SOURCES += %D%/table.c
 %C%_libstore_la_SOURCES += %D%/table.h
+
+if HAVE_HIREDIS
+%C%_libstore_la_SOURCES += %D%/redis.c
+%C%_libstore_la_SOURCES += %D%/redis.h
+%C%_libstore_la_SOURCES += %D%/redis_address.c
+%C%_libstore_la_SOURCES += %D%/redis_address.h
+%C%_libstore_la_SOURCES += %D%/redis_fork.c
+%C%_libstore_la_SOURCES += %D%/redis_link.c
+%C%_libstore_la_SOURCES += %D%/redis_link.h
+%C%_libstore_la_SOURCES += %D%/redis_pool.c
+%C%_libstore_la_SOURCES += %D%/redis_pool.h
+%C%_libstore_la_SOURCES += %D%/redis_server.c
+else
+%C%_libstore_la_SOURCES += %D%/redis_none.c
+endif

@@ -200,8 +200,33 @@ void ferry__slots_free(struct ferry__slots *slots, uint64_t i)
 		__atomic_store_n(&slots->hint, w, __ATOMIC_RELAXED);
 }
 
+void ferry__slots_push(const struct ferry__slots *slots, uint64_t *stack,
+		       uint64_t i)
+{
+	struct ferry__slot *slot = ferry__slots_at(slots, i);
+	uint64_t top = __atomic_load_n(stack, __ATOMIC_RELAXED);
+
+	/* SL7: release pairs with the acquire in ferry__slots_take_stack(). */
+	do
+		slot->next = (uint32_t)top;
+	while (!__atomic_compare_exchange_n(
+		stack, &top, i + 1, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+}
+
+uint64_t ferry__slots_take_stack(uint64_t *stack)
+{
+	/* SL7 */
+	return __atomic_exchange_n(stack, 0, __ATOMIC_ACQUIRE);
+}
+
+uint64_t ferry__slots_word(const struct ferry__slots *slots, uint64_t w)
+{
+	return __atomic_load_n(word_at(slots, w), __ATOMIC_RELAXED);
+}
+
 uint64_t ferry__slots_bytes(const struct ferry__slots *slots)
 {
-	return slots->n * sizeof(struct ferry__slot) +
-	       words(slots->n) * sizeof(uint64_t);
+	uint64_t n = ferry__slots_count(slots);
+
+	return n * sizeof(struct ferry__slot) + words(n) * sizeof(uint64_t);
 }

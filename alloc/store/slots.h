@@ -21,8 +21,8 @@
  */
 struct ferry__slot {
 	uint64_t sum;  /* ferry__store_checksum() of page and tag */
-	uint32_t born; /* for who uses the slots */
-	uint32_t next;
+	uint32_t born; /* see generations.h */
+	uint32_t next; /* in a stack; else for who uses the slots */
 };
 
 struct ferry__slots {
@@ -80,13 +80,30 @@ size_t ferry__slots_take(struct ferry__slots *slots, size_t want,
 
 void ferry__slots_free(struct ferry__slots *slots, uint64_t i);
 
+/*
+ * A stack of slots that are taken, through .next (number + 1, 0 at the end):
+ * pushed without a lock, and only taken as a whole, so that there is no ABA.
+ */
+void ferry__slots_push(const struct ferry__slots *slots, uint64_t *stack,
+		       uint64_t i);
+uint64_t ferry__slots_take_stack(uint64_t *stack);
+
+/* Which of the 64 slots from @w * 64 on are taken; relaxed: in passing. */
+uint64_t ferry__slots_word(const struct ferry__slots *slots, uint64_t w);
+
 static inline struct ferry__slot *
 ferry__slots_at(const struct ferry__slots *slots, uint64_t i)
 {
 	return ferry__table_at(&slots->slot, i);
 }
 
-/* Bytes of memory that are used for @n slots. */
+/* How many there are; relaxed: in passing. */
+static inline uint64_t ferry__slots_count(const struct ferry__slots *slots)
+{
+	return __atomic_load_n(&slots->n, __ATOMIC_RELAXED);
+}
+
+/* Bytes of memory that are used for the slots. */
 uint64_t ferry__slots_bytes(const struct ferry__slots *slots);
 
 #endif

@@ -157,11 +157,24 @@ int ferry__store_node_create(int node, uint64_t limit,
 			     struct ferry__store **ret_store);
 
 /*
- * A Redis server at @address, "host:port" or the path of a socket. Refused
- * with -EPERM when the server may evict keys (maxmemory-policy other than
- * noeviction while maxmemory is set). @timeout_ms bounds each request.
- * Keys begin with a random prefix of this store; destroy deletes them, and
- * they expire where the process dies (kept alive by maintain()).
+ * A Redis server (4.0 or later) at @address: "host", "host:port",
+ * "[v6-address]:port", the path of a socket,
+ * "redis://[[user]:password@]host[:port][/db]" or
+ * "unix://[[user]:password@]/path[?db=N]". A host is resolved once.
+ * @timeout_ms bounds each request; 0: one second.
+ *
+ * Keys begin with a random prefix of this store. destroy deletes them; what a
+ * process leaves behind that ends without it goes after a day, and a process
+ * that is stopped for longer than that has lost its pages. maintain() keeps
+ * them alive, and connects again, where the server was out of reach: until
+ * then puts are refused (-ENOSPC), and get() says -ETIMEDOUT when the server
+ * did not come back in time. A page that the server no longer has is -EILSEQ.
+ *
+ * Returns 0; -EINVAL, -ENAMETOOLONG, -EPROTONOSUPPORT (TLS), -EHOSTUNREACH for
+ * the address; errors of connect(2); -ETIMEDOUT; -EACCES not let in; -EPERM the
+ * server may evict keys (maxmemory is set, and maxmemory-policy is not
+ * noeviction), which is looked at now and then later, too: then it takes no
+ * more; -EROFS, -ENOSPC, -EPROTO a trial failed; -EOPNOTSUPP not built.
  */
 int ferry__store_redis_create(const char *address, unsigned int timeout_ms,
 			      struct ferry__store **ret_store);

@@ -200,6 +200,27 @@ static int live_with_it(void)
 	return 0;
 }
 
+/* A filter that is there before there is a heap worth looking at. */
+static void early(void)
+{
+	struct heap *heap;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	check(pid >= 0, "fork");
+	if (pid == 0) {
+		by_syscall_for_all_threads();
+		heap = heap_make(48 << 20, 21);
+		sleep_ms(200);
+		heap_report(heap, "early");
+		heap_churn(heap);
+		heap_report(heap, "early");
+		exit(0);
+	}
+	report_child(pid, "early");
+}
+
 /* A call that only asks whether filters can be had changes nothing. */
 static void asked(void)
 {
@@ -211,6 +232,7 @@ static void asked(void)
 	      "seccomp");
 	check(prctl(PR_GET_SECCOMP) == 0, "PR_GET_SECCOMP");
 	heap_report(heap, "asked");
+	heap_churn(heap);
 	heap_rest(heap);
 	heap_report(heap, "asked, cold again");
 	heap_free(heap);
@@ -237,6 +259,7 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		return live_with_it();
 	forbidden();
+	early();
 	asked();
 	inherited(argv[0]);
 	filtered(by_prctl, "prctl");

@@ -54,13 +54,13 @@ static int process_namespace(void)
 	pid_t pid;
 
 	check(unshare(CLONE_NEWPID) == 0, "unshare");
-	sleep_ms(200);
-	heap_report(heap, "before the child");
+	heap_rest(heap);
 	fflush(stdout);
 	pid = fork();
 	check(pid >= 0, "fork");
 	if (pid == 0) {
 		printf("process %d\n", (int)getpid());
+		heap_churn(heap);
 		heap_rest(heap);
 		heap_report(heap, "first process");
 		exit(0);

@@ -147,21 +147,6 @@ static void sibling(const struct heap *heap)
 	verify("written by another process");
 }
 
-static void by_proc(const struct heap *heap)
-{
-	int fd = open("/proc/self/mem", O_RDWR);
-	uint8_t *copy = malloc(LEN);
-
-	check(fd >= 0 && copy != NULL, "open");
-	rest(heap, 8);
-	check(pread(fd, copy, LEN, (off_t)(uintptr_t)buffer) == (ssize_t)LEN,
-	      "pread");
-	check(memcmp(copy, expected, LEN) == 0, "/proc/self/mem differs");
-	verify("/proc/self/mem");
-	close(fd);
-	free(copy);
-}
-
 int main(void)
 {
 	struct heap *heap = heap_make(4 << 20, 14);
@@ -174,7 +159,6 @@ int main(void)
 	vectors(heap);
 	pipes(heap);
 	sibling(heap);
-	by_proc(heap);
 	heap_report(heap, "afterwards");
 	heap_free(heap);
 	return 0;

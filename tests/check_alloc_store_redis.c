@@ -1,0 +1,733 @@
+/* SPDX-License-Identifier: MIT */
+/* The Redis store: on servers that are well, full, hung, killed, unfit. */
+#include "tests/store_conform.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "alloc/store/redis.h"
+#include "tests/inject.h"
+#include "tests/memory.h"
+#include "tests/stored.h"
+#include "uffd/sys.h"
+
+#define PAGES	   100
+#define TIMEOUT_MS ((unsigned int)(harness_patience(1.0) * 1000))
+#define MOST_WORDS 8
+
+static char folder[64], path[96];
+static int server;
+
+/* --- servers -------------------------------------------------------------- */
+
+static void run_server(const char *const *options)
+{
+	const char *argv[40] = { "redis-server", "--port", "0",
+				 "--unixsocket", path,	   "--dir",
+				 folder,	 "--save", "",
+				 "--appendonly", "no",	   "--logfile",
+				 "/dev/null",	 NULL };
+	size_t n = 13;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (*options && n < ARRAY_SIZE(argv) - 1)
+		argv[n++] = *options++;
+	argv[n] = NULL;
+	execvp(argv[0], (char *const *)argv);
+	_exit(127);
+}
+
+static bool answers(void)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	bool ok;
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	ok = connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0;
+	close(fd);
+	return ok;
+}
+
+/* With the @options, a list that NULL ends; waits until it listens. */
+static void start_server(const char *const *options)
+{
+	unlink(path);
+	server = fork();
+	ck_assert_int_ge(server, 0);
+	if (!server)
+		run_server(options);
+	while (!answers()) {
+		ck_assert_int_eq(waitpid(server, NULL, WNOHANG), 0);
+		usleep(5000);
+	}
+}
+
+#define START(...) start_server((const char *const[]){ __VA_ARGS__, NULL })
+
+static void kill_server(void)
+{
+	kill(server, SIGKILL);
+	waitpid(server, NULL, 0);
+	server = 0;
+}
+
+static void setup(void)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(folder, sizeof(folder), "%.40s/ferry-XXXXXX",
+		 tmp ? tmp : "/tmp");
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/socket", folder);
+}
+
+static void setup_server(void)
+{
+	setup();
+	start_server((const char *const[]){ NULL });
+}
+
+static void teardown(void)
+{
+	if (server)
+		kill_server();
+	unlink(path);
+	ck_assert_int_eq(rmdir(folder), 0);
+}
+
+static int make_at(const char *address, struct ferry__store **ret_store)
+{
+	return ferry__store_redis_create(address, TIMEOUT_MS, ret_store);
+}
+
+static struct ferry__store *make(void)
+{
+	struct ferry__store *store = NULL;
+
+	ck_assert_int_eq(make_at(path, &store), 0);
+	return store;
+}
+
+static struct ferry__redis_store *inner(struct ferry__store *store)
+{
+	return (struct ferry__redis_store *)store;
+}
+
+static struct ferry__store_stats stats_of(struct ferry__store *store)
+{
+	struct ferry__store_stats stats;
+
+	store->ops->stats(store, &stats);
+	return stats;
+}
+
+CONFORM_DEFINE(make)
+
+/* What a connection of its own is answered: a number, or -1 for the rest. */
+static long long ask(const char *const *words)
+{
+	struct ferry__redis_link link = { .fd = -1 };
+	struct ferry__redis_word list[MOST_WORDS];
+	struct ferry__redis_address address;
+	redisReply *reply = NULL;
+	uint64_t deadline;
+	long long number;
+	size_t n = 0;
+
+	deadline = ferry__sys->now_ns() + TIMEOUT_MS * 1000000ull;
+	for (; words[n]; n++)
+		list[n] = (struct ferry__redis_word){ words[n],
+						      strlen(words[n]) };
+	ck_assert_int_eq(ferry__redis_address_parse(path, &address), 0);
+	ck_assert_int_eq(ferry__redis_link_open(&link, &address, deadline), 0);
+	ck_assert_int_eq(ferry__redis_link_add(&link, list, n), 0);
+	ck_assert_int_eq(ferry__redis_link_ask(&link, deadline, &reply), 0);
+	number = reply->type == REDIS_REPLY_INTEGER ? reply->integer : -1;
+	ck_assert_int_ne(reply->type, REDIS_REPLY_ERROR);
+	ferry__redis_reply_free(reply);
+	ferry__redis_link_close(&link);
+	return number;
+}
+
+#define ASK(...) ask((const char *const[]){ __VA_ARGS__, NULL })
+
+static struct ferry__redis_name name_of(struct ferry__store *store,
+					const struct conform_page *page)
+{
+	struct ferry__redis_name name;
+
+	ferry__redis_name(inner(store)->prefix, page->handle, &name);
+	return name;
+}
+
+/* --- addresses ------------------------------------------------------------ */
+
+static struct ferry__redis_address parsed(const char *text)
+{
+	struct ferry__redis_address a;
+
+	ck_assert_int_eq(ferry__redis_address_parse(text, &a), 0);
+	return a;
+}
+
+static void assert_host(const char *text, uint16_t port)
+{
+	struct ferry__redis_address a = parsed(text);
+	struct sockaddr_in *in = (struct sockaddr_in *)&a.addr;
+
+	ck_assert_int_eq(in->sin_family, AF_INET);
+	ck_assert_uint_eq(ntohs(in->sin_port), port);
+	ck_assert_uint_eq(ntohl(in->sin_addr.s_addr), INADDR_LOOPBACK);
+}
+
+START_TEST(addresses_are_understood)
+{
+	struct ferry__redis_address a;
+
+	assert_host("127.0.0.1", 6379);
+	assert_host("127.0.0.1:7000", 7000);
+	assert_host("redis://127.0.0.1", 6379);
+	assert_host("redis://127.0.0.1/", 6379);
+	assert_host("redis://:a%40b%2Fc@127.0.0.1:7000/3", 7000);
+	a = parsed("redis://:a%40b%2Fc@127.0.0.1:7000/3");
+	ck_assert_str_eq(a.user, "");
+	ck_assert_str_eq(a.password, "a@b/c");
+	ck_assert_uint_eq(a.db, 3);
+	a = parsed("redis://me:secret@[::1]:7001/12");
+	ck_assert_int_eq(a.addr.ss_family, AF_INET6);
+	ck_assert_str_eq(a.user, "me");
+	ck_assert_str_eq(a.password, "secret");
+	ck_assert_uint_eq(a.db, 12);
+	a = parsed("unix://me:secret@/run/a@b?db=2");
+	ck_assert_str_eq(((struct sockaddr_un *)&a.addr)->sun_path, "/run/a@b");
+	ck_assert_str_eq(a.password, "secret");
+	ck_assert_uint_eq(a.db, 2);
+	a = parsed("/run/redis.sock");
+	ck_assert_int_eq(a.addr.ss_family, AF_UNIX);
+}
+END_TEST
+
+START_TEST(bad_addresses_are_named)
+{
+	static const struct {
+		const char *text;
+		int error;
+	} bad[] = {
+		{ "", -EINVAL },
+		{ ":6379", -EINVAL },
+		{ "localhost:", -EINVAL },
+		{ "localhost:0", -EINVAL },
+		{ "localhost:70000", -EINVAL },
+		{ "localhost:12x", -EINVAL },
+		{ "[::1", -EINVAL },
+		{ "::1]:1", -EINVAL },
+		{ "redis://127.0.0.1/x", -EINVAL },
+		{ "redis://:%4@127.0.0.1", -EINVAL },
+		{ "redis://:%zz@127.0.0.1", -EINVAL },
+		{ "unix://relative", -EINVAL },
+		{ "unix:///a?x=1", -EINVAL },
+		{ "rediss://127.0.0.1", -EPROTONOSUPPORT },
+		{ "http://127.0.0.1", -EPROTONOSUPPORT },
+		{ "no-such-host.invalid", -EHOSTUNREACH },
+	};
+	struct ferry__store *store = NULL;
+	char text[1000] = "/";
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		ck_assert_int_eq(make_at(bad[i].text, &store), bad[i].error);
+	memset(text + 1, 'a', sizeof(text) - 2);
+	ck_assert_int_eq(make_at(text, &store), -ENAMETOOLONG);
+	ck_assert_ptr_null(store);
+}
+END_TEST
+
+START_TEST(absent_server_is_named)
+{
+	struct ferry__store *store = NULL;
+
+	ck_assert_int_eq(make_at(path, &store), -ENOENT);
+	ck_assert_int_eq(make_at("127.0.0.1:1", &store), -ECONNREFUSED);
+	ck_assert_ptr_null(store);
+}
+END_TEST
+
+/* Somebody else's server, that says @text to whoever comes. */
+static int listen_as(const char *text)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), pid, client;
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	ck_assert_int_eq(listen(fd, 5), 0);
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		client = accept(fd, NULL, NULL);
+		if (write(client, text, strlen(text)) < 0)
+			_exit(1);
+		pause();
+	}
+	close(fd);
+	return pid;
+}
+
+START_TEST(server_of_another_kind_is_named)
+{
+	static const struct {
+		const char *text;
+		int error;
+	} said[] = {
+		{ "HTTP/1.0 400 Bad Request\r\n\r\n", -EPROTO },
+		{ "+OK\r\n", -EPROTO },
+		{ "$45\r\nmaxmemory:banana\r\nmaxmemory_policy:noeviction\r\n",
+		  -EPROTO },
+		{ "$160\r\nmaxmemory:0\r\n", -ETIMEDOUT },
+		{ "$18\r\n# Memory\r\nno:thing\r\n", -EPROTO },
+		{ "", -ETIMEDOUT },
+	};
+	struct ferry__store *store = NULL;
+	size_t i;
+	int pid;
+
+	for (i = 0; i < ARRAY_SIZE(said); i++) {
+		pid = listen_as(said[i].text);
+		ck_assert_int_eq(ferry__store_redis_create(path, 300, &store),
+				 said[i].error);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		unlink(path);
+	}
+	ck_assert_ptr_null(store);
+}
+END_TEST
+
+/* --- fit to keep pages? --------------------------------------------------- */
+
+START_TEST(server_that_may_evict_is_refused)
+{
+	struct ferry__store *store = NULL;
+
+	START("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru");
+	ck_assert_int_eq(make_at(path, &store), -EPERM);
+	ASK("CONFIG", "SET", "maxmemory-policy", "volatile-ttl");
+	ck_assert_int_eq(make_at(path, &store), -EPERM);
+	ck_assert_ptr_null(store);
+	ASK("CONFIG", "SET", "maxmemory-policy", "noeviction");
+	store = make();
+	store->ops->destroy(store);
+	ASK("CONFIG", "SET", "maxmemory-policy", "allkeys-lru");
+	ASK("CONFIG", "SET", "maxmemory", "0");
+	store = make();
+	store->ops->destroy(store);
+}
+END_TEST
+
+START_TEST(server_that_becomes_unfit_gets_no_more)
+{
+	struct ferry__store *store = make();
+	struct conform_page page, more;
+
+	ck_assert_int_eq(conform_put(store, 1, &page), 0);
+	ASK("CONFIG", "SET", "maxmemory", "100mb");
+	ASK("CONFIG", "SET", "maxmemory-policy", "allkeys-lfu");
+	inner(store)->next_check = 0;
+	store->ops->maintain(store);
+	ck_assert_int_eq(conform_put(store, 2, &more), -EIO);
+	ck_assert_int_eq(conform_get(store, &page), 0);
+	store->ops->destroy(store);
+}
+END_TEST
+
+START_TEST(replica_that_only_reads_is_refused)
+{
+	struct ferry__store *store = NULL;
+
+	START("--replicaof", "127.0.0.1", "1");
+	ck_assert_int_eq(make_at(path, &store), -EROFS);
+}
+END_TEST
+
+START_TEST(password_and_database_are_used)
+{
+	char address[200];
+	struct ferry__store *store = NULL;
+	struct conform_page page;
+
+	START("--requirepass", "open sesame");
+	ck_assert_int_eq(make_at(path, &store), -EACCES);
+	snprintf(address, sizeof(address), "unix://:wrong@%s", path);
+	ck_assert_int_eq(make_at(address, &store), -EACCES);
+	snprintf(address, sizeof(address), "unix://:open%%20sesame@%s?db=99999",
+		 path);
+	ck_assert_int_lt(make_at(address, &store), 0);
+	ck_assert_ptr_null(store);
+	snprintf(address, sizeof(address),
+		 "unix://default:open%%20sesame@%s?db=7", path);
+	ck_assert_int_eq(make_at(address, &store), 0);
+	ck_assert_int_eq(conform_put(store, 1, &page), 0);
+	ck_assert_int_eq(conform_get(store, &page), 0);
+	store->ops->destroy(store);
+}
+END_TEST
+
+START_TEST(full_server_loses_nothing)
+{
+	struct ferry__store *store;
+	struct conform_page *pages = calloc(20000, sizeof(*pages));
+	size_t n = 0, i;
+	int r = 0;
+
+	START("--maxmemory", "8mb", "--maxmemory-policy", "noeviction");
+	store = make();
+	while (n < 20000 && r == 0) {
+		r = conform_put(store, n + 1, &pages[n]);
+		n += r == 0;
+	}
+	ck_assert_int_eq(r, -ENOSPC);
+	ck_assert_uint_gt(n, 100);
+	ck_assert_uint_eq(conform_wrong(store, pages, n), 0);
+	/* Much goes, and there is room again. */
+	conform_drop(store, pages, n / 2);
+	store->ops->maintain(store);
+	for (i = 0; i < n / 4; i++)
+		ck_assert_int_eq(conform_put(store, 70000 + i, &pages[i]), 0);
+	ck_assert_uint_eq(conform_wrong(store, pages + n / 2, n - n / 2), 0);
+	store->ops->destroy(store);
+	free(pages);
+}
+END_TEST
+
+/* --- out of reach --------------------------------------------------------- */
+
+/* Housekeeping until a page is taken again. */
+static void wait_until_taken(struct ferry__store *store,
+			     struct conform_page *ret_page)
+{
+	int r;
+
+	while ((r = conform_put(store, 77, ret_page)) == -ENOSPC) {
+		store->ops->maintain(store);
+		usleep(10000);
+	}
+	ck_assert_int_eq(r, 0);
+}
+
+START_TEST(killed_server_is_left_alone_until_it_is_back)
+{
+	struct ferry__store *store = make();
+	struct conform_page pages[PAGES], more;
+	uint64_t start;
+
+	conform_put_all(store, 1, pages, PAGES);
+	kill_server();
+	ck_assert_int_eq(conform_put(store, 500, &more), -ENOSPC);
+	start = ferry__sys->now_ns();
+	ck_assert_int_eq(conform_get(store, &pages[0]), -ETIMEDOUT);
+	ck_assert_uint_ge(ferry__sys->now_ns() - start,
+			  TIMEOUT_MS * 1000000ull);
+	store->ops->maintain(store);
+	ck_assert_int_eq(conform_put(store, 500, &more), -ENOSPC);
+	start_server((const char *const[]){ NULL });
+	wait_until_taken(store, &more);
+	ck_assert_int_eq(conform_get(store, &more), 0);
+	/* It kept nothing: the pages are lost, and said to be. */
+	ck_assert_int_eq(conform_get(store, &pages[0]), -EILSEQ);
+	store->ops->destroy(store);
+}
+END_TEST
+
+START_TEST(hung_server_is_waited_for_in_vain_only_so_long)
+{
+	struct ferry__store *store = make();
+	struct conform_page pages[PAGES], more;
+
+	conform_put_all(store, 1, pages, PAGES);
+	kill(server, SIGSTOP);
+	ck_assert_int_eq(conform_put(store, 500, &more), -ENOSPC);
+	ck_assert_int_eq(conform_get(store, &pages[0]), -ETIMEDOUT);
+	/* Now without a connection: at once. */
+	ck_assert_int_eq(conform_put(store, 500, &more), -ENOSPC);
+	ck_assert_uint_eq(stats_of(store).pages, PAGES);
+	kill(server, SIGCONT);
+	ck_assert_uint_eq(conform_wrong(store, pages, PAGES), 0);
+	wait_until_taken(store, &more);
+	ck_assert_int_eq(conform_get(store, &more), 0);
+	ck_assert_uint_eq(conform_wrong(store, pages, PAGES), 0);
+	store->ops->destroy(store);
+	ck_assert_int_eq(ASK("DBSIZE"), 0);
+}
+END_TEST
+
+START_TEST(cut_connections_are_made_again)
+{
+	struct ferry__store *store = make();
+	struct conform_page pages[PAGES], more;
+
+	conform_put_all(store, 1, pages, PAGES);
+	ck_assert_int_eq(conform_get(store, &pages[0]), 0);
+	ASK("CLIENT", "KILL", "TYPE", "normal");
+	ck_assert_uint_eq(conform_wrong(store, pages, PAGES), 0);
+	wait_until_taken(store, &more);
+	ck_assert_int_eq(conform_get(store, &more), 0);
+	store->ops->destroy(store);
+	ck_assert_int_eq(ASK("DBSIZE"), 0);
+}
+END_TEST
+
+START_TEST(poor_sockets_do_not_matter)
+{
+	struct inject_rule sends = { .call = INJECT_SEND,
+				     .count = 200,
+				     .done = 7 };
+	struct inject_rule recvs = { .call = INJECT_RECV,
+				     .count = 2000,
+				     .done = 5 };
+	struct inject_rule breaks[] = {
+		{ .call = INJECT_SEND, .nth = 3, .error = EINTR },
+		{ .call = INJECT_RECV, .nth = 3, .error = EINTR },
+		{ .call = INJECT_SEND, .nth = 9, .error = EAGAIN },
+		{ .call = INJECT_RECV, .nth = 9, .error = EAGAIN },
+	};
+	struct ferry__store *store = make();
+	struct conform_page pages[20];
+	size_t i;
+
+	inject_start();
+	inject_add(&sends);
+	inject_add(&recvs);
+	for (i = 0; i < ARRAY_SIZE(breaks); i++)
+		inject_add(&breaks[i]);
+	conform_put_all(store, 1, pages, ARRAY_SIZE(pages));
+	ck_assert_uint_eq(conform_wrong(store, pages, ARRAY_SIZE(pages)), 0);
+	for (i = 0; i < ARRAY_SIZE(breaks); i++)
+		ck_assert_uint_eq(breaks[i].hits, 1);
+	ck_assert_uint_gt(sends.hits + recvs.hits, 300);
+	store->ops->destroy(store);
+}
+END_TEST
+
+/* --- keys ----------------------------------------------------------------- */
+
+START_TEST(keys_end_with_the_store)
+{
+	struct ferry__store *store = make(), *other = make();
+	struct conform_page pages[PAGES], others[PAGES];
+
+	conform_put_all(store, 1, pages, PAGES);
+	conform_put_all(other, 500, others, PAGES);
+	ck_assert_int_gt(ASK("DBSIZE"), 1);
+	store->ops->destroy(store);
+	ck_assert_uint_eq(conform_wrong(other, others, PAGES), 0);
+	other->ops->destroy(other);
+	ck_assert_int_eq(ASK("DBSIZE"), 0);
+}
+END_TEST
+
+START_TEST(dropped_pages_leave_the_server)
+{
+	struct ferry__store *store = make();
+	struct conform_page pages[PAGES];
+
+	conform_put_all(store, 1, pages, PAGES);
+	ck_assert_uint_gt(stats_of(store).elsewhere, 0);
+	conform_drop(store, pages, PAGES);
+	store->ops->maintain(store);
+	ck_assert_int_eq(ASK("DBSIZE"), 0);
+	ck_assert_uint_eq(stats_of(store).elsewhere, 0);
+	store->ops->destroy(store);
+}
+END_TEST
+
+START_TEST(keys_are_given_time_again_and_again)
+{
+	struct ferry__store *store = make();
+	struct ferry__redis_name name;
+	struct conform_page page;
+
+	ck_assert_int_eq(conform_put(store, 1, &page), 0);
+	name = name_of(store, &page);
+	ck_assert_int_gt(ASK("TTL", name.key), FERRY__REDIS_TTL / 2);
+	ck_assert_int_eq(ASK("EXPIRE", name.key, "100"), 1);
+	store->ops->maintain(store);
+	ck_assert_int_le(ASK("TTL", name.key), 100);
+	inner(store)->next_renewal = 0;
+	store->ops->maintain(store);
+	ck_assert_int_gt(ASK("TTL", name.key), FERRY__REDIS_TTL / 2);
+	store->ops->destroy(store);
+}
+END_TEST
+
+START_TEST(value_that_is_not_ours_is_noticed)
+{
+	struct ferry__store *store = make();
+	struct ferry__redis_name name;
+	struct conform_page pages[4];
+
+	conform_put_all(store, 1, pages, 4);
+	name = name_of(store, &pages[0]);
+	ASK("HSET", name.key, name.field, "short");
+	ck_assert_int_eq(conform_get(store, &pages[0]), -EILSEQ);
+	name = name_of(store, &pages[1]);
+	ASK("HSET", name.key, name.field,
+	    "long enough for a head, and yet not what was put there");
+	ck_assert_int_eq(conform_get(store, &pages[1]), -EILSEQ);
+	name = name_of(store, &pages[2]);
+	ASK("HDEL", name.key, name.field);
+	ck_assert_int_eq(conform_get(store, &pages[2]), -EILSEQ);
+	ck_assert_int_eq(conform_get(store, &pages[3]), 0);
+	store->ops->destroy(store);
+}
+END_TEST
+
+START_TEST(page_under_another_s_name_is_noticed)
+{
+	struct ferry__store *store = make();
+	struct conform_page pages[65], swapped;
+
+	/* The first and the last are the same field of two keys. */
+	conform_put_all(store, 1, pages, 65);
+	ck_assert_int_eq(ASK("EXISTS", name_of(store, &pages[0]).key), 1);
+	ASK("RENAME", name_of(store, &pages[64]).key,
+	    name_of(store, &pages[0]).key);
+	swapped = pages[0];
+	ck_assert_int_eq(conform_get(store, &swapped), -EILSEQ);
+	store->ops->destroy(store);
+}
+END_TEST
+
+START_TEST(pages_that_do_not_compress_are_kept_whole)
+{
+	struct ferry__store *store = make();
+	unsigned char *out = map_private(page_size());
+	unsigned char *in = map_private(page_size());
+	ferry__store_handle handle;
+
+	stored_noise(out, 1);
+	ck_assert_int_eq(store->ops->put(store, out, 1, &handle), 0);
+	ck_assert_uint_gt(stats_of(store).elsewhere, page_size());
+	ck_assert_int_eq(store->ops->get(store, handle, 1, in), 0);
+	ck_assert_int_eq(memcmp(in, out, page_size()), 0);
+	store->ops->destroy(store);
+}
+END_TEST
+
+START_TEST(nothing_is_allocated_by_malloc)
+{
+	struct ferry__store *store = make();
+	struct conform_page pages[PAGES];
+	size_t before = mallinfo2().uordblks;
+
+	conform_put_all(store, 1, pages, PAGES);
+	ck_assert_uint_eq(conform_wrong(store, pages, PAGES), 0);
+	store->ops->maintain(store);
+	ck_assert_uint_eq(mallinfo2().uordblks, before);
+	ck_assert_uint_gt(stats_of(store).memory, 0);
+	store->ops->destroy(store);
+}
+END_TEST
+
+/* --- forks ---------------------------------------------------------------- */
+
+START_TEST(child_reads_after_its_parent_has_ended)
+{
+	struct ferry__store *store = make();
+	struct conform_page pages[PAGES];
+	int pid, ends[2];
+	char c;
+
+	ck_assert_int_eq(pipe(ends), 0);
+	conform_put_all(store, 1, pages, PAGES);
+	pid = conform_fork(store, pages);
+	if (!pid) {
+		close(ends[1]);
+		while (read(ends[0], &c, 1) < 0)
+			;
+		_exit(conform_wrong(store, pages, PAGES) != 0);
+	}
+	store->ops->destroy(store);
+	close(ends[1]);
+	conform_join(pid);
+	ck_assert_int_gt(ASK("DBSIZE"), 0);
+}
+END_TEST
+
+START_TEST(child_s_end_leaves_the_parent_s_keys)
+{
+	struct ferry__store *store = make();
+	struct conform_page pages[PAGES], own;
+	int pid;
+
+	conform_put_all(store, 1, pages, PAGES);
+	pid = conform_fork(store, pages);
+	if (!pid) {
+		if (conform_put(store, 700, &own))
+			_exit(1);
+		store->ops->destroy(store);
+		_exit(0);
+	}
+	conform_join(pid);
+	ck_assert_uint_eq(conform_wrong(store, pages, PAGES), 0);
+	store->ops->maintain(store);
+	store->ops->destroy(store);
+	ck_assert_int_eq(ASK("DBSIZE"), 0);
+}
+END_TEST
+
+#define REDIS_TEST(name)                                                       \
+	TEST_FIXTURE(name, "redis_server", setup_server, teardown)
+#define OWN_SERVER_TEST(name)                                                  \
+	TEST_FIXTURE(name, "redis_server", setup, teardown)
+
+static const struct test tests[] = {
+	REDIS_TEST(pages_come_back),
+	REDIS_TEST(wrong_tag_is_noticed),
+	REDIS_TEST(many_at_once),
+	REDIS_TEST(room_is_used_again),
+	REDIS_TEST(threads_share_it),
+	REDIS_TEST(child_keeps_the_pages),
+	REDIS_TEST(parent_goes_on_after_a_fork),
+	REDIS_TEST(grandchild_keeps_the_pages),
+	OWN_SERVER_TEST(addresses_are_understood),
+	OWN_SERVER_TEST(bad_addresses_are_named),
+	OWN_SERVER_TEST(absent_server_is_named),
+	OWN_SERVER_TEST(server_of_another_kind_is_named),
+	OWN_SERVER_TEST(server_that_may_evict_is_refused),
+	REDIS_TEST(server_that_becomes_unfit_gets_no_more),
+	OWN_SERVER_TEST(replica_that_only_reads_is_refused),
+	OWN_SERVER_TEST(password_and_database_are_used),
+	OWN_SERVER_TEST(full_server_loses_nothing),
+	REDIS_TEST(killed_server_is_left_alone_until_it_is_back),
+	REDIS_TEST(hung_server_is_waited_for_in_vain_only_so_long),
+	REDIS_TEST(cut_connections_are_made_again),
+	REDIS_TEST(poor_sockets_do_not_matter),
+	REDIS_TEST(keys_end_with_the_store),
+	REDIS_TEST(dropped_pages_leave_the_server),
+	REDIS_TEST(keys_are_given_time_again_and_again),
+	REDIS_TEST(value_that_is_not_ours_is_noticed),
+	REDIS_TEST(page_under_another_s_name_is_noticed),
+	REDIS_TEST(pages_that_do_not_compress_are_kept_whole),
+	REDIS_TEST(nothing_is_allocated_by_malloc),
+	REDIS_TEST(child_reads_after_its_parent_has_ended),
+	REDIS_TEST(child_s_end_leaves_the_parent_s_keys),
+};
+
+int main(int argc, char **argv)
+{
+	return HARNESS_MAIN(argc, argv, tests);
+}
