@@ -32,6 +32,7 @@ struct watched {
 	uint64_t begin;
 	double value[OFFLOAD_METRICS]; /* of this round */
 	bool has[OFFLOAD_METRICS];
+	bool checked; /* it only cleans up now */
 	bool over;
 };
 
@@ -104,6 +105,7 @@ static void hear(struct watched *w, const struct offload_record *said)
 	case OFFLOAD_SAYS_PHASE:
 		if (said->index < OFFLOAD_PHASES)
 			set(w, OFFLOAD_HELD + said->index, look(w, true));
+		w->checked = said->index == OFFLOAD_CHECKED;
 		if (said->index == OFFLOAD_FILLED)
 			set_filled(w->run);
 		preload_nudge(&w->child); /* a dead one is noticed anyway */
@@ -222,7 +224,7 @@ void offload_watch(struct offload_run *v, size_t n, unsigned int period_ms)
 			continue;
 		}
 		for (size_t i = 0; i < n; i++)
-			if (!w[i].over)
+			if (!w[i].over && !w[i].checked)
 				look(&w[i], false);
 		next = now + (uint64_t)period_ms * 1000000;
 	}
