@@ -222,13 +222,13 @@ static void file_put_many(struct ferry__store *base, const void *const *pages,
 	struct ferry__file_store *store = of(base);
 	size_t i, k;
 
-	pthread_rwlock_rdlock(&store->calls);
+	ferry__gate_enter(&store->calls);
 	for (i = 0; i < n; i += k) {
 		k = batch_of(n - i);
 		put_batch(store, pages + i, tags + i, k, ret_handles + i,
 			  ret_errors + i);
 	}
-	pthread_rwlock_unlock(&store->calls);
+	ferry__gate_leave(&store->calls);
 }
 
 static int file_put(struct ferry__store *base, const void *page, uint64_t tag,
@@ -321,7 +321,7 @@ static void file_drop(struct ferry__store *base, ferry__store_handle handle)
 {
 	struct ferry__file_store *store = of(base);
 
-	pthread_rwlock_rdlock(&store->calls);
+	ferry__gate_enter(&store->calls);
 	if (handle < store->slots.first) {
 		ferry__file_inherited_drop(
 			ferry__file_inherited_of(store, handle));
@@ -329,7 +329,7 @@ static void file_drop(struct ferry__store *base, ferry__store_handle handle)
 		ferry__generations_drop(&store->generations, handle);
 		__atomic_fetch_sub(&store->live, 1, __ATOMIC_RELAXED);
 	}
-	pthread_rwlock_unlock(&store->calls);
+	ferry__gate_leave(&store->calls);
 }
 
 /* --- the rest ------------------------------------------------------------- */
@@ -350,14 +350,14 @@ static void file_maintain(struct ferry__store *base)
 {
 	struct ferry__file_store *store = of(base);
 
-	pthread_rwlock_rdlock(&store->calls);
+	ferry__gate_enter(&store->calls);
 	pthread_mutex_lock(&store->grow);
 	/* FS1 */
 	__atomic_store_n(&store->full, false, __ATOMIC_RELAXED);
 	ferry__generations_check(&store->generations);
 	cut_off(store);
 	pthread_mutex_unlock(&store->grow);
-	pthread_rwlock_unlock(&store->calls);
+	ferry__gate_leave(&store->calls);
 }
 
 static void file_stats(struct ferry__store *base,
@@ -366,7 +366,7 @@ static void file_stats(struct ferry__store *base,
 	struct ferry__file_store *store = of(base);
 	const struct ferry__file_inherited *part;
 
-	pthread_rwlock_rdlock(&store->calls);
+	ferry__gate_enter(&store->calls);
 	pthread_mutex_lock(&store->grow);
 	*ret = (struct ferry__store_stats){
 		.pages = value(&store->live),
@@ -380,7 +380,7 @@ static void file_stats(struct ferry__store *base,
 	for (part = store->inherited; part; part = part->next)
 		ret->pages += value(&part->live);
 	pthread_mutex_unlock(&store->grow);
-	pthread_rwlock_unlock(&store->calls);
+	ferry__gate_leave(&store->calls);
 }
 
 static void file_destroy(struct ferry__store *base)
@@ -391,7 +391,6 @@ static void file_destroy(struct ferry__store *base)
 	ferry__file_fork_fini(store);
 	ferry__file_inherited_free(store);
 	ferry__slots_fini(&store->slots);
-	pthread_rwlock_destroy(&store->calls);
 	pthread_mutex_destroy(&store->grow);
 	pthread_mutex_destroy(&store->io.write.lock);
 	pthread_mutex_destroy(&store->io.read.lock);
@@ -441,7 +440,6 @@ static void free_slot(void *arg, uint64_t i)
 
 void ferry__file_locks_init(struct ferry__file_store *store)
 {
-	pthread_rwlock_init(&store->calls, NULL);
 	pthread_mutex_init(&store->grow, NULL);
 	pthread_mutex_init(&store->io.write.lock, NULL);
 	pthread_mutex_init(&store->io.read.lock, NULL);

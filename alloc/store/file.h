@@ -39,6 +39,7 @@
 
 #include "alloc/store/generations.h"
 #include "alloc/store/ring.h"
+#include "alloc/store/gate.h"
 #include "alloc/store/slots.h"
 #include "alloc/store/store.h"
 
@@ -108,7 +109,7 @@ struct ferry__file_store {
 	size_t bytes; /* of this object */
 	struct ferry__slots slots;
 	uint64_t limit; /* bytes of file */
-	pthread_rwlock_t calls;
+	struct ferry__gate calls;
 	pthread_mutex_t grow;
 	struct ferry__file_io io;
 	bool full;   /* FS1: relaxed: no growth before the next maintain() */

@@ -100,7 +100,7 @@ static struct ferry__file_store *of(struct ferry__store *base)
 
 void ferry__file_fork_prepare(struct ferry__store *base)
 {
-	pthread_rwlock_wrlock(&of(base)->calls);
+	ferry__gate_close(&of(base)->calls);
 }
 
 void ferry__file_fork_parent(struct ferry__store *base)
@@ -109,7 +109,7 @@ void ferry__file_fork_parent(struct ferry__store *base)
 
 	if (store->live)
 		ferry__generations_forked(&store->generations);
-	pthread_rwlock_unlock(&store->calls);
+	ferry__gate_open(&store->calls);
 }
 
 /* The parent's file becomes a part that is read only. */
@@ -150,6 +150,7 @@ void ferry__file_fork_child(struct ferry__store *base)
 	store->live = 0;
 	store->full = false;
 	store->broken = false;
-	/* Threads that had them are not here; unlocking knows them by number. */
+	/* Threads that had them are not here. */
 	ferry__file_locks_init(store);
+	ferry__gate_fork_child(&store->calls);
 }

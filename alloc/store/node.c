@@ -252,9 +252,9 @@ static int node_put(struct ferry__store *base, const void *page, uint64_t tag,
 {
 	int r;
 
-	pthread_rwlock_rdlock(&of(base)->calls);
+	ferry__gate_enter(&of(base)->calls);
 	r = put_one(of(base), page, tag, ret_handle);
-	pthread_rwlock_unlock(&of(base)->calls);
+	ferry__gate_leave(&of(base)->calls);
 	return r;
 }
 
@@ -285,34 +285,29 @@ static void node_maintain(struct ferry__store *base)
 {
 	struct ferry__node_store *store = of(base);
 
-	pthread_rwlock_rdlock(&store->calls);
+	ferry__gate_enter(&store->calls);
 	pthread_mutex_lock(&store->grow);
 	store->full = false;
 	release(store);
 	pthread_mutex_unlock(&store->grow);
-	pthread_rwlock_unlock(&store->calls);
+	ferry__gate_leave(&store->calls);
 }
 
 static void node_fork_prepare(struct ferry__store *base)
 {
-	pthread_rwlock_wrlock(&of(base)->calls);
+	ferry__gate_close(&of(base)->calls);
 }
 
 static void node_fork_parent(struct ferry__store *base)
 {
-	pthread_rwlock_unlock(&of(base)->calls);
-}
-
-static void locks_init(struct ferry__node_store *store)
-{
-	pthread_rwlock_init(&store->calls, NULL);
-	pthread_mutex_init(&store->grow, NULL);
+	ferry__gate_open(&of(base)->calls);
 }
 
 /* Its memory is the parent's, copied when either writes there. */
 static void node_fork_child(struct ferry__store *base)
 {
-	locks_init(of(base));
+	pthread_mutex_init(&of(base)->grow, NULL);
+	ferry__gate_fork_child(&of(base)->calls);
 }
 
 static void node_stats(struct ferry__store *base,
@@ -340,7 +335,6 @@ static void node_destroy(struct ferry__store *base)
 		ferry__store_unmap(*chunk_at(store, c), chunk_bytes());
 	ferry__table_fini(&store->chunks);
 	ferry__slots_fini(&store->slots);
-	pthread_rwlock_destroy(&store->calls);
 	pthread_mutex_destroy(&store->grow);
 	ferry__store_unmap(store, sizeof(*store));
 }
@@ -396,7 +390,7 @@ int ferry__store_node_create(int node, uint64_t limit,
 	ferry__slots_init(&store->slots);
 	ferry__table_init(&store->chunks, sizeof(char *),
 			  (unsigned int)__builtin_ctzll(ferry__page_size) - 3);
-	locks_init(store);
+	pthread_mutex_init(&store->grow, NULL);
 	*ret_store = &store->base;
 	return 0;
 }

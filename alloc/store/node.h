@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "alloc/store/gate.h"
 #include "alloc/store/slots.h"
 #include "alloc/store/store.h"
 #include "alloc/store/table.h"
@@ -40,7 +41,7 @@ struct ferry__node_store {
 	struct ferry__table chunks;
 	uint64_t held; /* chunks that have memory; under .grow */
 	bool full;     /* no growth before the next maintain(); under .grow */
-	pthread_rwlock_t calls;
+	struct ferry__gate calls;
 	pthread_mutex_t grow;
 	/* Statistics, relaxed: nothing hangs on them. */
 	uint64_t live, puts, gets, refused, failed;

@@ -300,7 +300,7 @@ static void redis_put_many(struct ferry__store *base, const void *const *pages,
 	struct ferry__redis_store *store = of(base);
 	size_t i, k;
 
-	pthread_rwlock_rdlock(&store->calls);
+	ferry__gate_enter(&store->calls);
 	pthread_mutex_lock(&store->out.lock);
 	for (i = 0; i < n; i += k) {
 		k = batch_of(n - i);
@@ -308,7 +308,7 @@ static void redis_put_many(struct ferry__store *base, const void *const *pages,
 			   ret_errors + i);
 	}
 	pthread_mutex_unlock(&store->out.lock);
-	pthread_rwlock_unlock(&store->calls);
+	ferry__gate_leave(&store->calls);
 	count_errors(store, ret_errors, n);
 }
 
@@ -464,7 +464,7 @@ static void redis_drop(struct ferry__store *base, ferry__store_handle handle)
 {
 	struct ferry__redis_store *store = of(base);
 
-	pthread_rwlock_rdlock(&store->calls);
+	ferry__gate_enter(&store->calls);
 	if (handle < store->slots.first) {
 		ferry__redis_part_drop(ferry__redis_part_of(store, handle));
 	} else {
@@ -473,7 +473,7 @@ static void redis_drop(struct ferry__store *base, ferry__store_handle handle)
 		count(&store->live, -1ull);
 		ferry__generations_drop(&store->generations, handle);
 	}
-	pthread_rwlock_unlock(&store->calls);
+	ferry__gate_leave(&store->calls);
 }
 
 /* --- housekeeping --------------------------------------------------------- */
@@ -530,11 +530,11 @@ static void redis_maintain(struct ferry__store *base)
 {
 	struct ferry__redis_store *store = of(base);
 
-	pthread_rwlock_rdlock(&store->calls);
+	ferry__gate_enter(&store->calls);
 	pthread_mutex_lock(&store->out.lock);
 	maintain_locked(store);
 	pthread_mutex_unlock(&store->out.lock);
-	pthread_rwlock_unlock(&store->calls);
+	ferry__gate_leave(&store->calls);
 }
 
 static void redis_stats(struct ferry__store *base,
@@ -571,7 +571,6 @@ static void free_all(struct ferry__redis_store *store)
 	ferry__coder_fini(&store->coder);
 	ferry__slots_fini(&store->slots);
 	ferry__store_unmap(store->value, value_room());
-	pthread_rwlock_destroy(&store->calls);
 	pthread_mutex_destroy(&store->out.lock);
 	pthread_mutex_destroy(&store->in.lock);
 	ferry__store_unmap(store, sizeof(*store));

@@ -40,6 +40,7 @@
 #include "alloc/store/codec.h"
 #include "alloc/store/generations.h"
 #include "alloc/store/redis_link.h"
+#include "alloc/store/gate.h"
 #include "alloc/store/slots.h"
 #include "alloc/store/store.h"
 
@@ -81,7 +82,7 @@ struct ferry__redis_store {
 	struct ferry__slots slots;
 	struct ferry__generations generations;
 	struct ferry__coder coder;
-	pthread_rwlock_t calls;
+	struct ferry__gate calls;
 	struct ferry__redis_channel out, in;
 	void *value; /* head and contents of one page; under .out.lock */
 	/* Times of now_ns(); under .out.lock. */

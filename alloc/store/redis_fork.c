@@ -29,7 +29,6 @@ void ferry__redis_new_prefix(struct ferry__redis_store *store)
 
 void ferry__redis_locks_init(struct ferry__redis_store *store)
 {
-	pthread_rwlock_init(&store->calls, NULL);
 	pthread_mutex_init(&store->out.lock, NULL);
 	pthread_mutex_init(&store->in.lock, NULL);
 }
@@ -90,7 +89,7 @@ void ferry__redis_part_drop(struct ferry__redis_part *part)
 
 void ferry__redis_fork_prepare(struct ferry__store *base)
 {
-	pthread_rwlock_wrlock(&of(base)->calls);
+	ferry__gate_close(&of(base)->calls);
 }
 
 void ferry__redis_fork_parent(struct ferry__store *base)
@@ -99,7 +98,7 @@ void ferry__redis_fork_parent(struct ferry__store *base)
 
 	if (store->live)
 		ferry__generations_forked(&store->generations);
-	pthread_rwlock_unlock(&store->calls);
+	ferry__gate_open(&store->calls);
 }
 
 /* The parent's keys become a part that is read only. */
@@ -143,6 +142,7 @@ void ferry__redis_fork_child(struct ferry__store *base)
 	store->dropped = 0;
 	store->live = 0;
 	store->stored = 0;
-	/* Threads that had them are not here; unlocking knows them by number. */
+	/* Threads that had them are not here. */
 	ferry__redis_locks_init(store);
+	ferry__gate_fork_child(&store->calls);
 }
