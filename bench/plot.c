@@ -304,6 +304,14 @@ static void put_head(const struct bench_plot *p, const char *path, int height,
 	fputs(" tc rgb '" INK "'\n", f);
 }
 
+/* Decimals for an axis that ends at @max: 2G is marked in steps of 200M. */
+static int decimals(const struct bench_plot *p, double max)
+{
+	while (max >= 1000)
+		max /= 1000;
+	return !p->log_y && max < 5;
+}
+
 static void put_lines(const struct bench_plot *p, FILE *f)
 {
 	struct extent e = extent_of(p);
@@ -312,9 +320,10 @@ static void put_lines(const struct bench_plot *p, FILE *f)
 	e.ymax = fmax(e.ymax, p->y_top);
 	pad(p->log_x, 0.04, 0.03, &e.xmin, &e.xmax);
 	pad(p->log_y, 0.06, 0.06, &e.ymin, &e.ymax);
-	fputs("set border 3 lc rgb '" INK "' lw 0.7\n"
-	      "set grid ytics ls 9\nset format y '%.0s%c'\nset ylabel ",
-	      f);
+	fprintf(f,
+		"set border 3 lc rgb '" INK "' lw 0.7\n"
+		"set grid ytics ls 9\nset format y '%%.%ds%%c'\nset ylabel ",
+		decimals(p, e.ymax));
 	put_quoted(p->ylabel, f);
 	fprintf(f, " tc rgb '" INK "'\nset rmargin %zu\n",
 		longest_label(p) + 3);

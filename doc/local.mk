@@ -3,6 +3,7 @@
 dist_man_MANS =
 dist_man_MANS += %D%/ferry-bench.1
 dist_man_MANS += %D%/ferry-heap.7
+dist_man_MANS += %D%/ferry-malloc.7
 dist_man_MANS += %D%/ferry.7
 dist_man_MANS += %D%/ferry_alloc.3
 dist_man_MANS += %D%/ferry_allocator_create.3
@@ -17,6 +18,7 @@ dist_man_MANS += %D%/ferry_finalizer_add.3
 dist_man_MANS += %D%/ferry_heap_collect.3
 dist_man_MANS += %D%/ferry_heap_create.3
 dist_man_MANS += %D%/ferry_heap_stats.3
+dist_man_MANS += %D%/ferry_hint_cold.3
 dist_man_MANS += %D%/ferry_identity_hash.3
 dist_man_MANS += %D%/ferry_listener_add.3
 dist_man_MANS += %D%/ferry_lookup.3

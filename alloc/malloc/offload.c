@@ -45,7 +45,8 @@ static struct {
 	struct ferry__holes holes;
 	unsigned int held;	/* restore() without resume(); atomic */
 	uint64_t next_decay_ns; /* of the pager's thread */
-	bool stopped;		/* for a while: to be started again; atomic */
+	unsigned int forks;	/* of this process; under fork_lock */
+	bool stopped;		/* and could not be started again */
 	bool purged;		/* since the process was last busy; likewise */
 } offload;
 
@@ -217,17 +218,23 @@ static void quiet_for_ever(void)
 	ferry__report_stop();
 }
 
+/*
+ * A process that has no threads now because its children are to be in another
+ * namespace of processes gets none: its children do (fork_child()).
+ */
+static void start_again(void)
+{
+	ferry__engine_own_begin();
+	offload.stopped = ferry__pager_start(offload.pager, NULL) != 0;
+	ferry__engine_own_end();
+}
+
 static void quiet_end(bool for_ever)
 {
-	if (for_ever) {
+	if (for_ever)
 		quiet_for_ever();
-		return;
-	}
-	if (!ferry__offload_pager())
-		return;
-	/* Relaxed: a thread that looks sees it or will see it. */
-	__atomic_store_n(&offload.stopped, true, __ATOMIC_RELAXED);
-	ferry__engine_want_work();
+	else if (ferry__offload_pager())
+		start_again();
 }
 
 static const struct ferry__quiet quiet = { .begin = quiet_begin,
@@ -339,23 +346,11 @@ static int start(void)
 	return r;
 }
 
-/* After a call that wanted quiet. */
-static void start_again(void)
-{
-	/* Relaxed: see quiet_end(). One thread does it. */
-	if (!__atomic_exchange_n(&offload.stopped, false, __ATOMIC_RELAXED))
-		return;
-	ferry__engine_own_begin();
-	ferry__pager_start(offload.pager, NULL);
-	ferry__engine_own_end();
-}
-
 int ferry__offload_start(void)
 {
 	enum state expected = WAITING;
 	int r;
 
-	start_again();
 	if (current_state() != WAITING)
 		return ferry__offload_reason() ? -EOPNOTSUPP : 0;
 	/* Relaxed: nothing is read that another thread wrote. */
@@ -371,6 +366,10 @@ int ferry__offload_start(void)
 
 void ferry__offload_work(void)
 {
+	if (offload.stopped) {
+		start_again();
+		return;
+	}
 	/* Relaxed: as in ferry__offload_grown(). */
 	if (__atomic_load_n(&offload.bytes, __ATOMIC_RELAXED) >=
 	    offload.conf->min_heap)
@@ -410,8 +409,34 @@ void ferry__offload_fork_parent(void)
 {
 	struct ferry__pager *pager = ferry__offload_pager();
 
-	if (pager)
-		ferry__pager_fork_parent(pager);
+	if (!pager)
+		return;
+	ferry__pager_fork_parent(pager);
+	offload.forks++;
+}
+
+/* So many children of a process are taken for daemons in the making. */
+#define FEW_FORKS 2
+
+/*
+ * The pager of a child runs already if much was out. Else most children are
+ * not worth two threads: they end soon, or become another program. But one
+ * that goes to sleep without another allocation should not be left as it is:
+ * who forks seldom is believed to mean it.
+ */
+static void start_in_child(struct ferry__pager *pager)
+{
+	struct ferry__pager_stats stats;
+
+	if (offload.reason)
+		return;
+	ferry__pager_stats(pager, &stats);
+	offload.stopped = !stats.running;
+	if (offload.stopped && offload.forks < FEW_FORKS)
+		start_again();
+	else if (offload.stopped)
+		ferry__engine_want_work();
+	offload.forks = 0;
 }
 
 /*
@@ -432,4 +457,5 @@ void ferry__offload_fork_child(void)
 	ferry__engine_own_begin();
 	ferry__pager_fork_child(pager);
 	ferry__engine_own_end();
+	start_in_child(pager);
 }

@@ -254,7 +254,6 @@ struct ferry__pager {
 	struct ferry__pager_thread home, handler;
 	int pid, home_tid;
 	bool sees_forks; /* that run no handlers */
-	bool in_child;	 /* of a fork, with what was out there */
 	bool known;	 /* that the kernel has what it takes */
 	/* Of the home thread's descriptor table, like all that follows. */
 	struct ferry_uffd *uffd;

@@ -214,13 +214,14 @@ static void write_pages(struct ferry__pager *pager)
 static void mend_page(struct ferry__pager *pager, struct ferry__pager_region *r,
 		      size_t page)
 {
-	uint64_t *at = (uint64_t *)ferry__page_at(r, page), w = r->words[page];
-	const uint64_t *was = (uint64_t *)pager->look.staging;
+	unsigned char *at = (unsigned char *)ferry__page_at(r, page);
+	const unsigned char *was = pager->look.staging;
+	uint64_t w = r->words[page];
 	size_t i;
 	int e = 0;
 
 	if (ferry__word_state(w) == FERRY__WORD_LIMBO)
-		was = (uint64_t *)ferry__limbo_at(r, page);
+		was = (unsigned char *)ferry__limbo_at(r, page);
 	else if (ferry__word_state(w) == FERRY__WORD_STORED)
 		e = ferry__pager_get(pager, w, (uintptr_t)at,
 				     pager->look.staging);
@@ -228,7 +229,7 @@ static void mend_page(struct ferry__pager *pager, struct ferry__pager_region *r,
 		return;
 	if (e)
 		ferry__pager_lost(pager, w, (uintptr_t)at, e);
-	for (i = 0; i < ferry__page_size / sizeof(*at); i++)
+	for (i = 0; i < ferry__page_size; i++)
 		if (!at[i])
 			at[i] = was[i];
 }

@@ -23,9 +23,6 @@
 #define STACK_SIZE ((size_t)256 << 10)
 #endif
 
-/* Before a thread is tried to be started again. */
-#define LATE_PAUSE_NS 1000000u
-
 static void set_state(struct ferry__pager *pager, enum ferry__pager_state state)
 {
 	__atomic_store_n(&pager->state, state, __ATOMIC_RELEASE); /* S1 */
@@ -206,6 +203,11 @@ static int open_all(struct ferry__pager *pager)
 	return r;
 }
 
+/*
+ * Before the state says that all is there: a thread that forks holds the locks
+ * of the host's allocator until the handler has read of it, and no thread can
+ * be started meanwhile.
+ */
 static int start_handler(struct ferry__pager *pager)
 {
 	return start_thread(&pager->handler,
@@ -225,21 +227,11 @@ static int begin(struct ferry__pager *pager)
 	pager->known = true;
 	pager->home_tid = ferry__sys->gettid();
 	r = reregister(pager);
-	if (!r && !pager->in_child)
+	if (!r)
 		r = start_handler(pager);
 	if (r)
 		close_uffd(pager);
 	return r;
-}
-
-/*
- * In a child all is registered, and who touches a page waits: the thread that
- * forked need not wait for the handler to be there. It has to come.
- */
-static void start_late_handler(struct ferry__pager *pager)
-{
-	while (pager->in_child && start_handler(pager))
-		ferry__sys->sleep_ns(LATE_PAUSE_NS);
 }
 
 static void stop_handler(struct ferry__pager *pager)
@@ -269,7 +261,6 @@ static void *home_main(void *arg)
 	set_state(pager, r ? FERRY__PAGER_FAILED : FERRY__PAGER_ON);
 	if (r)
 		return NULL;
-	start_late_handler(pager);
 	ferry__pager_look(pager);
 	stop_handler(pager);
 	close_uffd(pager);
@@ -334,7 +325,6 @@ static int start_home(struct ferry__pager *pager)
 
 int ferry__pager_restart(struct ferry__pager *pager)
 {
-	pager->in_child = true;
 	return start_home(pager);
 }
 
@@ -344,10 +334,9 @@ int ferry__pager_start(struct ferry__pager *pager,
 	int r = 0;
 
 	pthread_mutex_lock(&pager->start);
-	if (ferry__pager_state(pager) == FERRY__PAGER_OFF) {
-		pager->in_child = false;
+	if (ferry__pager_state(pager) == FERRY__PAGER_OFF)
 		r = start_home(pager);
-	} else if (ferry__pager_state(pager) == FERRY__PAGER_FAILED)
+	else if (ferry__pager_state(pager) == FERRY__PAGER_FAILED)
 		r = pager->error;
 	if (ret_reason)
 		*ret_reason = r ? pager->reason : FERRY_REASON_NONE;
