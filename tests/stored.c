@@ -24,7 +24,7 @@ static void noise(unsigned char *p, size_t len, struct random *rng)
 void stored_fill(void *page, uint64_t number)
 {
 	struct random rng = random_seeded(number);
-	size_t part = 16 + random_below(&rng, page_size() * 3 / 4);
+	size_t part = 16 + random_below(&rng, page_size() * 5 / 8);
 	unsigned char *p = page;
 	size_t i;
 

@@ -51,7 +51,7 @@ static void put(struct worker *w, struct kept *kept)
 	if (number % 16 == 1)
 		memset(w->page, (int)(number >> 8), page_size());
 	r = store->ops->put(store, w->page, stored_tag(number), &kept->handle);
-	ck_assert(r == 0 || r == -ENOSPC);
+	ck_assert_msg(r == 0 || r == -ENOSPC, "put answers %d", r);
 	if (r == 0)
 		kept->number = number;
 	w->puts += r == 0;

@@ -12,16 +12,23 @@
 /* A store that cannot be had is named, and the others are used. */
 static void complain(const struct ferry__conf_tier *tier, int error)
 {
+	static const char *const kinds[] = { "memory", "file", "node",
+					     "redis" };
 	char line[512];
 	int n = snprintf(line, sizeof(line),
-			 "ferry-malloc: the store \"%.*s\" is not used: %s\n",
-			 (int)tier->where_len, tier->where, strerror(-error));
+			 "ferry-malloc: the store \"%s %.*s\" is not used: "
+			 "%s\n",
+			 kinds[tier->kind], (int)tier->where_len,
+			 tier->where_len ? tier->where : "", strerror(-error));
 
 	if (n > 0)
 		ferry__sys->write(STDERR_FILENO, line,
 				  (size_t)n < sizeof(line) ? (size_t)n
 							   : sizeof(line) - 1);
 }
+
+/* How long a request may take, at a fault too, before it is asked again. */
+#define REDIS_TIMEOUT_MS 1000
 
 static int create_store(const struct ferry__conf_tier *tier, uint64_t limit,
 			struct ferry__store **ret_store)
@@ -31,12 +38,14 @@ static int create_store(const struct ferry__conf_tier *tier, uint64_t limit,
 	if (tier->kind == FERRY__CONF_MEMORY)
 		return ferry__store_memory_create(tier->codec, limit,
 						  ret_store);
-	if (tier->kind == FERRY__CONF_FILE) {
-		memcpy(where, tier->where, tier->where_len);
-		where[tier->where_len] = '\0';
+	if (tier->kind == FERRY__CONF_NODE)
+		return ferry__store_node_create((int)tier->node, limit,
+						ret_store);
+	memcpy(where, tier->where, tier->where_len);
+	where[tier->where_len] = '\0';
+	if (tier->kind == FERRY__CONF_FILE)
 		return ferry__store_file_create(where, limit, ret_store);
-	}
-	return -EOPNOTSUPP;
+	return ferry__store_redis_create(where, REDIS_TIMEOUT_MS, ret_store);
 }
 
 /* For all who name no store: what has been cold for long is made smaller. */
@@ -44,7 +53,7 @@ static const struct ferry__conf_tier usual[] = {
 	{ .kind = FERRY__CONF_MEMORY, .codec = FERRY__CODEC_LZ4 },
 	{ .kind = FERRY__CONF_MEMORY,
 	  .codec = FERRY__CODEC_ZSTD,
-	  .after_ns = UINT64_C(600000000000) },
+	  .after_ns = UINT64_C(40000000000) },
 };
 
 static size_t create_all(const struct ferry__conf_tier *from, size_t n,

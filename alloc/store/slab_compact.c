@@ -141,10 +141,13 @@ void ferry__slabs_recount_mark(struct ferry__slabs *slabs, ferry__place place)
 	struct ferry__slab *slab = ferry__slab_info(
 		slabs, (uint32_t)(place >> FERRY__SLAB_SLOT_BITS));
 	uint32_t slot = place % FERRY__SLAB_SLOTS;
+	uint64_t *word = &slab->bits[slot / 64];
 
-	/* S1: the only thread. */
-	__atomic_fetch_or(&slab->bits[slot / 64], (uint64_t)1 << slot % 64,
-			  __ATOMIC_RELAXED);
+	/* S1: the only thread: two steps will do. */
+	__atomic_store_n(word,
+			 __atomic_load_n(word, __ATOMIC_RELAXED) |
+				 (uint64_t)1 << slot % 64,
+			 __ATOMIC_RELAXED);
 }
 
 void ferry__slabs_recount_end(struct ferry__slabs *slabs)

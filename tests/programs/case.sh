@@ -45,7 +45,8 @@ result()
 	echo "$1 programs/$name: $2"
 	shift 2
 	[ $# -eq 0 ] || printf '     %s\n' "$@"
-	[ -n "${FERRY_PROGRAMS_KEEP:-}" ] || rm -rf "$work"
+	# A process that outlives its case may still write its statistics.
+	[ -n "${FERRY_PROGRAMS_KEEP:-}" ] || rm -rf "$work" 2> /dev/null
 	exit 0
 }
 

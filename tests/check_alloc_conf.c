@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/* The configuration string of the malloc. */
+#include "tests/harness.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "alloc/malloc/conf.h"
+
+static struct ferry__conf conf;
+static char said[2048];
+
+/* Parses @string; what is written to standard error goes to said. */
+static void parse(const char *string)
+{
+	int fds[2], old = dup(STDERR_FILENO);
+	ssize_t n;
+
+	ck_assert_int_eq(pipe(fds), 0);
+	dup2(fds[1], STDERR_FILENO);
+	close(fds[1]);
+	ferry__conf_parse(&conf, string);
+	dup2(old, STDERR_FILENO);
+	close(old);
+	n = read(fds[0], said, sizeof(said) - 1);
+	close(fds[0]);
+	said[n > 0 ? n : 0] = '\0';
+}
+
+static size_t lines(void)
+{
+	const char *at = said;
+	size_t n = 0;
+
+	for (; (at = strchr(at, '\n')); at++)
+		n++;
+	return n;
+}
+
+START_TEST(nothing_is_all_defaults)
+{
+	parse(NULL);
+	ck_assert_str_eq(said, "");
+	ck_assert_int_eq(conf.offload, FERRY__OFFLOAD_AUTO);
+	ck_assert_uint_gt(conf.cold_after_ns, conf.idle_after_ns);
+	ck_assert_uint_eq(conf.n_tiers, 0);
+	parse("");
+	ck_assert_str_eq(said, "");
+}
+END_TEST
+
+START_TEST(numbers_have_units)
+{
+	parse("cold_after:50ms,idle_after:2min,rss_target:3G,min_heap:0,"
+	      "rate:64k,stats_interval:0,around:16");
+	ck_assert_str_eq(said, "");
+	ck_assert_uint_eq(conf.cold_after_ns, 50000000);
+	ck_assert_uint_eq(conf.idle_after_ns, UINT64_C(120000000000));
+	ck_assert_uint_eq(conf.rss_target, UINT64_C(3) << 30);
+	ck_assert_uint_eq(conf.min_heap, 0);
+	ck_assert_uint_eq(conf.rate, 65536);
+	ck_assert_uint_eq(conf.around, 16);
+}
+END_TEST
+
+START_TEST(what_is_not_understood_is_named_once_and_the_rest_counts)
+{
+	parse("colour:red,cold_after:soon,colour:red,nonsense,rate:1q,"
+	      "cold_after:99999999999999h,rss_target:1m");
+	ck_assert_uint_eq(lines(), 5);
+	ck_assert_ptr_nonnull(strstr(said, "unknown key in \"colour:red\""));
+	ck_assert_ptr_nonnull(strstr(said, "bad value in \"cold_after:soon\""));
+	ck_assert_ptr_nonnull(strstr(said, "\"nonsense\""));
+	ck_assert_ptr_nonnull(strstr(said, "bad value in \"rate:1q\""));
+	ck_assert_uint_eq(conf.rss_target, UINT64_C(1) << 20);
+}
+END_TEST
+
+START_TEST(stores_are_kept_in_order_with_their_ages)
+{
+	parse("store:memory,store:zstd@10s,store:file=/var/a@b/c@1h,"
+	      "store:node=3,store:redis=localhost:6379,store:tape");
+	ck_assert_uint_eq(lines(), 1);
+	ck_assert_uint_eq(conf.n_tiers, 5);
+	ck_assert_int_eq(conf.tiers[0].kind, FERRY__CONF_MEMORY);
+	ck_assert_int_eq(conf.tiers[1].codec, FERRY__CODEC_ZSTD);
+	ck_assert_uint_eq(conf.tiers[1].after_ns, UINT64_C(10000000000));
+	ck_assert_int_eq(conf.tiers[2].kind, FERRY__CONF_FILE);
+	ck_assert_uint_eq(conf.tiers[2].where_len, strlen("/var/a@b/c"));
+	ck_assert_uint_eq(conf.tiers[3].node, 3);
+	ck_assert_mem_eq(conf.tiers[4].where, "localhost:6379", 14);
+}
+END_TEST
+
+START_TEST(offload_and_statistics_are_words)
+{
+	parse("offload:sigbus,stats_exit:on,stats_signal:yes,pressure:off,"
+	      "stats_file:/tmp/x.%p,control:sock");
+	ck_assert_str_eq(said, "");
+	ck_assert_int_eq(conf.offload, FERRY__OFFLOAD_SIGBUS);
+	ck_assert(conf.stats_exit && conf.stats_signal && !conf.pressure);
+	ck_assert_mem_eq(conf.stats_file, "/tmp/x.%p", conf.stats_file_len);
+	ck_assert_uint_eq(conf.control_len, 4);
+	parse("offload:maybe,pressure:2");
+	ck_assert_uint_eq(lines(), 2);
+}
+END_TEST
+
+static const struct test tests[] = {
+	TEST(nothing_is_all_defaults, NULL),
+	TEST(numbers_have_units, NULL),
+	TEST(what_is_not_understood_is_named_once_and_the_rest_counts, NULL),
+	TEST(stores_are_kept_in_order_with_their_ages, NULL),
+	TEST(offload_and_statistics_are_words, NULL),
+};
+
+int main(int argc, char **argv)
+{
+	return HARNESS_MAIN(argc, argv, tests);
+}
