@@ -168,8 +168,11 @@ START_TEST(params_of_a_later_version_are_refused_if_used)
 }
 END_TEST
 
-/* Creates a heap with the nth mmap refused, for each n; how often that was
- * the end of it. */
+/*
+ * Creates a heap with the nth mmap refused, for each n; how often that was
+ * the end of it. This depends on where the heap lands: the table of look-up
+ * grows by 16 GiB of addresses.
+ */
 static size_t refuse_each_mmap(void)
 {
 	struct ferry_heap_params p = cells_params(FERRY_GC_AUTO);
@@ -195,16 +198,15 @@ static size_t refuse_each_mmap(void)
 
 START_TEST(refused_heap_leaves_nothing)
 {
-	size_t fds, pages, refused, i;
+	size_t fds, pages, i;
 
 	ck_assert_int_eq(ferry_heap_destroy(create(FERRY_GC_AUTO)), 0);
 	/* The C library keeps stacks of threads that have ended. */
-	refused = refuse_each_mmap();
-	ck_assert_uint_ge(refused, 5);
+	ck_assert_uint_ge(refuse_each_mmap(), 5);
 	fds = descriptors();
 	pages = mapped_at_rest();
 	for (i = 0; i < harness_scaled(40); i++)
-		ck_assert_uint_eq(refuse_each_mmap(), refused);
+		ck_assert_uint_ge(refuse_each_mmap(), 5);
 	ck_assert_uint_eq(descriptors(), fds);
 	ck_assert_uint_le(mapped_at_rest(), pages + SLACK);
 }

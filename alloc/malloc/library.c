@@ -19,6 +19,10 @@ void ferry__library_start(void)
 
 void ferry__library_work(void)
 {
+	if (ferry__offload_is_guest()) {
+		ferry__engine_want_work();
+		return;
+	}
 	ferry__report_work();
 	ferry__socket_work();
 	ferry__offload_work();

@@ -38,6 +38,7 @@ enum state { WAITING = 0, STARTING, TRIED };
 static struct {
 	const struct ferry__conf *conf;
 	enum state state; /* atomic */
+	int pid;	  /* whose memory this is */
 	struct ferry__pager *pager;
 	unsigned int plain; /* purges that saw no pager; D1 */
 	size_t bytes;	    /* of spaces handed out to the heap; atomic */
@@ -245,6 +246,7 @@ static const struct ferry__quiet quiet = { .begin = quiet_begin,
 void ferry__offload_init(const struct ferry__conf *conf)
 {
 	offload.conf = conf;
+	offload.pid = ferry__sys->getpid();
 	ferry__thread_begins = ferry__engine_be_own;
 	ferry__quiet_set(&quiet);
 	if (conf->offload == FERRY__OFFLOAD_OFF) {
@@ -346,11 +348,18 @@ static int start(void)
 	return r;
 }
 
+bool ferry__offload_is_guest(void)
+{
+	return ferry__sys->getpid() != offload.pid;
+}
+
 int ferry__offload_start(void)
 {
 	enum state expected = WAITING;
 	int r;
 
+	if (ferry__offload_is_guest())
+		return -ECHILD;
 	if (current_state() != WAITING)
 		return ferry__offload_reason() ? -EOPNOTSUPP : 0;
 	/* Relaxed: nothing is read that another thread wrote. */
@@ -448,6 +457,7 @@ void ferry__offload_fork_child(void)
 	struct ferry__pager *pager = ferry__offload_pager();
 
 	offload.plain = 0;
+	offload.pid = ferry__sys->getpid();
 	if (offload.state == STARTING && !pager)
 		offload.state = WAITING;
 	ferry__quiet_fork_child();

@@ -16,8 +16,16 @@
 FERRY__HIDDEN void ferry__offload_init(const struct ferry__conf *conf);
 
 /*
+ * Is this a child of vfork(2), which has its parent's memory? Threads that it
+ * started would end with it and leave the parent with what they held. A child
+ * of a fork that ran no handlers is taken for one, and starts none either.
+ */
+FERRY__HIDDEN bool ferry__offload_is_guest(void);
+
+/*
  * Starts the pager unless it was tried. Outside of jemalloc's locks; it
- * allocates and starts threads. Returns 0, or why there is none.
+ * allocates and starts threads. Returns 0, -ECHILD in a guest, or why there
+ * is none.
  */
 FERRY__HIDDEN int ferry__offload_start(void);
 
