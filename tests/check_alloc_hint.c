@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <ferry/malloc.h>
@@ -98,6 +99,22 @@ START_TEST(pages_that_are_thrown_away_while_out_read_as_zero)
 }
 END_TEST
 
+START_TEST(child_of_vfork_leaves_the_start_to_its_parent)
+{
+	unsigned char *p = filled(8 * MIB, 0x44);
+	pid_t pid = vfork();
+
+	if (!pid) {
+		ferry_hint_cold(p, 8 * MIB);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	send_out(p, 8 * MIB);
+	ck_assert(all_are(p, 0x44, 8 * MIB));
+	free(p);
+}
+END_TEST
+
 START_TEST(what_is_no_block_is_refused)
 {
 	int local = 0;
@@ -136,6 +153,7 @@ static const struct test tests[] = {
 	TEST(what_is_cold_goes_out_and_comes_back, NEEDS),
 	TEST(restore_brings_all_back_until_resume, NEEDS),
 	TEST(pages_that_are_thrown_away_while_out_read_as_zero, NEEDS),
+	TEST(child_of_vfork_leaves_the_start_to_its_parent, NEEDS),
 	TEST(what_is_no_block_is_refused, "malloc"),
 	TEST(structs_of_other_sizes_are_refused, "malloc"),
 	TEST(without_rights_it_is_a_plain_allocator_that_says_why,
