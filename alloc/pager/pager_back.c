@@ -333,6 +333,17 @@ static void settle(struct run *run, size_t done, bool stored)
 	ferry__pager_count(run->pager, pages_back, stored ? done : 0);
 }
 
+/*
+ * A signal handler has its own table of descriptors and may have interrupted
+ * anything: the rest is the helper's, see pager_sigbus.c.
+ */
+static bool may_get(const struct run *run, uint64_t word)
+{
+	return !run->hand->in_signal ||
+	       run->pager->tiers[ferry__word_tier(word)]
+		       .store->ops->signal_safe;
+}
+
 /* Claims pages from @page on that are where the first of them is. */
 static size_t claim(struct run *run, size_t max, bool *ret_stored)
 {
@@ -346,6 +357,9 @@ static size_t claim(struct run *run, size_t max, bool *ret_stored)
 		    ferry__word_state(w) != FERRY__WORD_STORED)
 			break;
 		if (n && ferry__word_state(w) != from)
+			break;
+		if (ferry__word_state(w) == FERRY__WORD_STORED &&
+		    !may_get(run, w))
 			break;
 		from = ferry__word_state(w);
 		if (!ferry__word_claim(
@@ -411,7 +425,7 @@ static int bring(struct ferry__pager *pager, struct ferry__pager_region *region,
 
 	while (run.page < end) {
 		run.n = claim(&run, most(run.page, end), &stored);
-		if (!run.n && !all)
+		if (!run.n && !all && !total)
 			break;
 		if (!run.n) {
 			run.page++;

@@ -6,8 +6,10 @@
  * wanted there, and its waiters are woken a little later, so that they ask
  * again: no wake-up can be lost for good.
  *
- * Sequences. A fault at the page after the last ones brought doubles the
- * window, any other sets it back to one page.
+ * Sequences. A fault where one of the last windows ended, or a little further
+ * on (pages that are there are not touched in vain), doubles that window; any
+ * other begins one of a single page. Several are known, as several threads
+ * may be reading.
  */
 #include <string.h>
 
@@ -150,20 +152,42 @@ static size_t longest(const struct ferry__pager *pager)
 	return around * SEQ_FACTOR < SEQ_MAX ? around * SEQ_FACTOR : SEQ_MAX;
 }
 
+/* The stream that goes on at @addr; NULL: none. */
+static struct ferry__pager_stream *stream_at(struct ferry__pager_hand *hand,
+					     uintptr_t addr)
+{
+	struct ferry__pager_stream *s = hand->streams;
+	size_t i;
+
+	for (i = 0; i < FERRY__STREAMS; i++)
+		if (addr - s[i].next <= s[i].window * ferry__page_size &&
+		    s[i].window)
+			return &s[i];
+	return NULL;
+}
+
+/* How many pages to bring at @page, and where the next would be. */
 static size_t window(struct handler *h, struct ferry__pager_region *region,
 		     size_t page)
 {
 	struct ferry__pager_hand *hand = h->hand;
-	size_t most = longest(h->pager);
-	size_t end = ferry__region_used(region) / ferry__page_size;
+	uintptr_t addr = ferry__page_at(region, page);
+	struct ferry__pager_stream *s = stream_at(hand, addr);
+	size_t end = ferry__region_used(region) / ferry__page_size, n;
 
-	if (ferry__page_at(region, page) == hand->next && hand->window)
-		hand->window = hand->window * 2 > most ? most
-						       : hand->window * 2;
-	else
-		hand->window = 1;
-	return page + hand->window > end ? (end > page ? end - page : 1)
-					 : hand->window;
+	if (s) {
+		s->window *= 2;
+	} else {
+		s = &hand->streams[hand->turn++ % FERRY__STREAMS];
+		s->window = 1;
+	}
+	if (s->window > longest(h->pager))
+		s->window = longest(h->pager);
+	n = s->window;
+	if (page + n > end)
+		n = end > page ? end - page : 1;
+	s->next = addr + n * ferry__page_size;
+	return n;
 }
 
 static void count_back(struct handler *h, struct ferry__pager_region *region,
@@ -179,7 +203,6 @@ static void count_back(struct handler *h, struct ferry__pager_region *region,
 		ferry__pager_count(h->pager, faults_stored, 1);
 		ferry__pager_count(h->pager, refaults, (uint64_t)n);
 	}
-	h->hand->next = ferry__page_at(region, page + (size_t)n);
 }
 
 /*

@@ -67,8 +67,10 @@ static int make_hands(struct ferry__pager *pager)
 		ferry__pager_unmap(buffers, HANDS * staging);
 		return -ENOMEM;
 	}
-	for (i = 0; i < HANDS; i++)
+	for (i = 0; i < HANDS; i++) {
 		pager->hands[i].staging = buffers + i * staging;
+		pager->hands[i].in_signal = true;
+	}
 	return 0;
 }
 
