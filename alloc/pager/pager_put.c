@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 
 #define FULL_WAIT_NS	 1000000000u
 #define FULL_WAIT_MAX_NS 60000000000u
@@ -132,8 +133,12 @@ static void offer(struct batch *b, size_t t)
 				FERRY__WORD_STORED;
 		else if (b->errors[k] == -E2BIG)
 			b->refused[which[k]] = true;
-		if (tier_takes(tier, b->age, b->now))
-			note_put(tier, b->errors[k], b->now);
+		if (!tier_takes(tier, b->age, b->now))
+			continue;
+		note_put(tier, b->errors[k], b->now);
+		if (b->errors[k] && b->errors[k] != -E2BIG)
+			FERRY__PROBE3(store_error, t, b->errors[k],
+				      address(b, which[k]));
 	}
 }
 
@@ -194,6 +199,7 @@ static bool scrub(struct batch *b, size_t i)
 	ferry__pager_free_limbo(b->region, b->page + i, 1);
 	ferry__pager_add(&pager->limbo, -1ull);
 	ferry__pager_count(pager, pages_dropped, 1);
+	FERRY__PROBE1(page_dropped, addr);
 	if (ferry__word_finish(word_at(b, i), FERRY__WORD_RESIDENT))
 		ferry__pager_wake(pager, addr);
 	return true;
@@ -248,6 +254,8 @@ static bool settle_stored(struct batch *b, size_t k)
 	ferry__pager_add(&b->pager->stored, 1);
 	ferry__pager_add(&b->pager->limbo, -1ull);
 	ferry__pager_count(b->pager, pages_out, 1);
+	FERRY__PROBE2(page_stored, address(b, k),
+		      ferry__word_tier(b->place[k]));
 	return true;
 }
 
@@ -337,9 +345,14 @@ static void settle_older(struct batch *b)
 {
 	size_t k;
 
-	for (k = 0; k < b->copied; k++)
-		if (b->place[k] && settle_place(b, k))
-			ferry__pager_drop_stored(b->pager, b->was[k]);
+	for (k = 0; k < b->copied; k++) {
+		if (!b->place[k] || !settle_place(b, k))
+			continue;
+		ferry__pager_drop_stored(b->pager, b->was[k]);
+		FERRY__PROBE3(page_older, address(b, k),
+			      ferry__word_tier(b->was[k]),
+			      ferry__word_tier(b->place[k]));
+	}
 }
 
 void ferry__pager_demote(struct ferry__pager *pager,
