@@ -203,6 +203,8 @@ static void disturb(struct random *r)
 
 	fake_order(bed.fake[0], put_error,
 		   errors[random_below(r, ARRAY_SIZE(errors))]);
+	fake_order(bed.fake[random_below(r, 2)], put_delay_ns,
+		   random_below(r, 4) ? 0 : random_below(r, MS));
 	fake_order(bed.fake[0], get_error,
 		   random_below(r, 2) ? -EIO : -ETIMEDOUT);
 	if (!random_below(r, 4))
