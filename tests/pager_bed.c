@@ -55,6 +55,15 @@ static void note_change(struct fake_store *f)
 		__atomic_fetch_add(&f->while_forking, 1, __ATOMIC_RELAXED);
 }
 
+static void stay(struct fake_store *f)
+{
+	/* Release: fake_await_held() acquires. */
+	if (__atomic_load_n(&f->hold, __ATOMIC_RELAXED))
+		__atomic_fetch_add(&f->held, 1, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&f->hold, __ATOMIC_RELAXED))
+		sleep_for(100000);
+}
+
 static int fake_put(struct ferry__store *store, const void *page, uint64_t tag,
 		    ferry__store_handle *ret_handle)
 {
@@ -64,6 +73,7 @@ static int fake_put(struct ferry__store *store, const void *page, uint64_t tag,
 
 	note_change(f);
 	sleep_for(__atomic_load_n(&f->put_delay_ns, __ATOMIC_RELAXED));
+	stay(f);
 	if (error) {
 		__atomic_fetch_add(&f->refused, 1, __ATOMIC_RELAXED);
 		return error;
@@ -174,6 +184,12 @@ struct fake_store *fake_store_create(uint64_t pages)
 	f->slots = map(f->limit * sizeof(*f->slots));
 	pthread_mutex_init(&f->lock, NULL);
 	return f;
+}
+
+void fake_await_held(struct fake_store *f)
+{
+	while (!__atomic_load_n(&f->held, __ATOMIC_ACQUIRE))
+		sleep_for(100000);
 }
 
 #ifdef SIGBUS_MODE

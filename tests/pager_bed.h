@@ -33,8 +33,10 @@ struct fake_store {
 	int put_error, get_error;
 	uint64_t get_fails; /* so many gets fail, then none */
 	uint64_t put_delay_ns;
-	bool corrupt; /* gets answer EILSEQ */
-	bool forking; /* no put and no drop may come */
+	bool hold;     /* puts last for as long */
+	uint64_t held; /* those that began, or went on, under it; release */
+	bool corrupt;  /* gets answer EILSEQ */
+	bool forking;  /* no put and no drop may come */
 	uint64_t while_forking;
 };
 
@@ -44,6 +46,9 @@ struct fake_store {
 #define fake_count(f, what) __atomic_load_n(&(f)->what, __ATOMIC_RELAXED)
 
 struct fake_store *fake_store_create(uint64_t pages);
+
+/* Waits until a put is under way that the order "hold" does not let end. */
+void fake_await_held(struct fake_store *f);
 
 #define BED_TIERS 2
 
