@@ -28,7 +28,7 @@ struct fake_store {
 	unsigned char *copies;
 	struct fake_slot *slots; /* 1 .. limit - 1; the handle is the index */
 	uint64_t limit, fresh, free;
-	uint64_t pages, puts, gets, drops, wrong_drops;
+	uint64_t pages, puts, gets, drops, refused, wrong_drops;
 	/* Orders. */
 	int put_error, get_error;
 	uint64_t get_fails; /* so many gets fail, then none */
@@ -75,11 +75,31 @@ void bed_end(struct bed *bed);
 
 struct ferry__pager_stats bed_stats(const struct bed *bed);
 
+/* Takes out what can be taken now. */
+void bed_run(struct bed *bed);
+
 /*
- * Takes all out, and asserts that it went. The handler may still have pages
- * in hand that it has just brought: those go the next time.
+ * Takes out until @cond holds. One run may leave pages: those that the handler
+ * has just brought and still has in hand, and those that the kernel holds for
+ * a moment, which are busy.
  */
+#define BED_RUN_UNTIL(bed, cond)                                               \
+	do {                                                                   \
+		bed_run(bed);                                                  \
+		while (!(cond)) {                                              \
+			harness_pause();                                       \
+			bed_run(bed);                                          \
+		}                                                              \
+	} while (0)
+
+/* Takes all out, until nothing is here. */
 void bed_all_out(struct bed *bed);
+
+/* Takes all, of which the store is to be full, to limbo. */
+void bed_all_in_limbo(struct bed *bed);
+
+/* Says that a range is cold, until @pages pages are stored. */
+void bed_hint_out(struct bed *bed, void *addr, size_t len, size_t pages);
 
 /* Waits until so many pages are stored. */
 void bed_await_stored(const struct bed *bed, size_t pages);
