@@ -55,16 +55,22 @@ static bool read_classes(unsigned int *ret_n)
 	return true;
 }
 
-const uint64_t *ferry__bins_find_row(uintptr_t addr)
+bool ferry__bins_find_row(uintptr_t addr, struct ferry__bins_row *row)
 {
 	uint64_t context[LAYOUT_CONTEXT_WORDS] = { 0 };
+	const uint64_t *words;
 
 	if (!ferry__bins.known)
-		return NULL;
-	return ferry__holes_jemalloc.lookup(
+		return false;
+	words = ferry__holes_jemalloc.lookup(
 		NULL, ferry__holes_jemalloc.emap, context,
 		addr >> FERRY__BINS_ROW_SHIFT << FERRY__BINS_ROW_SHIFT, false,
 		false);
+	if (!words)
+		return false;
+	row->key = ferry__bins_key((void *)addr);
+	row->words = words;
+	return true;
 }
 
 struct ferry__bin *ferry__bins_of(unsigned int number)
@@ -122,7 +128,7 @@ static bool agrees(struct ferry__bin *bin, size_t size, int flags)
 
 static bool check_class(unsigned int i, unsigned int cache)
 {
-	struct ferry__bins_row rows[FERRY__BINS_ROWS] = { { 0 } };
+	struct ferry__bins_row row = { 0 };
 	struct ferry__bin *bin = &ferry__bins_of(cache)[i];
 	size_t size = ferry__bins.size_of[i];
 	int flags = FERRY__JE_ARENA(0) | FERRY__JE_TCACHE(cache);
@@ -135,7 +141,8 @@ static bool check_class(unsigned int i, unsigned int cache)
 	/* The first fills the stack. */
 	one = ferry__je_mallocx(size, flags);
 	two = ferry__je_mallocx(size, flags);
-	ok = one && two && ferry__bins_class_of(rows, one) == (int)i;
+	ok = one && two && ferry__bins_find_row((uintptr_t)one, &row) &&
+	     ferry__bins_class_in(&row, one) == (int)i;
 	ferry__je_dallocx(two, flags);
 	ok = ok && moves(bin, size, flags) && agrees(bin, size, flags);
 	ferry__je_dallocx(one, flags);

@@ -94,37 +94,43 @@ struct ferry__bins_row {
 #define FERRY__BINS_ROWS      16
 #define FERRY__BINS_ROW_SHIFT 30
 
-/* Looks it up; NULL where the engine has none. */
-const uint64_t *ferry__bins_find_row(uintptr_t addr);
-
 #define FERRY__BINS_NO_CLASS (-1)
 
-/* The class of a small block, of which @rows are the thread's. */
-static inline int ferry__bins_class_of(struct ferry__bins_row *rows,
+/* Finds the row of @addr for @row. False: the engine has none. */
+bool ferry__bins_find_row(uintptr_t addr, struct ferry__bins_row *row);
+
+static inline uintptr_t ferry__bins_key(const void *block)
+{
+	return ((uintptr_t)block >> FERRY__BINS_ROW_SHIFT) + 1;
+}
+
+/* Where a thread that has @rows remembers the row of @block. */
+static inline struct ferry__bins_row *
+ferry__bins_row_of(struct ferry__bins_row *rows, const void *block)
+{
+	return &rows[ferry__bins_key(block) % FERRY__BINS_ROWS];
+}
+
+/*
+ * The class of a block; FERRY__BINS_NO_CLASS: not a small one, or @row is
+ * another's.
+ */
+static inline int ferry__bins_class_in(const struct ferry__bins_row *row,
 				       const void *block)
 {
-	uintptr_t addr = (uintptr_t)block;
-	uintptr_t key = (addr >> FERRY__BINS_ROW_SHIFT) + 1;
-	struct ferry__bins_row *row = &rows[key % FERRY__BINS_ROWS];
+	uintptr_t page = (uintptr_t)block >> 12 &
+			 ((1u << (FERRY__BINS_ROW_SHIFT - 12)) - 1);
 	uint64_t word;
 
-	if (__builtin_expect(row->key != key, 0)) {
-		row->words = ferry__bins_find_row(addr);
-		if (!row->words) {
-			row->key = 0;
-			return FERRY__BINS_NO_CLASS;
-		}
-		row->key = key;
-	}
+	if (__builtin_expect(row->key != ferry__bins_key(block), 0))
+		return FERRY__BINS_NO_CLASS;
 	/*
 	 * Relaxed: of a block that the caller has; who gave it to him has
 	 * ordered it. Bit 0: of a slab.
 	 */
-	word = __atomic_load_n(
-		&row->words[addr >> 12 &
-			    ((1u << (FERRY__BINS_ROW_SHIFT - 12)) - 1)],
-		__ATOMIC_RELAXED);
-	return word & 1 ? (int)(word >> 48) : FERRY__BINS_NO_CLASS;
+	word = __atomic_load_n(&row->words[page], __ATOMIC_RELAXED);
+	return __builtin_expect(word & 1, 1) ? (int)(word >> 48)
+					     : FERRY__BINS_NO_CLASS;
 }
 
 #endif

@@ -185,7 +185,8 @@ static void *out_of_memory(void)
 }
 
 /* The engine knows no size of 0, and does not set errno. */
-static void *take(struct ferry_allocator *a, size_t size, int flags)
+__attribute__((noinline)) static void *take(struct ferry_allocator *a,
+					    size_t size, int flags)
 {
 	void *p;
 
@@ -196,13 +197,14 @@ static void *take(struct ferry_allocator *a, size_t size, int flags)
 	return __builtin_expect(p != NULL, 1) ? p : out_of_memory();
 }
 
-/* From the thread's cache, or NULL. */
-static inline void *take_quickly(struct ferry_allocator *a, size_t size)
+/* From the thread's cache, or NULL. The quick ways call nothing. */
+static inline void *take_quickly(const struct ferry_allocator *a, size_t size)
 {
-	if (__builtin_expect(size > FERRY__BINS_LARGEST, 0))
+	const struct ferry__cache_entry *e = ferry__instance_known(a);
+
+	if (__builtin_expect(size > FERRY__BINS_LARGEST || !e, 0))
 		return NULL;
-	return ferry__bin_take(
-		&ferry__instance_entry(a)->bins[ferry__bins_class(size)]);
+	return ferry__bin_take(&e->bins[ferry__bins_class(size)]);
 }
 
 void *ferry_allocator_malloc(struct ferry_allocator *a, size_t size)
@@ -233,24 +235,43 @@ void *ferry_allocator_aligned(struct ferry_allocator *a, size_t align,
 	return take(a, size, FERRY__JE_ALIGN(__builtin_ctzl(align)));
 }
 
-static void give_back(struct ferry_allocator *a, void *ptr, int class)
+/* Looks for the class further than the quick way does. */
+static int class_of(const void *ptr)
 {
-	const struct ferry__cache_entry *e = ferry__instance_entry(a);
+	struct ferry__bins_row *row =
+		ferry__bins_row_of(ferry__cache_self.rows, ptr);
 
-	if (__builtin_expect(class == FERRY__BINS_NO_CLASS, 0) ||
+	if (row->key != ferry__bins_key(ptr) &&
+	    !ferry__bins_find_row((uintptr_t)ptr, row))
+		return FERRY__BINS_NO_CLASS;
+	return ferry__bins_class_in(row, ptr);
+}
+
+__attribute__((noinline)) static void give_back(struct ferry_allocator *a,
+						void *ptr)
+{
+	const struct ferry__cache_entry *e;
+	int class;
+
+	if (!ptr)
+		return;
+	e = ferry__instance_entry(a);
+	class = class_of(ptr);
+	if (class == FERRY__BINS_NO_CLASS ||
 	    !ferry__bin_put(&e->bins[class], ptr))
 		ferry__je_dallocx(ptr, e->flags);
 }
 
-static int class_of(const void *ptr)
-{
-	return ferry__bins_class_of(ferry__cache_self.rows, ptr);
-}
-
+/* NULL, too: it lies in no row that is remembered, or not in a slab. */
 void ferry_allocator_free(struct ferry_allocator *a, void *ptr)
 {
-	if (__builtin_expect(ptr != NULL, 1))
-		give_back(a, ptr, class_of(ptr));
+	const struct ferry__cache_entry *e = ferry__instance_known(a);
+	int class = ferry__bins_class_in(
+		ferry__bins_row_of(ferry__cache_self.rows, ptr), ptr);
+
+	if (__builtin_expect(!e || class == FERRY__BINS_NO_CLASS, 0) ||
+	    !ferry__bin_put(&e->bins[class], ptr))
+		give_back(a, ptr);
 }
 
 static void *resize(struct ferry_allocator *a, void *ptr, size_t size)
@@ -276,7 +297,7 @@ static void *resize_quickly(struct ferry_allocator *a, void *ptr, size_t size)
 		return NULL;
 	old = ferry__bins.size_of[class];
 	memcpy(p, ptr, old < size ? old : size);
-	give_back(a, ptr, class);
+	give_back(a, ptr);
 	return p;
 }
 

@@ -109,17 +109,24 @@ extern _Thread_local struct ferry__cache_self ferry__cache_self
 const struct ferry__cache_entry *
 ferry__instance_slow(struct ferry_allocator *a);
 
-/* How the calling thread allocates and frees. */
+/* The same if it is in the table; NULL: it is not, or something waits. */
 static inline const struct ferry__cache_entry *
-ferry__instance_entry(struct ferry_allocator *a)
+ferry__instance_known(const struct ferry_allocator *a)
 {
 	uint64_t id = __atomic_load_n(&a->quick, __ATOMIC_RELAXED);
 	const struct ferry__cache_entry *e =
 		&ferry__cache_self.entry[id % FERRY__CACHE_ENTRIES];
 
-	if (__builtin_expect(e->id == id, 1))
-		return e;
-	return ferry__instance_slow(a);
+	return __builtin_expect(e->id == id, 1) ? e : NULL;
+}
+
+/* How the calling thread allocates and frees. */
+static inline const struct ferry__cache_entry *
+ferry__instance_entry(struct ferry_allocator *a)
+{
+	const struct ferry__cache_entry *e = ferry__instance_known(a);
+
+	return __builtin_expect(e != NULL, 1) ? e : ferry__instance_slow(a);
 }
 
 /* Empties all caches of the instance; nobody uses it any more. */
