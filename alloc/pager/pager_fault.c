@@ -71,26 +71,35 @@ static size_t claim_fresh(struct ferry__pager_region *region, size_t page,
 	return n;
 }
 
-/* Zero pages from @addr on, over those that are there. Wakes nobody. */
+/*
+ * Zero pages from @addr on, over those that are there. Wakes nobody. A range
+ * over several mappings is refused as a whole (in a child, what a region has
+ * grown by stays a mapping of its own): then page by page.
+ */
 static int fill_zero(struct ferry__pager *pager, uintptr_t addr, size_t len)
 {
 	struct ferry__uffdio_zeropage zero;
-	size_t done = 0;
+	size_t done = 0, piece = len;
 	int r;
 
 	while (done < len) {
+		if (piece > len - done)
+			piece = len - done;
 		zero = (struct ferry__uffdio_zeropage){
-			.range = { addr + done, len - done },
+			.range = { addr + done, piece },
 			.mode = FERRY__ZEROPAGE_DONTWAKE,
 		};
 		r = ferry__sys->ioctl(ferry_uffd_fd(pager->uffd),
 				      FERRY__UFFDIO_ZEROPAGE, &zero);
 		if (r >= 0)
-			return 0;
-		if (r == -EEXIST)
+			done += piece;
+		else if (r == -EEXIST)
 			done += ferry__page_size;
 		else if (r == -EAGAIN && zero.zeropage > 0)
 			done += (size_t)zero.zeropage;
+		else if ((r == -ENOENT || r == -EINVAL) &&
+			 piece > ferry__page_size)
+			piece = ferry__page_size;
 		else
 			return r;
 	}
