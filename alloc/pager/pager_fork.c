@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 #include "uffd/handle.h"
 
 /* So many pages are sooner written than threads are started. */
@@ -121,6 +122,7 @@ void ferry__pager_fork_prepare(struct ferry__pager *pager)
 		if (store->ops->fork_prepare)
 			store->ops->fork_prepare(store);
 	}
+	FERRY__PROBE2(fork_prepare, pager->limbo, pager->stored);
 }
 
 void ferry__pager_fork_parent(struct ferry__pager *pager)
@@ -138,6 +140,7 @@ void ferry__pager_fork_parent(struct ferry__pager *pager)
 	}
 	serve_only(pager, 0);
 	let_changes(pager);
+	FERRY__PROBE0(fork_parent);
 }
 
 /* --- the child ----------------------------------------------------------- */
@@ -205,6 +208,7 @@ void ferry__pager_fork_child(struct ferry__pager *pager)
 
 	block_signals(&mask);
 	served = is_told(pager) && ferry__pager_ring(pager);
+	FERRY__PROBE2(fork_child, pager->limbo, pager->stored);
 	for (i = pager->n_tiers; i-- > 0;) {
 		store = pager->tiers[i].store;
 		if (store->ops->fork_child)

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 #include "uffd/pagemap.h"
 
 /* Also when it is swapped out; @pagemap may be -1. */
@@ -164,6 +165,8 @@ static void mend_page(struct ferry__pager *pager, struct ferry__pager_region *r,
 	for (i = 0; i < ferry__page_size; i++)
 		if (!at[i])
 			at[i] = was[i];
+	FERRY__PROBE5(page_back, at, 1, FERRY__BACK_MENDED,
+		      ferry__word_tier(r->words[page]), 0);
 	settle(pager, r, page);
 }
 
