@@ -193,10 +193,13 @@ static void serve_itself(struct ferry__pager *pager, bool served)
 		ferry__pager_settle_given(pager);
 	else if (out)
 		ferry__pager_mend(pager);
+	/* What it took to read them is of this thread's table. */
+	ferry__pager_leave_tiers(pager);
 	if (pager->limbo + pager->stored > FEW_PAGES &&
 	    !ferry__pager_restart(pager))
 		return;
 	ferry__pager_write_pages(pager);
+	ferry__pager_leave_tiers(pager);
 }
 
 void ferry__pager_fork_child(struct ferry__pager *pager)
