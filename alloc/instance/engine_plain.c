@@ -5,7 +5,6 @@
  */
 #include "alloc/malloc/engine.h"
 
-extern FERRY__HIDDEN bool je_tsd_tcache_enabled_data_init(void *tsd);
 extern FERRY__HIDDEN void je_tcache_gc_event_handler(void *tsd,
 						     uint64_t elapsed);
 FERRY__HIDDEN bool ferry__je_thread_begin(void *tsd);
@@ -13,7 +12,7 @@ FERRY__HIDDEN void ferry__je_thread_event(void *tsd, uint64_t elapsed);
 
 bool ferry__je_thread_begin(void *tsd)
 {
-	return je_tsd_tcache_enabled_data_init(tsd);
+	return ferry__engine_thread_data(tsd);
 }
 
 void ferry__je_thread_event(void *tsd, uint64_t elapsed)

@@ -11,10 +11,11 @@
 #   dlsym                   may allocate; only asked for pthread_create
 #   log exp round _Unwind_* the sampling profiler, which is never on, needs
 #                           two more shared objects
-# Two of its own names are redirected where they are used, as jemalloc has no
+# Some of its own names are redirected where they are used, as jemalloc has no
 # hooks for these moments:
 #   tsd.c           a thread allocates for the first time
 #   thread_event.c  a thread has allocated or freed some 64 KiB more
+#   tcache.c        there is no memory for the cache of a thread
 # The C++ operators are left out: those of the C++ library call malloc.
 #
 # Environment: AR, NM, OBJCOPY, LD.
@@ -47,6 +48,7 @@ redirect() {
 }
 redirect tsd.pic.o je_tsd_tcache_enabled_data_init ferry__je_thread_begin
 redirect thread_event.pic.o je_tcache_gc_event_handler ferry__je_thread_event
+redirect tcache.pic.o je_arena_palloc ferry__je_cache_memory
 {
   ${NM:-nm} -g --defined-only "$tmp/all.a" |
     sed -n 's/^[0-9a-f]* [A-Z] \([^ ]*\)$/\1/p' | grep -v '^je_' || :

@@ -54,25 +54,64 @@ static void trim(uintptr_t from, uintptr_t to)
 		ferry__sys->munmap((void *)from, to - from);
 }
 
-/* @len bytes of address space, whole ALIGNs, aligned to @align. */
-static int reserve_exactly(const char *name, size_t len, size_t align,
-			   uintptr_t *ret_base)
+static int map_none(void *near, size_t len, void **ret_addr)
+{
+	return ferry__sys->mmap(near, len, PROT_NONE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+				0, ret_addr);
+}
+
+/*
+ * Where there is no room for more than @len: the kernel maps downwards, so
+ * that what lies right before the first place it finds is likely to be free.
+ */
+static int reserve_tightly(size_t len, size_t align, uintptr_t *ret_base)
+{
+	void *p = NULL;
+	int r, tries;
+
+	for (tries = 0; tries < 2; tries++) {
+		r = map_none(p, len, &p);
+		if (r)
+			return r;
+		*ret_base = (uintptr_t)p;
+		if (!(*ret_base & (align - 1)))
+			return 0;
+		ferry__sys->munmap(p, len);
+		p = (void *)(*ret_base & ~(align - 1));
+	}
+	return -ENOMEM;
+}
+
+/* With more than that the kernel need not be guessed at. */
+static int reserve_loosely(size_t len, size_t align, uintptr_t *ret_base)
 {
 	uintptr_t base;
 	void *p;
 	int r;
 
-	r = ferry__sys->mmap(NULL, len + align, PROT_NONE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0,
-			     &p);
+	r = map_none(NULL, len + align, &p);
 	if (r)
 		return r;
 	base = round_up((uintptr_t)p, align);
 	trim((uintptr_t)p, base);
 	trim(base + len, (uintptr_t)p + len + align);
-	ferry__sys->name_memory((void *)base, len, name);
 	*ret_base = base;
 	return 0;
+}
+
+/* @len bytes of address space, whole ALIGNs, aligned to @align. */
+static int reserve_exactly(const char *name, size_t len, size_t align,
+			   uintptr_t *ret_base)
+{
+	int r;
+
+	r = reserve_loosely(len, align, ret_base);
+	if (r)
+		r = reserve_tightly(len, align, ret_base);
+	if (!r)
+		ferry__sys->name_memory((void *)*ret_base, len, name);
+	return r;
 }
 
 /* As near to @len as can be had, @least at any rate. */
@@ -152,6 +191,17 @@ static int open_up(const struct ferry__space *r, size_t from, size_t to)
 				    PROT_READ | PROT_WRITE);
 }
 
+/*
+ * Takes what lies from @from on back, unless something was cut behind it
+ * meanwhile: then it is lost, as address space.
+ */
+static void uncut(struct ferry__space *r, size_t from, size_t to)
+{
+	/* Relaxed: see ferry__space_used(). */
+	__atomic_compare_exchange_n(&r->used, &to, from, false,
+				    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 /* -ENOSPC: the region has no room for it. */
 static int cut_from(struct ferry__space *r, size_t size, size_t align,
 		    void **ret_addr)
@@ -169,8 +219,10 @@ static int cut_from(struct ferry__space *r, size_t size, size_t align,
 					      __ATOMIC_RELAXED));
 	/* The gap before an aligned piece too: it stays one mapping. */
 	e = open_up(r, used, at + size);
-	if (e)
+	if (e) {
+		uncut(r, used, at + size);
 		return e;
+	}
 	*ret_addr = (void *)(r->base + at);
 	return 0;
 }
@@ -229,6 +281,15 @@ int ferry__space_cut(enum ferry__space_kind kind, size_t size, size_t align,
 {
 	return ferry__spaces_cut(&ferry__space_first[kind], &plans[kind], size,
 				 align, ret_addr);
+}
+
+void ferry__space_uncut(enum ferry__space_kind kind, void *addr, size_t size)
+{
+	struct ferry__space *r = ferry__space_of(kind, addr);
+
+	if (r)
+		uncut(r, (uintptr_t)addr - r->base,
+		      (uintptr_t)addr - r->base + size);
 }
 
 void ferry__spaces_fini(struct ferry__space *first)
