@@ -68,6 +68,7 @@ CHECK_ALLOC += %D%/check_alloc_pager_fork
 CHECK_ALLOC += %D%/check_alloc_pager_inject
 CHECK_ALLOC += %D%/check_alloc_pager_policy
 CHECK_ALLOC += %D%/check_alloc_pager_sigbus
+CHECK_ALLOC += %D%/check_alloc_pager_slow
 CHECK_ALLOC += %D%/stress_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_store_file
 CHECK_ALLOC += %D%/check_alloc_store_memory
@@ -297,6 +298,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 	%D%/pager_bed.h
 %C%_check_alloc_pager_sigbus_CPPFLAGS = $(AM_CPPFLAGS) -DSIGBUS_MODE
 %C%_check_alloc_pager_sigbus_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_slow_SOURCES = %D%/check_alloc_pager_slow.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_slow_LDADD = $(PAGER_TEST_LIBS)
 %C%_stress_alloc_pager_SOURCES = %D%/stress_alloc_pager.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_stress_alloc_pager_LDADD = $(PAGER_TEST_LIBS)

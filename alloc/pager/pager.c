@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 #include "uffd/fault.h"
 
 /* --- creation ------------------------------------------------------------ */
@@ -86,13 +87,19 @@ int ferry__pager_create(const struct ferry__pager_params *params,
 
 int ferry__pager_restore_all(struct ferry__pager *pager)
 {
+	int r;
+
+	FERRY__PROBE2(restore, pager->limbo, pager->stored);
 	__atomic_fetch_add(&pager->held, 1, __ATOMIC_RELAXED); /* H1 */
-	return ferry__pager_ask(pager, FERRY__ASK_BACK, 0, 0);
+	r = ferry__pager_ask(pager, FERRY__ASK_BACK, 0, 0);
+	FERRY__PROBE1(restored, r);
+	return r;
 }
 
 void ferry__pager_resume(struct ferry__pager *pager)
 {
 	__atomic_fetch_sub(&pager->held, 1, __ATOMIC_RELAXED); /* H1 */
+	FERRY__PROBE0(resumed);
 	ferry__pager_poke(pager);
 }
 

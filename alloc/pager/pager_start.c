@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 #include "uffd/handle.h"
 #include "uffd/thread.h"
 
@@ -259,6 +260,7 @@ static void *home_main(void *arg)
 	if (!r)
 		pager->reason = FERRY_REASON_NONE;
 	set_state(pager, r ? FERRY__PAGER_FAILED : FERRY__PAGER_ON);
+	FERRY__PROBE1(started, r);
 	if (r)
 		return NULL;
 	ferry__pager_look(pager);
