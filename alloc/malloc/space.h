@@ -75,6 +75,26 @@ int ferry__space_cut(enum ferry__space_kind kind, size_t size, size_t align,
 		     void **ret_addr);
 
 /*
+ * Cuts @size bytes at @addr, the end of what was cut of its region so far.
+ * Returns 0; -ENOENT: it is not that; -ENOSPC; -ENOMEM.
+ */
+int ferry__space_extend(enum ferry__space_kind kind, void *addr, size_t size);
+
+/*
+ * How much was cut of the region from @addr, an end of something in it, on.
+ * False: it is not of @kind.
+ */
+bool ferry__space_left(enum ferry__space_kind kind, const void *addr,
+		       size_t *ret_left);
+
+/*
+ * Cuts @size bytes, aligned to @align, from a new region with room for many
+ * times that. Returns 0 or -ENOMEM, also where that much is not to be had.
+ */
+int ferry__space_cut_apart(enum ferry__space_kind kind, size_t size,
+			   size_t align, void **ret_addr);
+
+/*
  * A piece that was cut, reads as zero and is not used any more: if it is the
  * last of its region it will be cut anew, else nothing is done.
  */
