@@ -20,6 +20,7 @@
 #include <pthread.h>
 
 #include "alloc/malloc/offload.h"
+#include "alloc/malloc/starter.h"
 #include "alloc/pager/pager.h"
 
 static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -38,6 +39,7 @@ void ferry__fork_release(void)
 static void prepare(void)
 {
 	ferry__engine_own_begin();
+	ferry__starter_settle();
 	pthread_mutex_lock(&fork_lock);
 	ferry__engine_fork.prepare();
 	ferry__offload_fork_prepare();
