@@ -18,7 +18,7 @@
 #include "uffd/sys.h"
 #include "uffd/thread.h"
 
-#define STACK_SIZE ((size_t)256 << 10)
+#define STACK_SIZE  ((size_t)256 << 10)
 #define PATIENCE_NS 1000000000u
 
 enum state { NONE = 0, TAKEN, RUNS, DONE };
@@ -103,7 +103,8 @@ void ferry__starter_settle(void)
 
 	while ((state == TAKEN || state == RUNS) &&
 	       ferry__sys->now_ns() < end) {
-		ferry__sys->futex_wait(&starter.state, state, PATIENCE_NS / 100);
+		ferry__sys->futex_wait(&starter.state, state,
+				       PATIENCE_NS / 100);
 		state = current_state();
 	}
 }

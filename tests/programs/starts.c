@@ -13,7 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-
 #define ROUND ((size_t)64 << 10) /* most bytes from one start to the next */
 #define STEP  ((size_t)256)
 
