@@ -4,6 +4,7 @@ dist_man_MANS =
 dist_man_MANS += %D%/ferry-bench.1
 dist_man_MANS += %D%/ferry-heap.7
 dist_man_MANS += %D%/ferry-malloc.7
+dist_man_MANS += %D%/ferry-probes.7
 dist_man_MANS += %D%/ferry.7
 dist_man_MANS += %D%/ferry_alloc.3
 dist_man_MANS += %D%/ferry_allocator_create.3

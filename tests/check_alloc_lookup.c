@@ -275,7 +275,7 @@ static _Noreturn void use_arenas(struct ferry_arena *a)
 	size_t off, len;
 
 	signal(SIGALRM, SIG_DFL);
-	alarm((unsigned int)harness_patience(20));
+	alarm((unsigned int)harness_patience(100));
 	if (ferry_arena_next_run(a, 0, FERRY_PAGE_TRANSIT, &off, &len))
 		_exit(1);
 	if (ferry_arena_commit(a, 0, 2 * MIB, false))

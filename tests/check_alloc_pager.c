@@ -10,10 +10,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "tests/inject.h"
 #include "tests/pager_bed.h"
 #include "tests/served.h"
 
-#define PAGES 300
+#define PAGES  300
+#define SECOND 1000000000ull
 
 static struct bed bed;
 
@@ -65,8 +67,7 @@ START_TEST(what_is_old_goes_out_by_itself)
 	bed_params(&bed);
 	bed.params.cold_after_ns = bed.params.idle_after_ns = 20000000;
 	bed_start(&bed, PAGES);
-	while (bed_stats(&bed).stored < PAGES * bed.page)
-		usleep(1000);
+	bed_await_stored(&bed, PAGES);
 	assert_pages(bed.addr, PAGES * bed.page, 1);
 	bed_end(&bed);
 }
@@ -133,16 +134,20 @@ END_TEST
 
 START_TEST(pages_that_no_store_wants_stay)
 {
+	inject_start();
+	inject_clock(SECOND);
 	bed_begin(&bed, PAGES);
 	fake_order(bed.fake[0], put_error, -E2BIG);
-	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
+	BED_RUN_UNTIL(&bed, fake_count(bed.fake[0], refused) == PAGES);
 	ck_assert_uint_eq(bed_here(&bed), PAGES);
 	ck_assert_uint_eq(bed_stats(&bed).limbo, 0);
+	assert_pages(bed.addr, PAGES * bed.page, 1);
 	/* And are left alone for a while. */
 	fake_order(bed.fake[0], put_error, 0);
-	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
+	bed_run(&bed);
 	ck_assert_uint_eq(bed_here(&bed), PAGES);
-	assert_pages(bed.addr, PAGES * bed.page, 1);
+	inject_clock_advance(60 * SECOND);
+	bed_all_out(&bed);
 	bed_end(&bed);
 }
 END_TEST
@@ -167,8 +172,7 @@ START_TEST(pages_move_on_to_the_next_store_when_they_are_older)
 	bed.params.cold_after_ns = bed.params.idle_after_ns = 20000000;
 	bed.tier[1].after_ns = 100000000;
 	bed_start(&bed, PAGES);
-	while (fake_count(bed.fake[1], pages) < PAGES)
-		usleep(1000);
+	AWAIT(fake_count(bed.fake[1], pages) == PAGES);
 	ck_assert_uint_eq(fake_count(bed.fake[0], puts), PAGES);
 	assert_pages(bed.addr, PAGES * bed.page, 1);
 	bed_end(&bed);
@@ -206,19 +210,21 @@ END_TEST
 
 START_TEST(pinned_pages_are_never_taken)
 {
+	size_t i;
+
 	bed_begin(&bed, PAGES);
 	bed_all_out(&bed);
 	ck_assert_int_eq(ferry__pager_hint(bed.pager, at(3), 20 * bed.page,
 					   FERRY__HINT_PIN),
 			 0);
-	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
-	ck_assert_uint_eq(bed_here(&bed), 20);
-	ck_assert(page_there(at(3)) && page_there(at(22)));
+	BED_RUN_UNTIL(&bed, bed_here(&bed) <= 20);
+	bed_run(&bed);
+	for (i = 3; i < 23; i++)
+		ck_assert(page_there(at(i)));
 	ck_assert_int_eq(ferry__pager_hint(bed.pager, at(3), 20 * bed.page,
 					   FERRY__HINT_NONE),
 			 0);
-	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
-	ck_assert_uint_eq(bed_here(&bed), 0);
+	bed_all_out(&bed);
 	assert_pages(bed.addr, PAGES * bed.page, 1);
 	bed_end(&bed);
 }
@@ -227,10 +233,8 @@ END_TEST
 START_TEST(pages_hinted_cold_go_out_and_hot_ones_come)
 {
 	bed_begin(&bed, PAGES);
-	ck_assert_int_eq(ferry__pager_hint(bed.pager, at(10) + 1,
-					   100 * bed.page, FERRY__HINT_COLD),
-			 0);
 	/* Whole pages only: not those that it begins and ends in. */
+	bed_hint_out(&bed, at(10) + 1, 100 * bed.page, 99);
 	ck_assert_uint_eq(bed_here(&bed), PAGES - 99);
 	ck_assert_int_eq(ferry__pager_hint(bed.pager, at(10), 50 * bed.page,
 					   FERRY__HINT_HOT),
@@ -377,8 +381,7 @@ START_TEST(empty_pages_are_dropped_without_a_store)
 	bed_params(&bed);
 	bed.params.empty_pages = odd_pages;
 	bed_start(&bed, PAGES);
-	while (bed_stats(&bed).pages_dropped < PAGES / 2)
-		usleep(1000);
+	AWAIT(bed_stats(&bed).pages_dropped == PAGES / 2);
 	ck_assert_uint_eq(fake_count(bed.fake[0], puts), 0);
 	for (i = 0; i < PAGES; i++)
 		ck_assert(i % 2 ? is_zero(at(i), bed.page)
@@ -395,8 +398,7 @@ START_TEST(pages_that_live_at_the_second_look_are_kept)
 	bed.params.empty_pages = odd_pages;
 	bed.params.scrub = scrub;
 	bed_start(&bed, PAGES);
-	while (bed_stats(&bed).pages_dropped < PAGES / 4)
-		usleep(1000);
+	AWAIT(bed_stats(&bed).pages_dropped == PAGES / 4);
 	for (i = 0; i < PAGES; i++)
 		ck_assert(i % 4 == 1 ? is_zero(at(i), bed.page)
 				     : page_holds(at(i), i + 1));
@@ -409,7 +411,7 @@ START_TEST(stored_pages_that_are_empty_are_dropped)
 	bed_params(&bed);
 	bed.params.scrub = scrub;
 	bed_start(&bed, PAGES);
-	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
+	BED_RUN_UNTIL(&bed, !bed_here(&bed));
 	ck_assert_uint_eq(fake_count(bed.fake[0], puts), PAGES - PAGES / 4);
 	ck_assert_uint_eq(bed_stats(&bed).pages_dropped, PAGES / 4);
 	ck_assert(is_zero(at(1), bed.page));
@@ -488,6 +490,50 @@ START_TEST(numbers_say_where_the_pages_are)
 }
 END_TEST
 
+/* --- stores with descriptors ------------------------------------------------ */
+
+static struct ferry__store *file;
+static int opened;
+
+static size_t open_file(void *arg, struct ferry__pager_tier *ret_tiers)
+{
+	(void)arg;
+	opened++;
+	if (ferry__store_file_create("/tmp", 0, &file))
+		return 0;
+	*ret_tiers = (struct ferry__pager_tier){ .store = file };
+	return 1;
+}
+
+START_TEST(stores_with_descriptors_outlive_the_threads)
+{
+	const char *name;
+	struct ferry__store_stats stats;
+
+	bed_params(&bed);
+	bed.params.open_tiers = open_file;
+	bed.params.n_tiers = 1;
+	bed_start(&bed, 200);
+	bed_all_out(&bed);
+	ck_assert(ferry__pager_tier_stats(bed.pager, 0, &name, &stats));
+	ck_assert_uint_eq(stats.pages, 200);
+	assert_pages(bed.addr, 200 * bed.page, 1);
+	/* The table ends with the threads, and the file with it. */
+	ck_assert_int_eq(ferry__pager_stop(bed.pager), 0);
+	ck_assert(ferry__pager_tier_stats(bed.pager, 0, &name, &stats));
+	ck_assert_uint_eq(stats.elsewhere, 0);
+	ck_assert_int_eq(ferry__pager_start(bed.pager, NULL), 0);
+	bed_all_out(&bed);
+	ck_assert(ferry__pager_tier_stats(bed.pager, 0, &name, &stats));
+	ck_assert_uint_eq(stats.pages, 200);
+	ck_assert_uint_eq(stats.failed, 0);
+	assert_pages(bed.addr, 200 * bed.page, 1);
+	ck_assert_int_eq(opened, 1);
+	ferry__pager_destroy(bed.pager);
+	file->ops->destroy(file);
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST(cold_pages_go_out_and_come_back_as_they_were, PAGER_NEEDS),
 	TEST(pages_go_out_again_and_again, PAGER_NEEDS),
@@ -519,6 +565,7 @@ static const struct test tests[] = {
 	TEST(wrong_parameters_are_refused, NULL),
 	TEST(before_the_start_all_calls_work_and_nothing_goes_out, NULL),
 	TEST(numbers_say_where_the_pages_are, PAGER_NEEDS),
+	TEST(stores_with_descriptors_outlive_the_threads, PAGER_NEEDS),
 };
 
 int main(int argc, char **argv)

@@ -86,9 +86,7 @@ END_TEST
 START_TEST(a_child_with_few_cold_pages_has_them_and_no_threads)
 {
 	begin(PAGES);
-	ck_assert_int_eq(ferry__pager_hint(bed.pager, at(8), 20 * bed.page,
-					   FERRY__HINT_COLD),
-			 0);
+	bed_hint_out(&bed, at(8), 20 * bed.page, 20);
 	in_child(is_not_running);
 	assert_pages(bed.addr, bed.pages * bed.page, 1);
 	bed_end(&bed);
@@ -143,13 +141,9 @@ END_TEST
 
 START_TEST(pages_shared_by_a_fork_go_out_when_asked_again)
 {
-	unsigned int i;
-
 	begin(PAGES);
 	in_child(pages_hold);
-	for (i = 0; i < 100 && bed_here(&bed); i++)
-		ferry__pager_run(bed.pager, true);
-	ck_assert_uint_eq(bed_here(&bed), 0);
+	bed_all_out(&bed);
 	ck_assert_uint_gt(bed_stats(&bed).busy, 0);
 	assert_pages(bed.addr, bed.pages * bed.page, 1);
 	bed_end(&bed);
@@ -161,8 +155,7 @@ START_TEST(pages_in_limbo_come_back_after_a_fork)
 	begin(PAGES);
 	/* Full: what is taken stays in limbo. */
 	fake_order(bed.fake[0], put_error, -ENOSPC);
-	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
-	ck_assert_uint_eq(bed_stats(&bed).limbo, PAGES * bed.page);
+	bed_all_in_limbo(&bed);
 	in_child(is_running);
 	assert_pages(bed.addr, bed.pages * bed.page, 1);
 	fake_order(bed.fake[0], put_error, 0);
@@ -227,7 +220,7 @@ START_TEST(what_the_program_made_of_cold_memory_holds)
 	begin(PAGES);
 	/* In limbo, where a protected page cannot be moved back. */
 	fake_order(bed.fake[0], put_error, -ENOSPC);
-	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
+	bed_all_in_limbo(&bed);
 	ck_assert_int_eq(mprotect(at(10), 3 * bed.page, PROT_READ), 0);
 	ck_assert(page_holds(at(11), 12));
 	ck_assert_int_eq(mlock(at(20), bed.page), 0);

@@ -182,9 +182,7 @@ END_TEST
 START_TEST(a_store_that_fails_takes_no_more_and_loses_none)
 {
 	begin();
-	ck_assert_int_eq(ferry__pager_hint(bed.pager, at(0), 100 * bed.page,
-					   FERRY__HINT_COLD),
-			 0);
+	bed_hint_out(&bed, at(0), 100 * bed.page, 100);
 	fake_order(bed.fake[0], put_error, -EIO);
 	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
 	ck_assert_uint_eq(fake_count(bed.fake[0], pages), 100);
@@ -200,13 +198,9 @@ START_TEST(a_full_store_is_asked_again_later)
 {
 	begin();
 	fake_order(bed.fake[0], put_error, -ENOSPC);
-	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
-	ck_assert_uint_eq(bed_stats(&bed).limbo, PAGES * bed.page);
+	bed_all_in_limbo(&bed);
 	fake_order(bed.fake[0], put_error, 0);
-	while (bed_stats(&bed).stored < PAGES * bed.page) {
-		usleep(10000);
-		ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
-	}
+	bed_all_out(&bed);
 	end();
 }
 END_TEST

@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* When the pager takes pages, and when it lets them be. */
+#include <errno.h>
+#include <fcntl.h>
+#include <semaphore.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "tests/files.h"
 #include "tests/inject.h"
 #include "tests/pager_bed.h"
 #include "tests/served.h"
@@ -119,58 +127,254 @@ START_TEST(above_the_target_pages_grow_old_sooner)
 }
 END_TEST
 
+/* --- pressure ------------------------------------------------------------ */
+
+/* The system stalled for @us microseconds since it was started. */
+static void stalled(uint64_t us)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "some avg10=0.00 avg60=0.00 avg300=0.00 total=%llu\n"
+		 "full avg10=0.00 avg60=0.00 avg300=0.00 total=%llu\n",
+		 (unsigned long long)us, (unsigned long long)us / 2);
+	files_add("/proc/pressure/memory", text);
+}
+
+static struct ferry__pager *pager_of(bool pressure)
+{
+	files_start();
+	bed_params(&bed);
+	bed.params.cold_after_ns = bed.params.idle_after_ns = 64 * SECOND;
+	bed.params.pressure = pressure;
+	return still_pager();
+}
+
+/* @us more in each of so many looks, which are two seconds apart. */
+static void look_on(struct ferry__pager *pager, unsigned int looks, uint64_t us)
+{
+	static uint64_t now = SECOND, sum = 123456;
+
+	for (; looks; looks--) {
+		stalled(sum += us);
+		ferry__policy_update(pager, now += 2 * SECOND);
+	}
+}
+
+START_TEST(under_pressure_pages_grow_old_sooner)
+{
+	struct ferry__pager *pager = pager_of(true);
+
+	look_on(pager, 1, 0);
+	ck_assert_uint_eq(pager->policy.age_ns, 64 * SECOND);
+	look_on(pager, 1, 100000);
+	ck_assert_uint_eq(pager->policy.age_ns, 32 * SECOND);
+	/* And no sooner than that, however long it lasts. */
+	look_on(pager, 20, 2000000);
+	ck_assert_uint_eq(pager->policy.age_ns, 4 * SECOND);
+	look_on(pager, 1, 0);
+	ck_assert_uint_eq(pager->policy.age_ns, 8 * SECOND);
+	look_on(pager, 20, 0);
+	ck_assert_uint_eq(pager->policy.age_ns, 64 * SECOND);
+	ferry__pager_destroy(pager);
+}
+END_TEST
+
+START_TEST(a_hundredth_of_the_time_stalled_is_no_pressure)
+{
+	struct ferry__pager *pager = pager_of(true);
+
+	look_on(pager, 20, 20000);
+	ck_assert_uint_eq(pager->policy.age_ns, 64 * SECOND);
+	ferry__pager_destroy(pager);
+}
+END_TEST
+
+START_TEST(pressure_is_not_asked_for_where_it_is_off)
+{
+	struct ferry__pager *pager = pager_of(false);
+
+	look_on(pager, 20, 2000000);
+	ck_assert_uint_eq(pager->policy.age_ns, 64 * SECOND);
+	ferry__pager_destroy(pager);
+}
+END_TEST
+
+START_TEST(without_stall_times_a_twentieth_of_the_memory_is_short)
+{
+	struct ferry__pager *pager = pager_of(true);
+
+	files_add("/proc/meminfo",
+		  "MemTotal: 1000 kB\nMemFree: 9 kB\nMemAvailable: 50 kB\n");
+	ferry__policy_update(pager, 9 * SECOND);
+	ck_assert_uint_eq(pager->policy.haste, 0);
+	files_add("/proc/meminfo",
+		  "MemTotal: 1000 kB\nMemFree: 9 kB\nMemAvailable: 49 kB\n");
+	ferry__policy_update(pager, 11 * SECOND);
+	ck_assert_uint_eq(pager->policy.haste, 1);
+	ferry__pager_destroy(pager);
+}
+END_TEST
+
 /* --- with threads -------------------------------------------------------- */
 
-/* A page that is touched again and again is left alone more and more. */
+/* Away by now? Then it is touched, and the handler has counted that. */
+static size_t come_back(size_t page, size_t before)
+{
+	struct ferry__pager_stats s;
+
+	if (page_there(at(page)))
+		return before;
+	touch(at(page));
+	do {
+		harness_pause();
+		s = bed_stats(&bed);
+	} while (s.faults_limbo + s.faults_stored == before);
+	return before + 1;
+}
+
+/*
+ * A page that is touched again and again is left alone more and more. Time
+ * passes where the test says so, a tenth of the age at a step.
+ */
 START_TEST(hot_pages_are_asked_about_less_and_less)
 {
-	const uint64_t until = 100;
-	uint64_t early, late;
-	size_t i;
+	const size_t steps = 100;
+	size_t i, early = 0, all = 0;
 
+	inject_start();
+	inject_clock(SECOND);
 	bed_params(&bed);
-	bed.params.cold_after_ns = bed.params.idle_after_ns = 20000000;
+	bed.params.cold_after_ns = bed.params.idle_after_ns = 10 * SECOND;
 	bed_start(&bed, PAGES);
-	for (i = 0; i < until; i++) {
-		touch(at(5));
-		usleep(2000);
+	for (i = 0; i < steps * 5; i++) {
+		inject_clock_advance(SECOND);
+		ck_assert_int_eq(ferry__pager_run(bed.pager, false), 0);
+		all = come_back(5, all);
+		if (i < steps)
+			early = all;
 	}
-	early = bed_stats(&bed).faults_limbo;
-	for (i = 0; i < until * 4; i++) {
-		touch(at(5));
-		usleep(2000);
-	}
-	late = bed_stats(&bed).faults_limbo - early;
-	/* By then hardly ever; without it, four times as often. */
-	ck_assert_uint_le(late, early * 3 + 3);
+	/* Without it, in each four times as often as in the first. */
+	ck_assert_uint_ge(early, 2);
+	ck_assert_uint_le(all - early, early + 1);
 	ck_assert(page_holds(at(5), 6));
 	bed_end(&bed);
 }
 END_TEST
 
-static unsigned long ticks;
+/* Ticks of the pager's thread: when, and whether the process was idle. */
+#define TICKS 64
+static struct {
+	uint64_t at;
+	bool idle;
+} ticks[TICKS];
+static size_t n_ticks; /* the pager's thread's, and who waits for tocks */
+static sem_t tocks;
 
 static void tick(void *arg, uint64_t now_ns, bool idle)
 {
 	(void)arg;
-	(void)now_ns;
-	(void)idle;
-	__atomic_fetch_add(&ticks, 1, __ATOMIC_RELAXED);
+	if (n_ticks == TICKS)
+		return;
+	ticks[n_ticks].at = now_ns;
+	ticks[n_ticks++].idle = idle;
+	sem_post(&tocks);
 }
 
-START_TEST(an_idle_process_with_nothing_cold_is_not_woken)
+/*
+ * This thread sleeps all the time: a test that looks now and then is not
+ * idle. A machine may wake the pager too late, but never too early.
+ */
+START_TEST(an_idle_process_with_nothing_cold_is_woken_less_and_less)
 {
-	unsigned long before;
+	size_t i, idle = 0;
 
+	ck_assert_int_eq(sem_init(&tocks, 0, 0), 0);
 	bed_params(&bed);
 	bed.params.tick = tick;
 	bed_start(&bed, PAGES);
-	usleep(200000);
-	before = __atomic_load_n(&ticks, __ATOMIC_RELAXED);
-	sleep(3);
-	ck_assert_uint_le(__atomic_load_n(&ticks, __ATOMIC_RELAXED) - before,
-			  4);
-	ck_assert_uint_gt(__atomic_load_n(&ticks, __ATOMIC_RELAXED), 0);
+	for (i = 0; i < TICKS && idle < 3; i++) {
+		while (sem_wait(&tocks))
+			;
+		if (idle)
+			ck_assert_uint_ge(ticks[i].at - ticks[i - 1].at,
+					  SECOND << idle);
+		idle = ticks[i].idle ? idle + 1 : 0;
+	}
+	ck_assert_uint_eq(idle, 3);
+	bed_end(&bed);
+}
+END_TEST
+
+/* --- a debugger ---------------------------------------------------------- */
+
+/* A child that traces its parent without stopping it, until it is told. */
+static pid_t start_tracer(int *ret_end)
+{
+	pid_t parent = getpid(), pid;
+	int ends[2], ready[2];
+	char c = 'x';
+
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_eq(pipe(ready), 0);
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+	pid = fork();
+	if (!pid) {
+		close(ends[1]);
+		if (ptrace(PTRACE_SEIZE, parent, NULL, NULL))
+			_exit(77);
+		(void)!write(ready[1], &c, 1);
+		(void)!read(ends[0], &c, 1);
+		_exit(0);
+	}
+	close(ends[0]);
+	close(ready[1]);
+	*ret_end = ends[1];
+	if (read(ready[0], &c, 1) == 1)
+		return pid;
+	waitpid(pid, NULL, 0);
+	return 0;
+}
+
+START_TEST(what_is_traced_has_all_in_memory)
+{
+	pid_t tracer;
+	int end;
+
+	bed_begin(&bed, PAGES);
+	bed_all_out(&bed);
+	tracer = start_tracer(&end);
+	if (!tracer)
+		SKIP("ptrace", "a child may not trace its parent here");
+	AWAIT(!bed_stats(&bed).stored && !bed_stats(&bed).limbo);
+	bed_run(&bed);
+	ck_assert_uint_eq(bed_here(&bed), PAGES);
+	close(end);
+	ck_assert_int_eq(waitpid(tracer, NULL, 0), tracer);
+	bed_all_out(&bed);
+	assert_pages(bed.addr, PAGES * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
+/* As debuggers read: a page that is out cannot be had like that. */
+START_TEST(cold_memory_cannot_be_read_as_a_file)
+{
+	int fd = open("/proc/self/mem", O_RDONLY);
+	uint64_t word = 0;
+
+	bed_begin(&bed, PAGES);
+	bed_all_out(&bed);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(
+		pread(fd, &word, sizeof(word), (off_t)(uintptr_t)at(9)), -1);
+	ck_assert_int_eq(errno, EIO);
+	ck_assert(page_holds(at(9), 10));
+	ck_assert_int_eq(
+		pread(fd, &word, sizeof(word), (off_t)(uintptr_t)at(9)),
+		sizeof(word));
+	ck_assert_uint_eq(word, page_word(10, 0));
+	close(fd);
 	bed_end(&bed);
 }
 END_TEST
@@ -197,8 +401,15 @@ static const struct test tests[] = {
 	TEST(no_limit_of_refaults_never_backs_off, NULL),
 	TEST(a_rate_lets_out_so_much_a_second, NULL),
 	TEST(above_the_target_pages_grow_old_sooner, NULL),
+	TEST(under_pressure_pages_grow_old_sooner, NULL),
+	TEST(a_hundredth_of_the_time_stalled_is_no_pressure, NULL),
+	TEST(pressure_is_not_asked_for_where_it_is_off, NULL),
+	TEST(without_stall_times_a_twentieth_of_the_memory_is_short, NULL),
 	TEST(hot_pages_are_asked_about_less_and_less, PAGER_NEEDS),
-	TEST(an_idle_process_with_nothing_cold_is_not_woken, PAGER_NEEDS),
+	TEST(an_idle_process_with_nothing_cold_is_woken_less_and_less,
+	     PAGER_NEEDS),
+	TEST(what_is_traced_has_all_in_memory, PAGER_NEEDS),
+	TEST(cold_memory_cannot_be_read_as_a_file, PAGER_NEEDS),
 	TEST(threads_can_be_stopped_and_started_again, PAGER_NEEDS),
 };
 

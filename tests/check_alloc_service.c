@@ -273,7 +273,6 @@ static void fork_once(void)
 
 	ck_assert_int_ge(child, 0);
 	if (child == 0) {
-		alarm(20);
 		if (ferry_lookup(base) != arena)
 			_exit(1);
 		if (ferry_arena_commit(arena, MIB, page_size(), false))

@@ -687,7 +687,8 @@ static int verify_meanwhile(void)
 	void *result;
 	int bad = 0;
 
-	alarm(60); /* where it did, it would wait for ever */
+	/* Where it did, it would wait for ever. */
+	alarm((unsigned int)harness_patience(100));
 	if (pthread_create(&thread, NULL, request_in_pause, NULL))
 		return BAD_THREADS;
 	while (!atomic_load(&attached))

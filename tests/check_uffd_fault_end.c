@@ -14,6 +14,7 @@
 #include "tests/inject.h"
 #include "tests/memory.h"
 #include "tests/served.h"
+#include "uffd/fault.h"
 #include "uffd/uapi.h"
 
 static struct served s, other;
@@ -44,8 +45,17 @@ static void store(bool *flag, bool value)
 
 static void wait_for(const bool *flag)
 {
-	while (!load(flag))
-		usleep(100);
+	AWAIT(load(flag));
+}
+
+/* Until somebody has begun to detach the range of @of. */
+static void wait_until_closing(const struct served *of)
+{
+	const struct ferry__fault_range *range = of->service->ranges;
+
+	ck_assert_uint_eq(range->addr, (uintptr_t)of->dst);
+	AWAIT(__atomic_load_n(&range->state, __ATOMIC_ACQUIRE) ==
+	      FERRY__RANGE_CLOSING);
 }
 
 /* --- bounds -------------------------------------------------------------- */
@@ -269,8 +279,9 @@ static void detach_waits_for_the_supplier(enum ferry_fault_mode mode)
 	toucher = start_thread(touch_first, NULL);
 	wait_for(&entered);
 	detacher = start_thread(detach_it, NULL);
-	usleep(20000);
+	wait_until_closing(&s);
 	late = start_thread(touch_second, NULL);
+	/* Time for what must not happen. */
 	usleep(20000);
 	ck_assert(!load(&detached));
 	ck_assert_uint_eq(served_asked(&s), 1);

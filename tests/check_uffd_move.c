@@ -379,7 +379,7 @@ static pthread_t start_waiter(char *addr)
 
 	ck_assert_int_eq(pthread_create(&thread, NULL, read_byte, addr), 0);
 	pfd.fd = ferry_uffd_fd(moving.uffd);
-	ck_assert_int_eq(poll(&pfd, 1, 10000), 1);
+	ck_assert_int_eq(poll(&pfd, 1, -1), 1);
 	ck_assert_int_eq(read(pfd.fd, &msg, sizeof(msg)), sizeof(msg));
 	ck_assert_uint_eq(msg.arg.pagefault.address & ~(moving.page - 1),
 			  (uintptr_t)addr);

@@ -209,23 +209,15 @@ static long read_long(const char *path)
 	return n;
 }
 
-static bool merged(void)
-{
-	int i;
-
-	for (i = 0; i < 12000; i++) {
-		if (read_long("/proc/self/ksm_merging_pages") >= MOVING_PAGES)
-			return true;
-		usleep(5000);
-	}
-	return false;
-}
+#define MERGED "/proc/self/ksm_merging_pages"
 
 START_TEST(merged_pages_are_made_exclusive)
 {
 	struct system_hold hold[3];
 	size_t i;
 
+	if (read_long(MERGED) < 0)
+		SKIP("ksm", "the kernel does not say what was merged");
 	for (i = 1; i < MOVING_PAGES; i++)
 		memcpy(moving.src + i * moving.page, moving.src, moving.page);
 	ck_assert_int_eq(madvise(moving.src, moving.len, MADV_MERGEABLE), 0);
@@ -235,8 +227,7 @@ START_TEST(merged_pages_are_made_exclusive)
 			       "50000") ||
 	    !system_hold_value(&hold[2], "/sys/kernel/mm/ksm/run", "1"))
 		SKIP("ksm", "KSM cannot be started");
-	if (!merged())
-		SKIP("ksm", "the pages were not merged in a minute");
+	AWAIT(read_long(MERGED) >= MOVING_PAGES);
 	ck_assert_int_eq(moving_move_all(), -EBUSY);
 	ck_assert_int_eq(moving.res.reason, FERRY_REASON_BUSY);
 	moving.params.busy = FERRY_BUSY_EXCLUSIVE;
@@ -264,17 +255,13 @@ static size_t swapped_pages(const char *addr)
 START_TEST(swapped_pages_move_without_coming_in)
 {
 	struct system_hold hold;
-	int tries;
 
 	if (!system_hold_swap(&hold))
 		SKIP("swap", "%s", hold.reason);
-	for (tries = 0; tries < 100; tries++) {
+	while (swapped_pages(moving.src) < MOVING_PAGES) {
 		madvise(moving.src, moving.len, FERRY__MADV_PAGEOUT);
-		if (swapped_pages(moving.src) == MOVING_PAGES)
-			break;
-		usleep(5000);
+		harness_pause();
 	}
-	ck_assert_uint_eq(swapped_pages(moving.src), MOVING_PAGES);
 	moving.params.busy = FERRY_BUSY_EXCLUSIVE;
 	ck_assert_int_eq(moving_move_all(), 0);
 	ck_assert_uint_eq(moving.res.moved, moving.len);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <time.h>
 
 /* What a test tells its parent through memory that both see. */
 struct verdict {
@@ -65,6 +66,13 @@ size_t harness_scaled(size_t n)
 double harness_patience(double seconds)
 {
 	return scale > 1 ? seconds * scale : seconds;
+}
+
+void harness_pause(void)
+{
+	struct timespec moment = { .tv_nsec = 1000000 };
+
+	nanosleep(&moment, NULL);
 }
 
 uint64_t harness_seed(void)

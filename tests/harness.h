@@ -109,6 +109,20 @@ size_t harness_scaled(size_t n);
 double harness_patience(double seconds);
 
 /*
+ * Waits until @cond holds: for what other threads, processes or the kernel do
+ * in their own time. The time limit of the test is the only clock, so that a
+ * machine may be as slow as it is.
+ */
+#define AWAIT(cond)                                                            \
+	do {                                                                   \
+		while (!(cond))                                                \
+			harness_pause();                                       \
+	} while (0)
+
+/* A moment without the processor. */
+void harness_pause(void);
+
+/*
  * The seed of this run (FERRY_TEST_SEED, else taken from the kernel). It is
  * the same in every test of a program.
  */

@@ -55,6 +55,15 @@ static void note_change(struct fake_store *f)
 		__atomic_fetch_add(&f->while_forking, 1, __ATOMIC_RELAXED);
 }
 
+static void stay(struct fake_store *f)
+{
+	/* Release: fake_await_held() acquires. */
+	if (__atomic_load_n(&f->hold, __ATOMIC_RELAXED))
+		__atomic_fetch_add(&f->held, 1, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&f->hold, __ATOMIC_RELAXED))
+		sleep_for(100000);
+}
+
 static int fake_put(struct ferry__store *store, const void *page, uint64_t tag,
 		    ferry__store_handle *ret_handle)
 {
@@ -64,8 +73,11 @@ static int fake_put(struct ferry__store *store, const void *page, uint64_t tag,
 
 	note_change(f);
 	sleep_for(__atomic_load_n(&f->put_delay_ns, __ATOMIC_RELAXED));
-	if (error)
+	stay(f);
+	if (error) {
+		__atomic_fetch_add(&f->refused, 1, __ATOMIC_RELAXED);
 		return error;
+	}
 	h = take_slot(f);
 	if (!h)
 		return -ENOSPC;
@@ -174,6 +186,12 @@ struct fake_store *fake_store_create(uint64_t pages)
 	return f;
 }
 
+void fake_await_held(struct fake_store *f)
+{
+	while (!__atomic_load_n(&f->held, __ATOMIC_ACQUIRE))
+		sleep_for(100000);
+}
+
 #ifdef SIGBUS_MODE
 enum ferry__pager_service bed_service = FERRY__PAGER_SIGBUS;
 #else
@@ -250,23 +268,38 @@ size_t bed_here(const struct bed *bed)
 	return n;
 }
 
+void bed_run(struct bed *bed)
+{
+	ck_assert_int_eq(ferry__pager_run(bed->pager, true), 0);
+}
+
+static bool all_out(const struct bed *bed)
+{
+	return bed_stats(bed).stored == bed->pages * bed->page &&
+	       !bed_here(bed);
+}
+
 void bed_all_out(struct bed *bed)
 {
-	unsigned int tries;
+	BED_RUN_UNTIL(bed, all_out(bed));
+}
 
-	for (tries = 0; tries < 1000; tries++) {
-		ck_assert_int_eq(ferry__pager_run(bed->pager, true), 0);
-		if (bed_stats(bed).stored == bed->pages * bed->page &&
-		    !bed_here(bed))
-			break;
-		sleep_for(1000000);
-	}
-	ck_assert_uint_eq(bed_stats(bed).stored, bed->pages * bed->page);
-	ck_assert_uint_eq(bed_here(bed), 0);
+void bed_all_in_limbo(struct bed *bed)
+{
+	BED_RUN_UNTIL(bed, bed_stats(bed).limbo == bed->pages * bed->page);
+}
+
+void bed_hint_out(struct bed *bed, void *addr, size_t len, size_t pages)
+{
+	do
+		ck_assert_int_eq(ferry__pager_hint(bed->pager, addr, len,
+						   FERRY__HINT_COLD),
+				 0);
+	while (bed_stats(bed).stored < pages * bed->page);
+	ck_assert_uint_eq(bed_stats(bed).stored, pages * bed->page);
 }
 
 void bed_await_stored(const struct bed *bed, size_t pages)
 {
-	while (bed_stats(bed).stored != pages * bed->page)
-		sleep_for(1000000);
+	AWAIT(bed_stats(bed).stored == pages * bed->page);
 }

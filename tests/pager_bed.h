@@ -28,13 +28,15 @@ struct fake_store {
 	unsigned char *copies;
 	struct fake_slot *slots; /* 1 .. limit - 1; the handle is the index */
 	uint64_t limit, fresh, free;
-	uint64_t pages, puts, gets, drops, wrong_drops;
+	uint64_t pages, puts, gets, drops, refused, wrong_drops;
 	/* Orders. */
 	int put_error, get_error;
 	uint64_t get_fails; /* so many gets fail, then none */
 	uint64_t put_delay_ns;
-	bool corrupt; /* gets answer EILSEQ */
-	bool forking; /* no put and no drop may come */
+	bool hold;     /* puts last for as long */
+	uint64_t held; /* those that began, or went on, under it; release */
+	bool corrupt;  /* gets answer EILSEQ */
+	bool forking;  /* no put and no drop may come */
 	uint64_t while_forking;
 };
 
@@ -44,6 +46,9 @@ struct fake_store {
 #define fake_count(f, what) __atomic_load_n(&(f)->what, __ATOMIC_RELAXED)
 
 struct fake_store *fake_store_create(uint64_t pages);
+
+/* Waits until a put is under way that the order "hold" does not let end. */
+void fake_await_held(struct fake_store *f);
 
 #define BED_TIERS 2
 
@@ -70,11 +75,31 @@ void bed_end(struct bed *bed);
 
 struct ferry__pager_stats bed_stats(const struct bed *bed);
 
+/* Takes out what can be taken now. */
+void bed_run(struct bed *bed);
+
 /*
- * Takes all out, and asserts that it went. The handler may still have pages
- * in hand that it has just brought: those go the next time.
+ * Takes out until @cond holds. One run may leave pages: those that the handler
+ * has just brought and still has in hand, and those that the kernel holds for
+ * a moment, which are busy.
  */
+#define BED_RUN_UNTIL(bed, cond)                                               \
+	do {                                                                   \
+		bed_run(bed);                                                  \
+		while (!(cond)) {                                              \
+			harness_pause();                                       \
+			bed_run(bed);                                          \
+		}                                                              \
+	} while (0)
+
+/* Takes all out, until nothing is here. */
 void bed_all_out(struct bed *bed);
+
+/* Takes all, of which the store is to be full, to limbo. */
+void bed_all_in_limbo(struct bed *bed);
+
+/* Says that a range is cold, until @pages pages are stored. */
+void bed_hint_out(struct bed *bed, void *addr, size_t len, size_t pages);
 
 /* Waits until so many pages are stored. */
 void bed_await_stored(const struct bed *bed, size_t pages);

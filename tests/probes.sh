@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Every kind of event is a USDT probe of the library, and nothing else is.
+# Every kind of event is a USDT probe of the heap's library, every probe that
+# ferry-probes(7) names is one of the malloc's and the allocator's, and nothing
+# else is.
 #
 # Environment: READELF.
 set -u
 
-library=$FERRY_BUILDDIR/runtime/.libs/libferry.so
 if ! grep -q '^#define FERRY_PROBES 1' "$FERRY_BUILDDIR/config.h"; then
   echo "SKIP probes: built without them (no sys/sdt.h)"
   exit 77
@@ -17,27 +18,41 @@ fi
 
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
+status=0
+
+# compare LIBRARY DECLARED: the probes of the one are the names in the other.
+compare() {
+  "${READELF:-readelf}" -n "$FERRY_BUILDDIR/$1" |
+    awk '$1 == "Provider:" { ours = $2 == "ferry" }
+         $1 == "Name:" && ours { print $2 }' | sort -u >"$tmp/probes"
+  missing=$(comm -23 "$2" "$tmp/probes" | tr '\n' ' ')
+  if [ -n "$missing" ]; then
+    echo "FAIL probes: ${1##*/} does not have: $missing"
+    status=1
+  fi
+  unknown=$(comm -13 "$2" "$tmp/probes" | tr '\n' ' ')
+  if [ -n "$unknown" ]; then
+    echo "FAIL probes: ${1##*/} has, and nothing names: $unknown"
+    status=1
+  fi
+  if [ ! -s "$2" ]; then
+    echo "FAIL probes: no names found for ${1##*/}: this check is broken"
+    status=1
+  fi
+  echo "${1##*/}: $(wc -l <"$tmp/probes") probes"
+}
+
 sed -n 's/^\tFERRY_EVENT_\([A-Z_]*\).*/\1/p' \
   "$FERRY_SRCDIR/include/ferry/event.h" | tr '[:upper:]' '[:lower:]' | sort \
-  >"$tmp/declared"
-"${READELF:-readelf}" -n "$library" |
-  awk '$1 == "Provider:" { ours = $2 == "ferry" }
-       $1 == "Name:" && ours { print $2 }' | sort -u >"$tmp/probes"
+  >"$tmp/events"
+compare runtime/.libs/libferry.so "$tmp/events"
 
-status=0
-missing=$(comm -23 "$tmp/declared" "$tmp/probes" | tr '\n' ' ')
-if [ -n "$missing" ]; then
-  echo "FAIL probes: events without a probe: $missing"
-  status=1
+if [ -e "$FERRY_BUILDDIR/alloc/malloc/.libs/libferry-malloc.so" ]; then
+  sed -n 's/^\.It Cm \([a-z_]*\).*/\1/p' "$FERRY_SRCDIR/doc/ferry-probes.7" |
+    sort >"$tmp/malloc"
+  compare alloc/malloc/.libs/libferry-malloc.so "$tmp/malloc"
+  # System calls are not the business of an allocator that is linked.
+  grep -v '^quiet_' "$tmp/malloc" >"$tmp/alloc"
+  compare alloc/instance/.libs/libferry-alloc.so "$tmp/alloc"
 fi
-unknown=$(comm -13 "$tmp/declared" "$tmp/probes" | tr '\n' ' ')
-if [ -n "$unknown" ]; then
-  echo "FAIL probes: probes without an event: $unknown"
-  status=1
-fi
-if [ ! -s "$tmp/declared" ]; then
-  echo "FAIL probes: no events found: this check is broken"
-  status=1
-fi
-echo "$(wc -l <"$tmp/probes") probes"
 exit $status

@@ -286,7 +286,6 @@ static void child(void)
 {
 	size_t i;
 
-	alarm(60);
 	for (i = 0; i < SLOTS; i++) {
 		if (ferry_arena_commit(place[i].arena, MIB, page_size(), true))
 			_exit(1);

@@ -7,6 +7,9 @@
  * verifies the pages of the thread that forked, writes to them, and may fork
  * again.
  *
+ * All of them rest together now and then, for as long as it takes until
+ * something goes out: on a slow machine pages would never lie still by chance.
+ *
  * FERRY_TEST_SCALE below 1 makes it run for longer: 4 s divided by it.
  */
 #include <errno.h>
@@ -33,7 +36,7 @@ struct owner {
 
 static struct bed bed;
 static uint32_t version[PAGES]; /* its owner's; 0: zeroes */
-static bool stop;
+static bool stop, rest;		/* relaxed: wishes, which carry no data */
 static unsigned long forks;
 
 static uint64_t now_ns(void)
@@ -44,9 +47,14 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static bool stopped(void)
+static bool is_set(const bool *wish)
 {
-	return __atomic_load_n(&stop, __ATOMIC_RELAXED);
+	return __atomic_load_n(wish, __ATOMIC_RELAXED);
+}
+
+static void set(bool *wish, bool value)
+{
+	__atomic_store_n(wish, value, __ATOMIC_RELAXED);
 }
 
 static char *at(size_t page)
@@ -186,8 +194,11 @@ static void *own(void *arg)
 	struct owner *o = arg;
 	size_t turns = 200 + random_below(&o->random, 2000);
 
-	while (!stopped() && turns--)
+	while (!is_set(&stop) && turns--) {
+		while (is_set(&rest) && !is_set(&stop))
+			harness_pause();
 		turn(o);
+	}
 	return NULL;
 }
 
@@ -203,6 +214,8 @@ static void disturb(struct random *r)
 
 	fake_order(bed.fake[0], put_error,
 		   errors[random_below(r, ARRAY_SIZE(errors))]);
+	fake_order(bed.fake[random_below(r, 2)], put_delay_ns,
+		   random_below(r, 4) ? 0 : random_below(r, MS));
 	fake_order(bed.fake[0], get_error,
 		   random_below(r, 2) ? -EIO : -ETIMEDOUT);
 	if (!random_below(r, 4))
@@ -217,6 +230,26 @@ static void disturb(struct random *r)
 		EXPECT(!ferry__pager_run(bed.pager, true));
 		break;
 	}
+}
+
+static void undisturbed(void)
+{
+	fake_order(bed.fake[0], put_error, 0);
+	fake_order(bed.fake[0], get_fails, 0);
+}
+
+/* Until something is in a store. */
+static void await_stored(void)
+{
+	undisturbed();
+	BED_RUN_UNTIL(&bed, bed_stats(&bed).stored);
+}
+
+static void all_rest(void)
+{
+	set(&rest, true);
+	await_stored();
+	set(&rest, false);
 }
 
 static void prepare(void)
@@ -250,6 +283,37 @@ static void begin(uint64_t age)
 		write_page(page);
 }
 
+static unsigned long forks_done(void)
+{
+	return __atomic_load_n(&forks, __ATOMIC_RELAXED);
+}
+
+static void tend(struct owner *owners, struct random *r)
+{
+	struct owner *o = &owners[random_below(r, OWNERS)];
+
+	disturb(r);
+	usleep((useconds_t)random_below(r, 10000));
+	if (!pthread_tryjoin_np(o->thread, NULL))
+		start_owner(o);
+}
+
+/* Some pages are out for sure, and all are looked at. */
+static void verify_once_more(struct owner *owners)
+{
+	size_t i;
+
+	ck_assert_int_eq(ferry__pager_hint(bed.pager, bed.addr,
+					   PAGES * bed.page, FERRY__HINT_NONE),
+			 0);
+	await_stored();
+	for (i = 0; i < OWNERS; i++)
+		ck_assert(all_right(&owners[i]));
+	/* Counted by the handler when they are back already. */
+	AWAIT(bed_stats(&bed).pages_back);
+	ck_assert_uint_gt(bed_stats(&bed).pages_out, 0);
+}
+
 static void run(bool with_forks)
 {
 	struct owner owner[OWNERS] = { 0 };
@@ -264,24 +328,18 @@ static void run(bool with_forks)
 		owner[i].forks = with_forks && i < 2;
 		start_owner(&owner[i]);
 	}
-	while (now_ns() < end) {
-		disturb(&r);
-		usleep((useconds_t)random_below(&r, 10000));
-		i = random_below(&r, OWNERS);
-		if (!pthread_tryjoin_np(owner[i].thread, NULL))
-			start_owner(&owner[i]);
-	}
-	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	do {
+		tend(owner, &r);
+		if (!random_below(&r, 100))
+			all_rest();
+	} while (now_ns() < end || (with_forks && !forks_done()));
+	all_rest();
+	tend(owner, &r);
+	set(&stop, true);
 	for (i = 0; i < OWNERS; i++)
 		pthread_join(owner[i].thread, NULL);
 	served_assert_noted();
-	for (i = 0; i < OWNERS; i++)
-		ck_assert(all_right(&owner[i]));
-	fake_order(bed.fake[0], put_error, 0);
-	fake_order(bed.fake[0], get_fails, 0);
-	ck_assert_uint_gt(bed_stats(&bed).pages_out, 0);
-	ck_assert_uint_gt(bed_stats(&bed).pages_back, 0);
-	ck_assert(!with_forks || forks);
+	verify_once_more(owner);
 	bed_end(&bed);
 }
 

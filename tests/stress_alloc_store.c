@@ -216,7 +216,6 @@ static void child(void)
 	struct ferry__store_stats before, s;
 	size_t i;
 
-	alarm(60);
 	store->ops->fork_child(store);
 	ferry__memory_check(store);
 	store->ops->stats(store, &before);

@@ -56,16 +56,19 @@ static bool may_ask(int fd)
 	return peer.uid == 0 || peer.uid == geteuid();
 }
 
-/* Waits for @events until @deadline; false: it came, or nobody is there. */
+/*
+ * Waits for @events until @deadline; false: it came, or nobody is there. What
+ * is there already counts, however late this thread looks.
+ */
 static bool wait_for(int fd, short events, uint64_t deadline)
 {
 	struct pollfd p = { .fd = fd, .events = events };
 	uint64_t now = ferry__sys->now_ns();
+	int ms = 0;
 
-	if (now >= deadline)
-		return false;
-	return ferry__sys->poll(&p, 1, (int)((deadline - now) / 1000000) + 1) ==
-	       1;
+	if (now < deadline)
+		ms = (int)((deadline - now) / 1000000) + 1;
+	return ferry__sys->poll(&p, 1, ms) == 1;
 }
 
 /* A line, without its end. */

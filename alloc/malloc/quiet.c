@@ -6,6 +6,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "alloc/pager/probe.h"
+
 static const struct ferry__quiet *quiet;
 static pid_t owner;
 
@@ -31,6 +33,7 @@ const struct ferry__quiet *ferry__quiet_begin(void)
 
 	if (!who || owner != getpid())
 		return NULL;
+	FERRY__PROBE0(quiet_begin);
 	who->begin();
 	return who;
 }
@@ -40,6 +43,7 @@ void ferry__quiet_end(const struct ferry__quiet *who, bool for_ever)
 	if (!who)
 		return;
 	who->end(for_ever);
+	FERRY__PROBE1(quiet_end, for_ever);
 	/* The next filter may be met by one that forbids even getpid(2). Q1. */
 	if (for_ever)
 		__atomic_store_n(&quiet, NULL, __ATOMIC_RELEASE);

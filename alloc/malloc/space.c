@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "alloc/pager/probe.h"
 #include "uffd/sys.h"
 
 #define ALIGN	 ((size_t)2 << 20) /* a huge page: moves keep their place */
@@ -214,6 +215,8 @@ int ferry__spaces_cut(struct ferry__space *first,
 	least = round_up(size + (align > ALIGN ? align : 0), ALIGN);
 	for (;;) {
 		e = cut_from(r, size, align, ret_addr);
+		if (!e)
+			FERRY__PROBE2(heap_grown, *ret_addr, size);
 		if (e != -ENOSPC)
 			return e ? -ENOMEM : 0;
 		next = ferry__space_next(r);

@@ -207,14 +207,23 @@ struct ferry__pager_request {
 	struct ferry__pager_request *next;
 };
 
+/* Faults in sequence that one thread serves. */
+#define FERRY__STREAMS 8
+
+struct ferry__pager_stream {
+	uintptr_t next; /* address after the last pages brought */
+	size_t window;	/* pages that were asked for then; 0: no stream */
+};
+
 /* Buffers of a thread that brings pages back. */
 struct ferry__pager_hand {
 	unsigned char *staging; /* FERRY__BLOCK_PAGES pages */
 	pthread_mutex_t *gate;	/* of the looking thread's: see above */
-	uintptr_t next;		/* address after the last pages brought */
-	size_t window;		/* pages to bring in a sequence */
-	uintptr_t fresh_next;	/* the same of fresh pages */
-	uint32_t busy;		/* V1: a thread's, in a signal handler */
+	struct ferry__pager_stream streams[FERRY__STREAMS];
+	unsigned int turn;    /* which of them is replaced next */
+	bool in_signal;	      /* a handler's: only stores that allow it */
+	uintptr_t fresh_next; /* the same of fresh pages */
+	uint32_t busy;	      /* V1: a thread's, in a signal handler */
 };
 
 struct ferry__pager_policy {
@@ -243,8 +252,13 @@ struct ferry__pager_thread {
 
 struct ferry__pager {
 	struct ferry__pager_params params;
-	struct ferry__pager_tier_state *tiers;
+	struct ferry__pager_tier_state *tiers; /* room: params.n_tiers */
+	/*
+	 * T2: 0 until the home thread has made them, under work; released,
+	 * and acquired by who does not come after the start.
+	 */
 	size_t n_tiers;
+	bool has_tiers; /* they were made; of the home thread */
 	struct ferry__pager_region *regions; /* R4 */
 	struct ferry__pager_region **last;   /* under cover */
 	pthread_mutex_t start, work, serve, gate, cover;
@@ -305,6 +319,16 @@ static inline uint32_t ferry__pager_state(const struct ferry__pager *pager)
 
 void ferry__pager_init_locks(struct ferry__pager *pager);
 
+/* Only where there are none yet. */
+void ferry__pager_set_tiers(struct ferry__pager *pager,
+			    const struct ferry__pager_tier *tiers, size_t n);
+
+/*
+ * The calling thread's table ends, or is not to have the stores' descriptors:
+ * they close them.
+ */
+void ferry__pager_leave_tiers(struct ferry__pager *pager);
+
 /* Memory of our own: zeroed, mapped. NULL: there is none. */
 void *ferry__pager_map(size_t size);
 void ferry__pager_unmap(void *p, size_t size);
@@ -347,9 +371,9 @@ int ferry__pager_present(struct ferry__pager *pager, uintptr_t addr, size_t n,
 /* --- pager_back.c -------------------------------------------------------- */
 
 /*
- * Brings back what of @n pages from @page on is in limbo or stored; stops
- * where something else begins unless @all. Returns how many came, or the
- * error of the first that was to come: -EILSEQ lost, -EIO, -ETIMEDOUT,
+ * Brings back what of @n pages from @page on is in limbo or stored, and passes
+ * over all else; unless @all, only if the first of them comes. Returns how
+ * many came, or the error of the first that was to come: -EILSEQ lost, -EIO, -ETIMEDOUT,
  * -EAGAIN, -ENOMEM. Home table only.
  */
 int ferry__pager_bring(struct ferry__pager *pager,

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 #include "uffd/uapi.h"
 
 /* How long a store may fail to give a page before it counts as lost. */
@@ -69,27 +70,30 @@ bool ferry__pager_given_up(struct ferry__pager *pager, uint64_t word)
 /* --- stores -------------------------------------------------------------- */
 
 /* T1: relaxed, a clock that any get starts and any other stops. */
-static void note_get(struct ferry__pager_tier_state *tier, int r)
+static void note_get(struct ferry__pager *pager, size_t t, uintptr_t addr,
+		     int r)
 {
+	struct ferry__pager_tier_state *tier = &pager->tiers[t];
 	uint64_t none = 0;
 
 	if (!r && __atomic_load_n(&tier->failing_for, __ATOMIC_RELAXED))
 		__atomic_store_n(&tier->failing_for, 0, __ATOMIC_RELAXED);
-	if (r)
-		__atomic_compare_exchange_n(&tier->failing_for, &none,
-					    ferry__sys->now_ns(), false,
-					    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	if (!r)
+		return;
+	__atomic_compare_exchange_n(&tier->failing_for, &none,
+				    ferry__sys->now_ns(), false,
+				    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	FERRY__PROBE3(store_error, t, r, addr);
 }
 
 int ferry__pager_get(struct ferry__pager *pager, uint64_t word, uintptr_t addr,
 		     void *to)
 {
-	struct ferry__pager_tier_state *tier =
-		&pager->tiers[ferry__word_tier(word)];
-	int r = tier->store->ops->get(tier->store, ferry__word_handle(word),
-				      addr, to);
+	size_t t = ferry__word_tier(word);
+	struct ferry__store *store = pager->tiers[t].store;
+	int r = store->ops->get(store, ferry__word_handle(word), addr, to);
 
-	note_get(tier, r);
+	note_get(pager, t, addr, r);
 	return r;
 }
 
@@ -143,17 +147,19 @@ static bool same_tier(const struct run *run)
 /* Gets the pages; cuts the run where one is not to be had. */
 static int get_run(struct run *run)
 {
-	struct ferry__pager_tier_state *tier =
-		&run->pager->tiers[ferry__word_tier(run->old[0])];
+	size_t t = ferry__word_tier(run->old[0]);
+	struct ferry__store *store = run->pager->tiers[t].store;
 	int errors[FERRY__BLOCK_PAGES];
-	bool many = run->n > 1 && tier->store->ops->get_many && same_tier(run);
+	bool many = run->n > 1 && store->ops->get_many && same_tier(run);
 	size_t i;
 
 	if (many)
-		get_many(run, tier->store, errors);
+		get_many(run, store, errors);
 	for (i = 0; i < run->n; i++) {
 		if (many)
-			note_get(tier, errors[i]);
+			note_get(run->pager, t,
+				 ferry__page_at(run->region, run->page + i),
+				 errors[i]);
 		else
 			errors[i] = ferry__pager_get(
 				run->pager, run->old[i],
@@ -333,6 +339,17 @@ static void settle(struct run *run, size_t done, bool stored)
 	ferry__pager_count(run->pager, pages_back, stored ? done : 0);
 }
 
+/*
+ * A signal handler has its own table of descriptors and may have interrupted
+ * anything: the rest is the helper's, see pager_sigbus.c.
+ */
+static bool may_get(const struct run *run, uint64_t word)
+{
+	return !run->hand->in_signal ||
+	       run->pager->tiers[ferry__word_tier(word)]
+		       .store->ops->signal_safe;
+}
+
 /* Claims pages from @page on that are where the first of them is. */
 static size_t claim(struct run *run, size_t max, bool *ret_stored)
 {
@@ -346,6 +363,9 @@ static size_t claim(struct run *run, size_t max, bool *ret_stored)
 		    ferry__word_state(w) != FERRY__WORD_STORED)
 			break;
 		if (n && ferry__word_state(w) != from)
+			break;
+		if (ferry__word_state(w) == FERRY__WORD_STORED &&
+		    !may_get(run, w))
 			break;
 		from = ferry__word_state(w);
 		if (!ferry__word_claim(
@@ -411,7 +431,7 @@ static int bring(struct ferry__pager *pager, struct ferry__pager_region *region,
 
 	while (run.page < end) {
 		run.n = claim(&run, most(run.page, end), &stored);
-		if (!run.n && !all)
+		if (!run.n && !all && !total)
 			break;
 		if (!run.n) {
 			run.page++;

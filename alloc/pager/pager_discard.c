@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 
 static void enter(struct ferry__pager *pager)
 {
@@ -134,6 +135,7 @@ int ferry__pager_discard(struct ferry__pager *pager, void *addr, size_t len)
 	if (region)
 		enter(pager);
 	r = ferry__sys->madvise(addr, len, MADV_DONTNEED);
+	FERRY__PROBE2(purged, addr, len);
 	if (region && !r) {
 		page = ((uintptr_t)addr - region->addr) / ferry__page_size;
 		r = discard_in(pager, region, page,

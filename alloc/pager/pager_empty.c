@@ -6,6 +6,7 @@
  * answer knows of the object; or faults, and waits until it is decided.
  */
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 
 static uint64_t ask_empty(struct ferry__pager *pager,
 			  struct ferry__pager_region *region, size_t page,
@@ -50,6 +51,7 @@ static void drop(struct ferry__pager *pager, struct ferry__pager_region *region,
 		ferry__pager_free_limbo(region, page, 1);
 	ferry__pager_add(stored ? &pager->stored : &pager->limbo, -1ull);
 	ferry__pager_count(pager, pages_dropped, 1);
+	FERRY__PROBE1(page_dropped, ferry__page_at(region, page));
 	if (ferry__word_finish(&region->words[page], word & FERRY__WORD_KEPT))
 		ferry__pager_wake(pager, ferry__page_at(region, page));
 }

@@ -6,12 +6,15 @@
  * wanted there, and its waiters are woken a little later, so that they ask
  * again: no wake-up can be lost for good.
  *
- * Sequences. A fault at the page after the last ones brought doubles the
- * window, any other sets it back to one page.
+ * Sequences. A fault where one of the last windows ended, or a little further
+ * on (pages that are there are not touched in vain), doubles that window; any
+ * other begins one of a single page. Several are known, as several threads
+ * may be reading.
  */
 #include <string.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 #include "uffd/uapi.h"
 
 #define BATCH 16
@@ -31,6 +34,9 @@ struct handler {
 	uintptr_t later[LATER];
 	size_t n_later;
 	uint64_t later_at; /* when they are woken */
+	/* What the last fault brought, for the probe. */
+	enum ferry__back kind;
+	size_t pages, tier;
 };
 
 static void wake_later(struct handler *h, uintptr_t addr)
@@ -131,6 +137,8 @@ static int on_fresh(struct handler *h, struct ferry__pager_region *region,
 		ferry__word_finish(&region->words[page + i], old[i]);
 	ferry_uffd_wake(h->pager->uffd, (void *)addr, n * ferry__page_size);
 	h->hand->fresh_next = addr + n * ferry__page_size;
+	h->kind = FERRY__BACK_ZERO;
+	h->pages = n;
 	ferry__pager_count(h->pager, faults_empty, 1);
 	return r;
 }
@@ -150,36 +158,63 @@ static size_t longest(const struct ferry__pager *pager)
 	return around * SEQ_FACTOR < SEQ_MAX ? around * SEQ_FACTOR : SEQ_MAX;
 }
 
+/* The stream that goes on at @addr; NULL: none. */
+static struct ferry__pager_stream *stream_at(struct ferry__pager_hand *hand,
+					     uintptr_t addr)
+{
+	struct ferry__pager_stream *s = hand->streams;
+	size_t i;
+
+	for (i = 0; i < FERRY__STREAMS; i++)
+		if (addr - s[i].next <= s[i].window * ferry__page_size &&
+		    s[i].window)
+			return &s[i];
+	return NULL;
+}
+
+/* How many pages to bring at @page, and where the next would be. */
 static size_t window(struct handler *h, struct ferry__pager_region *region,
 		     size_t page)
 {
 	struct ferry__pager_hand *hand = h->hand;
-	size_t most = longest(h->pager);
-	size_t end = ferry__region_used(region) / ferry__page_size;
+	uintptr_t addr = ferry__page_at(region, page);
+	struct ferry__pager_stream *s = stream_at(hand, addr);
+	size_t end = ferry__region_used(region) / ferry__page_size, n;
 
-	if (ferry__page_at(region, page) == hand->next && hand->window)
-		hand->window = hand->window * 2 > most ? most
-						       : hand->window * 2;
-	else
-		hand->window = 1;
-	return page + hand->window > end ? (end > page ? end - page : 1)
-					 : hand->window;
+	if (s) {
+		s->window *= 2;
+	} else {
+		s = &hand->streams[hand->turn++ % FERRY__STREAMS];
+		s->window = 1;
+	}
+	if (s->window > longest(h->pager))
+		s->window = longest(h->pager);
+	n = s->window;
+	if (page + n > end)
+		n = end > page ? end - page : 1;
+	s->next = addr + n * ferry__page_size;
+	return n;
 }
 
 static void count_back(struct handler *h, struct ferry__pager_region *region,
-		       size_t page, uint64_t word, int n)
+		       size_t page, uint64_t word, size_t n)
 {
 	struct ferry__pager_block *block =
 		&region->blocks[page / FERRY__BLOCK_PAGES];
 
+	h->pages = n;
+	h->tier = ferry__word_tier(word);
 	if (ferry__word_state(word) == FERRY__WORD_LIMBO) {
+		h->kind = FERRY__BACK_LIMBO;
 		__atomic_store_n(&block->touched, 1, __ATOMIC_RELAXED);
 		ferry__pager_count(h->pager, faults_limbo, 1);
 	} else {
+		h->kind = FERRY__BACK_STORE;
 		ferry__pager_count(h->pager, faults_stored, 1);
-		ferry__pager_count(h->pager, refaults, (uint64_t)n);
+		ferry__pager_count(h->pager, refaults, n);
+		FERRY__PROBE3(refault, ferry__page_at(region, page), n,
+			      h->tier);
 	}
-	h->hand->next = ferry__page_at(region, page + (size_t)n);
 }
 
 /*
@@ -209,7 +244,7 @@ static int on_out(struct handler *h, struct ferry__pager_region *region,
 		return on_failure(h, word, ferry__page_at(region, page), r);
 	if (!r)
 		return -EAGAIN;
-	count_back(h, region, page, word, r);
+	count_back(h, region, page, word, (size_t)r);
 	return 0;
 }
 
@@ -242,13 +277,31 @@ static int on_page(struct handler *h, struct ferry__pager_region *region,
 	}
 }
 
+static int serve(struct handler *h, struct ferry__pager_region *region,
+		 size_t page)
+{
+	uint64_t ns = ferry__sys->now_ns();
+	int r;
+
+	h->pages = h->tier = 0;
+	r = on_page(h, region, page);
+	ns = ferry__sys->now_ns() - ns;
+	ferry__pager_count(h->pager, stalled_ns, ns);
+	if (h->pages)
+		FERRY__PROBE5(page_back, ferry__page_at(region, page), h->pages,
+			      h->kind, h->tier, ns);
+	return r;
+}
+
 int ferry__pager_serve(struct ferry__pager *pager,
 		       struct ferry__pager_hand *hand,
 		       struct ferry__pager_region *region, size_t page)
 {
-	struct handler h = { .pager = pager, .hand = hand };
+	struct handler h;
 
-	return on_page(&h, region, page);
+	h.pager = pager;
+	h.hand = hand;
+	return serve(&h, region, page);
 }
 
 /* --- messages ------------------------------------------------------------ */
@@ -278,20 +331,17 @@ static void on_address(struct handler *h, uintptr_t addr, int tid)
 {
 	struct ferry__pager *pager = h->pager;
 	struct ferry__pager_region *region = ferry__region_find(pager, addr);
-	uint64_t begin = ferry__sys->now_ns();
 	int r = -EAGAIN;
 
 	pthread_mutex_lock(&pager->serve);
 	/* In a fork's window only who forks is served: see pager_fork.c. */
 	if (region && (!pager->fork_tid || pager->fork_tid == tid))
-		r = on_page(h, region,
-			    (addr - region->addr) / ferry__page_size);
+		r = serve(h, region, (addr - region->addr) / ferry__page_size);
 	pthread_mutex_unlock(&pager->serve);
 	if (!region && in_some_limbo(pager, addr))
 		r = fill_limbo(pager, addr);
 	if (r)
 		wake_later(h, addr);
-	ferry__pager_count(pager, stalled_ns, ferry__sys->now_ns() - begin);
 }
 
 static void on_message(struct handler *h, const struct ferry__uffd_msg *msg)

@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 #include "uffd/handle.h"
 #include "uffd/pagemap.h"
 
@@ -109,6 +110,7 @@ void ferry__pager_fork_prepare(struct ferry__pager *pager)
 		if (store->ops->fork_prepare)
 			store->ops->fork_prepare(store);
 	}
+	FERRY__PROBE2(fork_prepare, pager->limbo, pager->stored);
 }
 
 void ferry__pager_fork_parent(struct ferry__pager *pager)
@@ -123,6 +125,7 @@ void ferry__pager_fork_parent(struct ferry__pager *pager)
 	}
 	serve_only(pager, 0);
 	let_changes(pager);
+	FERRY__PROBE0(fork_parent);
 }
 
 /* --- the child ----------------------------------------------------------- */
@@ -234,6 +237,8 @@ static void mend_page(struct ferry__pager *pager, struct ferry__pager_region *r,
 	for (i = 0; i < ferry__page_size; i++)
 		if (!at[i])
 			at[i] = was[i];
+	FERRY__PROBE5(page_back, at, 1, FERRY__BACK_MENDED, ferry__word_tier(w),
+		      0);
 }
 
 /* Pages that are out and present all the same, of one unit. */
@@ -277,6 +282,7 @@ void ferry__pager_fork_child(struct ferry__pager *pager)
 	struct ferry__store *store;
 	size_t i;
 
+	FERRY__PROBE2(fork_child, pager->limbo, pager->stored);
 	for (i = pager->n_tiers; i-- > 0;) {
 		store = pager->tiers[i].store;
 		if (store->ops->fork_child)
@@ -286,7 +292,10 @@ void ferry__pager_fork_child(struct ferry__pager *pager)
 	/* The C library has forgotten their threads by now. */
 	ferry__pager_free_stacks(pager);
 	mend(pager);
+	/* What it took to read them is of this thread's table. */
+	ferry__pager_leave_tiers(pager);
 	if (out > FEW_PAGES && !ferry__pager_restart(pager))
 		return;
 	write_pages(pager);
+	ferry__pager_leave_tiers(pager);
 }

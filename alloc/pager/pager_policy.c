@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 
 #define SECOND	    1000000000ull
 #define AGE_MIN_NS  10000000ull
@@ -126,9 +127,11 @@ static void look_at_refaults(struct ferry__pager *pager, uint64_t now)
 		if (p->slower < MAX_SLOWER)
 			p->slower++;
 		ferry__pager_count(pager, backed_off, 1);
+		FERRY__PROBE2(back_off, p->slower, n);
 	} else if (p->slower && now - p->quiet_since >= QUIET_NS) {
 		p->quiet_since = now;
 		p->slower--;
+		FERRY__PROBE2(back_off, p->slower, n);
 	}
 	p->refaults_at = now;
 }
@@ -178,15 +181,19 @@ static void look_at_pressure(struct ferry__pager *pager, uint64_t now)
 {
 	struct ferry__pager_policy *p = &pager->policy;
 	uint64_t ns = now - p->pressed_at;
+	bool psi, above;
 
 	if ((!pager->params.pressure && !pager->params.rss_target) ||
 	    ns < PRESSURE_NS)
 		return;
 	p->pressed_at = now;
-	if (pressed(pager, ns / 1000) || above_target(pager))
+	psi = pressed(pager, ns / 1000);
+	above = above_target(pager);
+	if (psi || above)
 		p->haste += p->haste < MAX_HASTE;
 	else
 		p->haste -= p->haste > 0;
+	FERRY__PROBE3(haste, p->haste, psi, above);
 }
 
 /* --- the sum ------------------------------------------------------------- */

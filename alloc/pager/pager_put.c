@@ -2,14 +2,22 @@
 /*
  * From limbo into stores, and from one store to the next as pages grow older.
  *
+ * Copies are put, not pages: a store may take milliseconds, and a word is
+ * owned only while its page is copied. A word that is as it was when the copy
+ * is in the store says that the page is, too: one that left limbo, or its
+ * store, gets there again by the looking thread alone, which is the one that
+ * puts. Of any other the copy is dropped.
+ *
  * A page is offered to the tiers in order, to those whose time has come. One
  * that none of them wants goes back to its place and is left alone for longer
  * and longer (RAW). A tier that is full or broken is passed over; a page that
  * then has nowhere to go stays in limbo, where it costs what it did before.
  */
+#include <string.h>
 #include <sys/mman.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 
 #define FULL_WAIT_NS	 1000000000u
 #define FULL_WAIT_MAX_NS 60000000000u
@@ -20,9 +28,10 @@ struct batch {
 	size_t page, n; /* of the block */
 	uint64_t age;
 	uint64_t now;
-	size_t index[FERRY__BLOCK_PAGES]; /* claimed pages within it */
-	size_t claimed;
-	uint64_t place[FERRY__BLOCK_PAGES]; /* by claimed page; 0: none yet */
+	size_t index[FERRY__BLOCK_PAGES]; /* within it, of pages copied */
+	size_t copied;
+	uint64_t was[FERRY__BLOCK_PAGES];   /* by page copied: its word */
+	uint64_t place[FERRY__BLOCK_PAGES]; /* the same to be; 0: none yet */
 	bool refused[FERRY__BLOCK_PAGES];   /* as not worth keeping */
 	ferry__store_handle handles[FERRY__BLOCK_PAGES];
 	int errors[FERRY__BLOCK_PAGES];
@@ -73,9 +82,9 @@ static void note_put(struct ferry__pager_tier_state *tier, int error,
 		tier->broken = true;
 }
 
-static void *limbo_page(const struct batch *b, size_t i)
+static void *copy_of(const struct batch *b, size_t i)
 {
-	return (void *)ferry__limbo_at(b->region, b->page + b->index[i]);
+	return b->pager->look.staging + i * ferry__page_size;
 }
 
 static uintptr_t address(const struct batch *b, size_t i)
@@ -91,7 +100,7 @@ static void put_many(struct batch *b, struct ferry__store *store,
 	size_t k;
 
 	for (k = 0; k < n; k++) {
-		pages[k] = limbo_page(b, which[k]);
+		pages[k] = copy_of(b, which[k]);
 		tags[k] = address(b, which[k]);
 	}
 	store->ops->put_many(store, pages, tags, n, b->handles, b->errors);
@@ -104,7 +113,7 @@ static void offer(struct batch *b, size_t t)
 	struct ferry__store *store = tier->store;
 	size_t which[FERRY__BLOCK_PAGES], n = 0, k;
 
-	for (k = 0; k < b->claimed; k++)
+	for (k = 0; k < b->copied; k++)
 		if (!b->place[k])
 			which[n++] = k;
 	if (n && store->ops->put_many)
@@ -113,11 +122,10 @@ static void offer(struct batch *b, size_t t)
 		if (!store->ops->put_many)
 			b->errors[k] =
 				tier_takes(tier, b->age, b->now)
-					? store->ops->put(
-						  store,
-						  limbo_page(b, which[k]),
-						  address(b, which[k]),
-						  &b->handles[k])
+					? store->ops->put(store,
+							  copy_of(b, which[k]),
+							  address(b, which[k]),
+							  &b->handles[k])
 					: -ENOSPC;
 		if (!b->errors[k])
 			b->place[which[k]] =
@@ -125,105 +133,146 @@ static void offer(struct batch *b, size_t t)
 				FERRY__WORD_STORED;
 		else if (b->errors[k] == -E2BIG)
 			b->refused[which[k]] = true;
-		if (tier_takes(tier, b->age, b->now))
-			note_put(tier, b->errors[k], b->now);
+		if (!tier_takes(tier, b->age, b->now))
+			continue;
+		note_put(tier, b->errors[k], b->now);
+		if (b->errors[k] && b->errors[k] != -E2BIG)
+			FERRY__PROBE3(store_error, t, b->errors[k],
+				      address(b, which[k]));
 	}
 }
 
-/* --- a block ------------------------------------------------------------- */
+/* --- copies -------------------------------------------------------------- */
+
+static void begin(struct batch *b, struct ferry__pager *pager,
+		  struct ferry__pager_region *region, size_t page, size_t n,
+		  uint64_t age)
+{
+	b->pager = pager;
+	b->region = region;
+	b->page = page;
+	b->n = n;
+	b->age = age;
+	b->now = ferry__sys->now_ns();
+	b->copied = 0;
+}
+
+static uint64_t *word_at(const struct batch *b, size_t i)
+{
+	return &b->region->words[b->page + i];
+}
+
+static void bring_now(struct batch *b, size_t i)
+{
+	ferry__pager_bring(b->pager, b->region, b->page + i, 1, false,
+			   &b->pager->look);
+	ferry__pager_wake(b->pager, ferry__page_at(b->region, b->page + i));
+}
+
+/* The next copy is of page @i, whose word goes back to @was. */
+static void add(struct batch *b, size_t i, uint64_t was)
+{
+	if (ferry__word_finish(word_at(b, i), was)) {
+		bring_now(b, i);
+		return;
+	}
+	b->was[b->copied] = was;
+	b->place[b->copied] = 0;
+	b->refused[b->copied] = false;
+	b->index[b->copied++] = i;
+}
 
 /*
  * Owned pages are scrubbed of what is dead; one in which nothing lives is
  * dropped at once.
  */
-static bool scrub(struct batch *b, size_t page)
+static bool scrub(struct batch *b, size_t i)
 {
 	struct ferry__pager *pager = b->pager;
-	uint64_t *word = &b->region->words[page];
-	uintptr_t addr = ferry__page_at(b->region, page);
+	uintptr_t addr = ferry__page_at(b->region, b->page + i);
 
 	if (!pager->params.scrub ||
-	    pager->params.scrub(pager->params.arg, addr,
-				(void *)ferry__limbo_at(b->region, page)))
+	    pager->params.scrub(
+		    pager->params.arg, addr,
+		    (void *)ferry__limbo_at(b->region, b->page + i)))
 		return false;
-	ferry__pager_free_limbo(b->region, page, 1);
+	ferry__pager_free_limbo(b->region, b->page + i, 1);
 	ferry__pager_add(&pager->limbo, -1ull);
 	ferry__pager_count(pager, pages_dropped, 1);
-	if (ferry__word_finish(word, FERRY__WORD_RESIDENT))
+	FERRY__PROBE1(page_dropped, addr);
+	if (ferry__word_finish(word_at(b, i), FERRY__WORD_RESIDENT))
 		ferry__pager_wake(pager, addr);
 	return true;
 }
 
-static void claim(struct batch *b, uint64_t only)
+static void copy_limbo(struct batch *b, uint64_t only)
 {
-	uint64_t w, *word;
+	uint64_t w;
 	size_t i;
 
 	for (i = 0; i < b->n; i++) {
 		if (!(only >> i & 1))
 			continue;
-		word = &b->region->words[b->page + i];
-		w = ferry__word_load(word);
+		w = ferry__word_load(word_at(b, i));
 		if (ferry__word_state(w) != FERRY__WORD_LIMBO ||
-		    !ferry__word_claim(word, w,
+		    !ferry__word_claim(word_at(b, i), w,
 				       FERRY__WORD_STORING |
-					       FERRY__WORD_IN_LIMBO))
+					       FERRY__WORD_IN_LIMBO) ||
+		    scrub(b, i))
 			continue;
-		if (scrub(b, b->page + i))
-			continue;
-		b->place[b->claimed] = 0;
-		b->refused[b->claimed] = false;
-		b->index[b->claimed++] = i;
+		memcpy(copy_of(b, b->copied),
+		       (void *)ferry__limbo_at(b->region, b->page + i),
+		       ferry__page_size);
+		add(b, i, w);
 	}
 }
 
-static void bring_now(struct batch *b, size_t i)
-{
-	ferry__pager_bring(b->pager, b->region, b->page + b->index[i], 1, false,
-			   &b->pager->look);
-	ferry__pager_wake(b->pager, address(b, i));
-}
+/* --- a block ------------------------------------------------------------- */
 
 /* Back to its place, to be left alone there. */
-static void settle_raw(struct batch *b, size_t i)
+static void settle_raw(struct batch *b, size_t k)
 {
-	uint64_t *word = &b->region->words[b->page + b->index[i]];
-
-	ferry__word_finish(word, FERRY__WORD_LIMBO);
-	bring_now(b, i);
-	ferry__word_claim(word, FERRY__WORD_RESIDENT,
+	bring_now(b, b->index[k]);
+	ferry__word_claim(word_at(b, b->index[k]), FERRY__WORD_RESIDENT,
 			  FERRY__WORD_RESIDENT | FERRY__WORD_RAW);
 }
 
-/*
- * One that was touched while it was being put goes back, and its copy is
- * dropped. True: it is stored, and its page in limbo free.
- */
-static bool settle_stored(struct batch *b, size_t i)
+/* True: it is where the copy is, and no more where it was. */
+static bool settle_place(struct batch *b, size_t k)
 {
-	uint64_t *word = &b->region->words[b->page + b->index[i]];
-	const uint64_t mine = FERRY__WORD_STORING | FERRY__WORD_IN_LIMBO;
+	if (ferry__word_claim(word_at(b, b->index[k]), b->was[k],
+			      b->place[k] | (b->was[k] & FERRY__WORD_KEPT)))
+		return true;
+	ferry__pager_drop_stored(b->pager, b->place[k]);
+	return false;
+}
 
-	if (!ferry__word_claim(word, mine, b->place[i])) {
-		ferry__pager_drop_stored(b->pager, b->place[i]);
-		ferry__word_finish(word, FERRY__WORD_LIMBO);
-		bring_now(b, i);
+static bool settle_stored(struct batch *b, size_t k)
+{
+	if (!settle_place(b, k))
 		return false;
-	}
 	ferry__pager_add(&b->pager->stored, 1);
 	ferry__pager_add(&b->pager->limbo, -1ull);
 	ferry__pager_count(b->pager, pages_out, 1);
+	FERRY__PROBE2(page_stored, address(b, k),
+		      ferry__word_tier(b->place[k]));
 	return true;
 }
 
+static bool is_resident(const struct batch *b, size_t k)
+{
+	return ferry__word_state(ferry__word_load(word_at(b, b->index[k]))) ==
+	       FERRY__WORD_RESIDENT;
+}
+
 /* Is there a tier that would have it later? */
-static bool has_hope(const struct batch *b, size_t i)
+static bool has_hope(const struct batch *b, size_t k)
 {
 	size_t t;
 
 	for (t = 0; t < b->pager->n_tiers; t++)
 		if (!b->pager->tiers[t].broken &&
-		    (!b->refused[i] || b->pager->tiers[t].after_ns > b->age))
+		    (!b->refused[k] || b->pager->tiers[t].after_ns > b->age))
 			return true;
 	return false;
 }
@@ -232,20 +281,16 @@ static bool settle(struct batch *b)
 {
 	uint64_t freed = 0;
 	bool left = false;
-	size_t i;
+	size_t k;
 
-	for (i = 0; i < b->claimed; i++) {
-		if (b->place[i]) {
-			if (settle_stored(b, i))
-				freed |= 1ull << b->index[i];
-		} else if (has_hope(b, i)) {
-			left = true;
-			if (ferry__word_finish(
-				    &b->region->words[b->page + b->index[i]],
-				    FERRY__WORD_LIMBO))
-				bring_now(b, i);
+	for (k = 0; k < b->copied; k++) {
+		if (b->place[k] && settle_stored(b, k)) {
+			freed |= 1ull << b->index[k];
+		} else if (b->place[k] || has_hope(b, k)) {
+			/* What is on its way back may yet fail to come. */
+			left |= !is_resident(b, k);
 		} else {
-			settle_raw(b, i);
+			settle_raw(b, k);
 		}
 	}
 	ferry__pager_free_limbo(b->region, b->page, freed);
@@ -259,15 +304,9 @@ bool ferry__pager_put(struct ferry__pager *pager,
 	struct batch b;
 	size_t t;
 
-	b.pager = pager;
-	b.region = region;
-	b.page = page;
-	b.n = n;
-	b.age = age;
-	b.now = ferry__sys->now_ns();
-	b.claimed = 0;
-	claim(&b, only);
-	if (!b.claimed)
+	begin(&b, pager, region, page, n, age);
+	copy_limbo(&b, only);
+	if (!b.copied)
 		return false;
 	for (t = 0; t < pager->n_tiers; t++)
 		if (tier_takes(&pager->tiers[t], age, b.now))
@@ -277,41 +316,42 @@ bool ferry__pager_put(struct ferry__pager *pager,
 
 /* --- older and older ----------------------------------------------------- */
 
-static size_t tier_for(struct ferry__pager *pager, size_t from, uint64_t age,
-		       uint64_t now)
+/* Of what is stored in tiers before @to. */
+static void copy_stored(struct batch *b, size_t to)
 {
-	size_t t = pager->n_tiers;
+	uint64_t w;
+	size_t i;
 
-	while (--t > from)
-		if (tier_takes(&pager->tiers[t], age, now))
-			return t;
-	return from;
+	for (i = 0; i < b->n; i++) {
+		w = ferry__word_load(word_at(b, i));
+		if (ferry__word_state(w) != FERRY__WORD_STORED ||
+		    ferry__word_tier(w) >= to ||
+		    !ferry__word_claim(word_at(b, i), w,
+				       (w & ~FERRY__WORD_STATE) |
+					       FERRY__WORD_STORING |
+					       FERRY__WORD_IN_STORE))
+			continue;
+		if (!ferry__pager_get(b->pager, w,
+				      ferry__page_at(b->region, b->page + i),
+				      copy_of(b, b->copied)))
+			add(b, i, w);
+		else if (ferry__word_finish(word_at(b, i), w))
+			bring_now(b, i);
+	}
 }
 
-/* From one store to another; it stays where it is if that fails. */
-static void demote_page(struct ferry__pager *pager,
-			struct ferry__pager_region *region, size_t page,
-			uint64_t word, size_t to, uint64_t now)
+/* From one store to another; what is not wanted there stays where it is. */
+static void settle_older(struct batch *b)
 {
-	struct ferry__store *store = pager->tiers[to].store;
-	uint64_t *w = &region->words[page], new = word;
-	uintptr_t addr = ferry__page_at(region, page);
-	ferry__store_handle handle;
-	int r;
+	size_t k;
 
-	r = ferry__pager_get(pager, word, addr, pager->look.staging);
-	if (!r) {
-		r = store->ops->put(store, pager->look.staging, addr, &handle);
-		note_put(&pager->tiers[to], r, now);
-	}
-	if (!r)
-		new = ferry__word_place(to, handle) | FERRY__WORD_STORED |
-		      (word & FERRY__WORD_KEPT);
-	if (new != word)
-		ferry__pager_drop_stored(pager, word);
-	if (ferry__word_finish(w, new)) {
-		ferry__pager_bring(pager, region, page, 1, false, &pager->look);
-		ferry__pager_wake(pager, addr);
+	for (k = 0; k < b->copied; k++) {
+		if (!b->place[k] || !settle_place(b, k))
+			continue;
+		ferry__pager_drop_stored(b->pager, b->was[k]);
+		FERRY__PROBE3(page_older, address(b, k),
+			      ferry__word_tier(b->was[k]),
+			      ferry__word_tier(b->place[k]));
 	}
 }
 
@@ -319,21 +359,17 @@ void ferry__pager_demote(struct ferry__pager *pager,
 			 struct ferry__pager_region *region, size_t page,
 			 size_t n, uint64_t age)
 {
-	uint64_t now = ferry__sys->now_ns(), w;
-	size_t i, from, to;
+	struct batch b;
+	size_t to;
 
-	for (i = page; i < page + n; i++) {
-		w = ferry__word_load(&region->words[i]);
-		if (ferry__word_state(w) != FERRY__WORD_STORED)
+	begin(&b, pager, region, page, n, age);
+	for (to = pager->n_tiers; to-- > 1;) {
+		if (!tier_takes(&pager->tiers[to], age, b.now))
 			continue;
-		from = ferry__word_tier(w);
-		to = tier_for(pager, from, age, now);
-		if (to != from &&
-		    ferry__word_claim(&region->words[i], w,
-				      (w & ~FERRY__WORD_STATE) |
-					      FERRY__WORD_STORING |
-					      FERRY__WORD_IN_STORE))
-			demote_page(pager, region, i, w, to, now);
+		b.copied = 0;
+		copy_stored(&b, to);
+		offer(&b, to);
+		settle_older(&b);
 	}
 }
 

@@ -67,8 +67,10 @@ static int make_hands(struct ferry__pager *pager)
 		ferry__pager_unmap(buffers, HANDS * staging);
 		return -ENOMEM;
 	}
-	for (i = 0; i < HANDS; i++)
+	for (i = 0; i < HANDS; i++) {
 		pager->hands[i].staging = buffers + i * staging;
+		pager->hands[i].in_signal = true;
+	}
 	return 0;
 }
 
@@ -252,16 +254,13 @@ static int serve_here(struct ferry__pager *pager,
 		      struct ferry__pager_region *region, size_t page)
 {
 	struct ferry__pager_hand *hand;
-	uint64_t begin;
 	int r;
 
 	if (!enter(pager))
 		return -EAGAIN;
-	begin = ferry__sys->now_ns();
 	hand = claim_hand(pager);
 	r = ferry__pager_serve(pager, hand, region, page);
 	give_hand_back(hand);
-	ferry__pager_count(pager, stalled_ns, ferry__sys->now_ns() - begin);
 	leave(pager);
 	return r;
 }

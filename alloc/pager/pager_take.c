@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "alloc/pager/probe.h"
 #include "uffd/uapi.h"
 
 #define MOVE_WAIT_NS 1000000u
@@ -54,6 +55,9 @@ static bool move(struct batch *b, size_t first, size_t end)
 		b->region->blocks[b->page / FERRY__BLOCK_PAGES].shared = 1;
 		ferry__pager_count(b->pager, busy,
 				   res.skipped / ferry__page_size);
+		FERRY__PROBE2(page_busy,
+			      ferry__page_at(b->region, b->page + first),
+			      res.skipped / ferry__page_size);
 	}
 	return res.moved == len;
 }
@@ -154,6 +158,7 @@ uint64_t ferry__pager_take(struct ferry__pager *pager,
 		moved = in_limbo(&b);
 	moved &= b.bits;
 	ferry__pager_add(&pager->limbo, (uint64_t)__builtin_popcountll(moved));
+	FERRY__PROBE2(page_out, ferry__page_at(region, page), moved);
 	for (i = 0; i < n; i++)
 		if (b.bits >> i & 1)
 			settle(&b, i, moved >> i & 1);

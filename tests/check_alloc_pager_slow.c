@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stores that take their time. While a put is under way, for as long as the
+ * test says, its pages are touched, discarded and asked for as any others;
+ * afterwards the store keeps what is still out, and nothing else.
+ */
+#include <pthread.h>
+#include <unistd.h>
+
+#include "tests/pager_bed.h"
+#include "tests/served.h"
+
+#define PAGES 300
+#define MS    1000000ull
+
+static struct bed bed;
+
+static char *at(size_t page)
+{
+	return bed.addr + page * bed.page;
+}
+
+static void *run_all(void *arg)
+{
+	(void)arg;
+	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
+	return NULL;
+}
+
+/* Returns when a page of the first block is being put, and no put ends. */
+static pthread_t begin_put(void)
+{
+	pthread_t thread;
+
+	fake_order(bed.fake[0], hold, true);
+	ck_assert_int_eq(pthread_create(&thread, NULL, run_all, NULL), 0);
+	fake_await_held(bed.fake[0]);
+	return thread;
+}
+
+static void end_put(pthread_t thread)
+{
+	fake_order(bed.fake[0], hold, false);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_uint_eq(fake_count(bed.fake[0], pages) * bed.page,
+			  bed_stats(&bed).stored);
+}
+
+START_TEST(a_page_that_is_being_put_comes_when_it_is_touched)
+{
+	pthread_t thread;
+	size_t page;
+
+	bed_begin(&bed, PAGES);
+	thread = begin_put();
+	for (page = 0; page < 20; page++)
+		ck_assert(page_holds(at(page), 1 + page));
+	end_put(thread);
+	ck_assert(page_there(at(0)));
+	assert_pages(bed.addr, PAGES * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
+START_TEST(what_is_written_during_a_put_counts)
+{
+	pthread_t thread;
+
+	bed_begin(&bed, PAGES);
+	thread = begin_put();
+	fill_pages(at(0), 20 * bed.page, 5000);
+	end_put(thread);
+	bed_all_out(&bed);
+	assert_pages(at(0), 20 * bed.page, 5000);
+	assert_pages(at(20), (PAGES - 20) * bed.page, 21);
+	bed_end(&bed);
+}
+END_TEST
+
+START_TEST(a_discard_does_not_wait_for_a_put)
+{
+	pthread_t thread;
+
+	bed_begin(&bed, PAGES);
+	thread = begin_put();
+	ck_assert_int_eq(ferry__pager_discard(bed.pager, at(0), 20 * bed.page),
+			 0);
+	ck_assert(is_zero(at(0), 10 * bed.page));
+	end_put(thread);
+	ck_assert(is_zero(at(0), 20 * bed.page));
+	assert_pages(at(20), (PAGES - 20) * bed.page, 21);
+	bed_end(&bed);
+}
+END_TEST
+
+START_TEST(a_pin_does_not_wait_for_a_put)
+{
+	pthread_t thread;
+
+	bed_begin(&bed, PAGES);
+	thread = begin_put();
+	ck_assert_int_eq(ferry__pager_hint(bed.pager, at(0), 2 * bed.page,
+					   FERRY__HINT_PIN),
+			 0);
+	end_put(thread);
+	ck_assert(page_there(at(0)) && page_there(at(1)));
+	assert_pages(bed.addr, PAGES * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
+/* All is in the first store, and on its way to the second. */
+static void begin_older(void)
+{
+	bed_params(&bed);
+	bed.params.n_tiers = 2;
+	bed.tier[1].after_ns = 10 * MS;
+	bed_start(&bed, PAGES);
+	fake_order(bed.fake[1], hold, true);
+	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
+	fake_await_held(bed.fake[1]);
+}
+
+/* The pages before @from came back; all others get to the second store. */
+static void end_older(size_t from)
+{
+	fake_order(bed.fake[1], hold, false);
+	while (fake_count(bed.fake[1], pages) != PAGES - from ||
+	       fake_count(bed.fake[0], pages))
+		usleep(1000);
+	ck_assert_uint_eq(bed_stats(&bed).stored, (PAGES - from) * bed.page);
+}
+
+START_TEST(a_page_on_its_way_to_another_store_comes_when_it_is_touched)
+{
+	begin_older();
+	assert_pages(at(0), 1 * bed.page, 1);
+	end_older(1);
+	assert_pages(bed.addr, PAGES * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
+START_TEST(a_discard_does_not_wait_for_another_store)
+{
+	begin_older();
+	ck_assert_int_eq(ferry__pager_discard(bed.pager, at(0), 20 * bed.page),
+			 0);
+	end_older(20);
+	ck_assert(is_zero(at(0), 20 * bed.page));
+	assert_pages(at(20), (PAGES - 20) * bed.page, 21);
+	bed_end(&bed);
+}
+END_TEST
+
+static const struct test tests[] = {
+	TEST(a_page_that_is_being_put_comes_when_it_is_touched, PAGER_NEEDS),
+	TEST(what_is_written_during_a_put_counts, PAGER_NEEDS),
+	TEST(a_discard_does_not_wait_for_a_put, PAGER_NEEDS),
+	TEST(a_pin_does_not_wait_for_a_put, PAGER_NEEDS),
+	TEST(a_page_on_its_way_to_another_store_comes_when_it_is_touched,
+	     PAGER_NEEDS),
+	TEST(a_discard_does_not_wait_for_another_store, PAGER_NEEDS),
+};
+
+int main(int argc, char **argv)
+{
+	return HARNESS_MAIN(argc, argv, tests);
+}
