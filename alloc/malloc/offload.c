@@ -382,8 +382,11 @@ static int claim(void)
 
 int ferry__offload_start(void)
 {
-	int r = claim();
+	int r;
 
+	/* For who asked because of an event. */
+	ferry__starter_settle();
+	r = claim();
 	if (r <= 0)
 		return r;
 	r = start_pager();
