@@ -76,6 +76,7 @@ static void add_pager(struct out *out, struct ferry__pager *pager)
 	struct ferry__pager_stats stats;
 
 	ferry__pager_stats(pager, &stats);
+	line(out, "raw_forks %s\n", stats.raw_forks ? "yes" : "no");
 	COUNT(in_use);
 	COUNT(resident);
 	COUNT(limbo);
