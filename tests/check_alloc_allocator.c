@@ -230,8 +230,8 @@ START_TEST(policies_are_read_or_refused)
 		"offload:on;rate:1",
 		"store:tape",
 		"store:lz4@soon",
-		"store:file=/tmp",
-		"store:lz4,store:redis=localhost:6379",
+		"store:file=tmp",
+		"control:/tmp/socket",
 		"stats_exit:on",
 		"stats_file:/tmp/x",
 	};

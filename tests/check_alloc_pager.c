@@ -490,6 +490,50 @@ START_TEST(numbers_say_where_the_pages_are)
 }
 END_TEST
 
+/* --- stores with descriptors ------------------------------------------------ */
+
+static struct ferry__store *file;
+static int opened;
+
+static size_t open_file(void *arg, struct ferry__pager_tier *ret_tiers)
+{
+	(void)arg;
+	opened++;
+	if (ferry__store_file_create("/tmp", 0, &file))
+		return 0;
+	*ret_tiers = (struct ferry__pager_tier){ .store = file };
+	return 1;
+}
+
+START_TEST(stores_with_descriptors_outlive_the_threads)
+{
+	const char *name;
+	struct ferry__store_stats stats;
+
+	bed_params(&bed);
+	bed.params.open_tiers = open_file;
+	bed.params.n_tiers = 1;
+	bed_start(&bed, 200);
+	bed_all_out(&bed);
+	ck_assert(ferry__pager_tier_stats(bed.pager, 0, &name, &stats));
+	ck_assert_uint_eq(stats.pages, 200);
+	assert_pages(bed.addr, 200 * bed.page, 1);
+	/* The table ends with the threads, and the file with it. */
+	ck_assert_int_eq(ferry__pager_stop(bed.pager), 0);
+	ck_assert(ferry__pager_tier_stats(bed.pager, 0, &name, &stats));
+	ck_assert_uint_eq(stats.elsewhere, 0);
+	ck_assert_int_eq(ferry__pager_start(bed.pager, NULL), 0);
+	bed_all_out(&bed);
+	ck_assert(ferry__pager_tier_stats(bed.pager, 0, &name, &stats));
+	ck_assert_uint_eq(stats.pages, 200);
+	ck_assert_uint_eq(stats.failed, 0);
+	assert_pages(bed.addr, 200 * bed.page, 1);
+	ck_assert_int_eq(opened, 1);
+	ferry__pager_destroy(bed.pager);
+	file->ops->destroy(file);
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST(cold_pages_go_out_and_come_back_as_they_were, PAGER_NEEDS),
 	TEST(pages_go_out_again_and_again, PAGER_NEEDS),
@@ -521,6 +565,7 @@ static const struct test tests[] = {
 	TEST(wrong_parameters_are_refused, NULL),
 	TEST(before_the_start_all_calls_work_and_nothing_goes_out, NULL),
 	TEST(numbers_say_where_the_pages_are, PAGER_NEEDS),
+	TEST(stores_with_descriptors_outlive_the_threads, PAGER_NEEDS),
 };
 
 int main(int argc, char **argv)

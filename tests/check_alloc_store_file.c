@@ -865,6 +865,7 @@ static const struct test tests[] = {
 	FILE_TEST(child_keeps_the_pages),
 	FILE_TEST(parent_goes_on_after_a_fork),
 	FILE_TEST(grandchild_keeps_the_pages),
+	FILE_TEST(goes_on_in_another_table),
 	FILE_TEST(file_has_no_name),
 	FILE_TEST(new_name_is_made_and_gone),
 	FILE_TEST(relative_path_outlives_a_change_of_folder),

@@ -21,6 +21,7 @@
 #include "alloc/store/redis.h"
 #include "tests/inject.h"
 #include "tests/memory.h"
+#include "tests/server.h"
 #include "tests/stored.h"
 #include "uffd/sys.h"
 
@@ -28,85 +29,12 @@
 #define TIMEOUT_MS ((unsigned int)(harness_patience(1.0) * 1000))
 #define MOST_WORDS 8
 
-static char folder[64], path[96];
-static int server;
-
-/* --- servers -------------------------------------------------------------- */
-
-static void run_server(const char *const *options)
-{
-	const char *argv[40] = { "redis-server", "--port", "0",
-				 "--unixsocket", path,	   "--dir",
-				 folder,	 "--save", "",
-				 "--appendonly", "no",	   "--logfile",
-				 "/dev/null",	 NULL };
-	size_t n = 13;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	while (*options && n < ARRAY_SIZE(argv) - 1)
-		argv[n++] = *options++;
-	argv[n] = NULL;
-	execvp(argv[0], (char *const *)argv);
-	_exit(127);
-}
-
-static bool answers(void)
-{
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	bool ok;
-
-	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
-	ok = connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0;
-	close(fd);
-	return ok;
-}
-
-/* With the @options, a list that NULL ends; waits until it listens. */
-static void start_server(const char *const *options)
-{
-	unlink(path);
-	server = fork();
-	ck_assert_int_ge(server, 0);
-	if (!server)
-		run_server(options);
-	while (!answers()) {
-		ck_assert_int_eq(waitpid(server, NULL, WNOHANG), 0);
-		usleep(5000);
-	}
-}
-
-#define START(...) start_server((const char *const[]){ __VA_ARGS__, NULL })
-
-static void kill_server(void)
-{
-	kill(server, SIGKILL);
-	waitpid(server, NULL, 0);
-	server = 0;
-}
-
-static void setup(void)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	snprintf(folder, sizeof(folder), "%.40s/ferry-XXXXXX",
-		 tmp ? tmp : "/tmp");
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-	snprintf(path, sizeof(path), "%s/socket", folder);
-}
+#define START(...) server_start((const char *const[]){ __VA_ARGS__, NULL })
 
 static void setup_server(void)
 {
-	setup();
-	start_server((const char *const[]){ NULL });
-}
-
-static void teardown(void)
-{
-	if (server)
-		kill_server();
-	unlink(path);
-	ck_assert_int_eq(rmdir(folder), 0);
+	server_folder();
+	server_start((const char *const[]){ NULL });
 }
 
 static int make_at(const char *address, struct ferry__store **ret_store)
@@ -118,7 +46,7 @@ static struct ferry__store *make(void)
 {
 	struct ferry__store *store = NULL;
 
-	ck_assert_int_eq(make_at(path, &store), 0);
+	ck_assert_int_eq(make_at(server_path, &store), 0);
 	return store;
 }
 
@@ -152,7 +80,7 @@ static long long ask(const char *const *words)
 	for (; words[n]; n++)
 		list[n] = (struct ferry__redis_word){ words[n],
 						      strlen(words[n]) };
-	ck_assert_int_eq(ferry__redis_address_parse(path, &address), 0);
+	ck_assert_int_eq(ferry__redis_address_parse(server_path, &address), 0);
 	ck_assert_int_eq(ferry__redis_link_open(&link, &address, deadline), 0);
 	ck_assert_int_eq(ferry__redis_link_add(&link, list, n), 0);
 	ck_assert_int_eq(ferry__redis_link_ask(&link, deadline, &reply), 0);
@@ -260,7 +188,7 @@ START_TEST(absent_server_is_named)
 {
 	struct ferry__store *store = NULL;
 
-	ck_assert_int_eq(make_at(path, &store), -ENOENT);
+	ck_assert_int_eq(make_at(server_path, &store), -ENOENT);
 	ck_assert_int_eq(make_at("127.0.0.1:1", &store), -ECONNREFUSED);
 	ck_assert_ptr_null(store);
 }
@@ -272,7 +200,7 @@ static int listen_as(const char *text)
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0), pid, client;
 
-	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", server_path);
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
 	ck_assert_int_eq(listen(fd, 5), 0);
 	pid = fork();
@@ -307,11 +235,12 @@ START_TEST(server_of_another_kind_is_named)
 
 	for (i = 0; i < ARRAY_SIZE(said); i++) {
 		pid = listen_as(said[i].text);
-		ck_assert_int_eq(ferry__store_redis_create(path, 300, &store),
-				 said[i].error);
+		ck_assert_int_eq(
+			ferry__store_redis_create(server_path, 300, &store),
+			said[i].error);
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
-		unlink(path);
+		unlink(server_path);
 	}
 	ck_assert_ptr_null(store);
 }
@@ -324,9 +253,9 @@ START_TEST(server_that_may_evict_is_refused)
 	struct ferry__store *store = NULL;
 
 	START("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru");
-	ck_assert_int_eq(make_at(path, &store), -EPERM);
+	ck_assert_int_eq(make_at(server_path, &store), -EPERM);
 	ASK("CONFIG", "SET", "maxmemory-policy", "volatile-ttl");
-	ck_assert_int_eq(make_at(path, &store), -EPERM);
+	ck_assert_int_eq(make_at(server_path, &store), -EPERM);
 	ck_assert_ptr_null(store);
 	ASK("CONFIG", "SET", "maxmemory-policy", "noeviction");
 	store = make();
@@ -359,7 +288,7 @@ START_TEST(replica_that_only_reads_is_refused)
 	struct ferry__store *store = NULL;
 
 	START("--replicaof", "127.0.0.1", "1");
-	ck_assert_int_eq(make_at(path, &store), -EROFS);
+	ck_assert_int_eq(make_at(server_path, &store), -EROFS);
 }
 END_TEST
 
@@ -370,15 +299,15 @@ START_TEST(password_and_database_are_used)
 	struct conform_page page;
 
 	START("--requirepass", "open sesame");
-	ck_assert_int_eq(make_at(path, &store), -EACCES);
-	snprintf(address, sizeof(address), "unix://:wrong@%s", path);
+	ck_assert_int_eq(make_at(server_path, &store), -EACCES);
+	snprintf(address, sizeof(address), "unix://:wrong@%s", server_path);
 	ck_assert_int_eq(make_at(address, &store), -EACCES);
 	snprintf(address, sizeof(address), "unix://:open%%20sesame@%s?db=99999",
-		 path);
+		 server_path);
 	ck_assert_int_lt(make_at(address, &store), 0);
 	ck_assert_ptr_null(store);
 	snprintf(address, sizeof(address),
-		 "unix://default:open%%20sesame@%s?db=7", path);
+		 "unix://default:open%%20sesame@%s?db=7", server_path);
 	ck_assert_int_eq(make_at(address, &store), 0);
 	ck_assert_int_eq(conform_put(store, 1, &page), 0);
 	ck_assert_int_eq(conform_get(store, &page), 0);
@@ -435,7 +364,7 @@ START_TEST(killed_server_is_left_alone_until_it_is_back)
 	uint64_t start;
 
 	conform_put_all(store, 1, pages, PAGES);
-	kill_server();
+	server_kill();
 	ck_assert_int_eq(conform_put(store, 500, &more), -ENOSPC);
 	start = ferry__sys->now_ns();
 	ck_assert_int_eq(conform_get(store, &pages[0]), -ETIMEDOUT);
@@ -443,7 +372,7 @@ START_TEST(killed_server_is_left_alone_until_it_is_back)
 			  TIMEOUT_MS * 1000000ull);
 	store->ops->maintain(store);
 	ck_assert_int_eq(conform_put(store, 500, &more), -ENOSPC);
-	start_server((const char *const[]){ NULL });
+	server_start((const char *const[]){ NULL });
 	wait_until_taken(store, &more);
 	ck_assert_int_eq(conform_get(store, &more), 0);
 	/* It kept nothing: the pages are lost, and said to be. */
@@ -458,13 +387,13 @@ START_TEST(hung_server_is_waited_for_in_vain_only_so_long)
 	struct conform_page pages[PAGES], more;
 
 	conform_put_all(store, 1, pages, PAGES);
-	kill(server, SIGSTOP);
+	kill(server_pid, SIGSTOP);
 	ck_assert_int_eq(conform_put(store, 500, &more), -ENOSPC);
 	ck_assert_int_eq(conform_get(store, &pages[0]), -ETIMEDOUT);
 	/* Now without a connection: at once. */
 	ck_assert_int_eq(conform_put(store, 500, &more), -ENOSPC);
 	ck_assert_uint_eq(stats_of(store).pages, PAGES);
-	kill(server, SIGCONT);
+	kill(server_pid, SIGCONT);
 	ck_assert_uint_eq(conform_wrong(store, pages, PAGES), 0);
 	wait_until_taken(store, &more);
 	ck_assert_int_eq(conform_get(store, &more), 0);
@@ -690,9 +619,9 @@ START_TEST(child_s_end_leaves_the_parent_s_keys)
 END_TEST
 
 #define REDIS_TEST(name)                                                       \
-	TEST_FIXTURE(name, "redis_server", setup_server, teardown)
+	TEST_FIXTURE(name, "redis_server", setup_server, server_end)
 #define OWN_SERVER_TEST(name)                                                  \
-	TEST_FIXTURE(name, "redis_server", setup, teardown)
+	TEST_FIXTURE(name, "redis_server", server_folder, server_end)
 
 static const struct test tests[] = {
 	REDIS_TEST(pages_come_back),
@@ -703,6 +632,7 @@ static const struct test tests[] = {
 	REDIS_TEST(child_keeps_the_pages),
 	REDIS_TEST(parent_goes_on_after_a_fork),
 	REDIS_TEST(grandchild_keeps_the_pages),
+	REDIS_TEST(goes_on_in_another_table),
 	OWN_SERVER_TEST(addresses_are_understood),
 	OWN_SERVER_TEST(bad_addresses_are_named),
 	OWN_SERVER_TEST(absent_server_is_named),

@@ -84,6 +84,7 @@ CHECK_MALLOC += %D%/stress_alloc_malloc
 CHECK_MALLOC += %D%/check_alloc_wrap
 if HAVE_MALLOC
 CHECK_MALLOC += %D%/check_alloc_allocator
+CHECK_MALLOC += %D%/check_alloc_allocator_store
 # These look into the engine.
 CHECK_MALLOC += %D%/check_alloc_holes
 CHECK_MALLOC += %D%/stress_alloc_holes
@@ -195,7 +196,7 @@ STORE_TEST_LIBS = %D%/libharness.la alloc/store/libstore.la uffd/libuffd.la \
 RUNTIME_TEST_LIBS = %D%/libharness.la runtime/libruntime.la \
 	alloc/liballoc.la uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 PAGER_TEST_LIBS = %D%/libharness.la alloc/pager/libpager.la \
-	uffd/libuffd.la $(CHECK_LIBS) $(PTHREAD_LIBS)
+	alloc/store/libstore.la uffd/libuffd.la $(CHECK_LIBS) $(PTHREAD_LIBS)
 # The malloc is in these programs as in any program that links it. Where it
 # is not built they skip.
 MALLOC_TEST_LIBS = %D%/libharness.la
@@ -209,6 +210,9 @@ MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_allocator_LDADD = %D%/libharness.la \
 	alloc/instance/libferry-alloc.la uffd/libuffd.la $(CHECK_LIBS) \
 	$(FERRY_LIBS)
+%C%_check_alloc_allocator_store_SOURCES = \
+	%D%/check_alloc_allocator_store.c %D%/server.c %D%/server.h
+%C%_check_alloc_allocator_store_LDADD = $(%C%_check_alloc_allocator_LDADD)
 %C%_stress_alloc_malloc_SOURCES = %D%/stress_alloc_malloc.c \
 	%D%/heap_model.c %D%/heap_model.h
 %C%_stress_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
@@ -305,6 +309,8 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_store_file_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_node_LDADD = $(STORE_TEST_LIBS)
+%C%_check_alloc_store_redis_SOURCES = %D%/check_alloc_store_redis.c \
+	%D%/server.c %D%/server.h
 %C%_check_alloc_store_redis_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_redis_CPPFLAGS = $(AM_CPPFLAGS) $(HIREDIS_CFLAGS)
 %C%_stress_alloc_store_LDADD = $(STORE_TEST_LIBS)

@@ -3,7 +3,9 @@
 #include "tests/store_conform.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -438,4 +440,60 @@ void conform_grandchild_keeps_the_pages(struct ferry__store *store)
 	maintain(store);
 	wrong += waitpid(pid, &status, 0) != pid || status != 0;
 	_exit(wrong != 0);
+}
+
+/* In a table where the numbers of the store's descriptors are others'. */
+struct elsewhere {
+	struct ferry__store *store;
+	struct conform_page *pages;
+	size_t wrong;
+};
+
+static void *use_elsewhere(void *arg)
+{
+	struct elsewhere *e = arg;
+
+	e->wrong = unshare(CLONE_FILES) != 0;
+	close_range(3, ~0u, 0);
+	conform_put_all(e->store, 7000, e->pages, PAGES);
+	e->wrong += conform_wrong(e->store, e->pages, PAGES);
+	conform_drop(e->store, e->pages, PAGES);
+	maintain(e->store);
+	if (e->store->ops->leave)
+		e->store->ops->leave(e->store);
+	return NULL;
+}
+
+static size_t descriptors(void)
+{
+	size_t n = 0;
+	int fd;
+
+	for (fd = 0; fd < 1000; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+void conform_goes_on_in_another_table(struct ferry__store *store)
+{
+	struct conform_page pages[PAGES];
+	struct elsewhere e = { .store = store, .pages = pages };
+	pthread_t thread;
+	size_t before;
+	int pid;
+
+	conform_put_all(store, 1, pages, PAGES);
+	pid = conform_fork(store, pages);
+	if (!pid)
+		_exit(live(store, pages) != 0);
+	conform_drop(store, pages, PAGES);
+	if (store->ops->leave)
+		store->ops->leave(store);
+	before = descriptors();
+	ck_assert_int_eq(pthread_create(&thread, NULL, use_elsewhere, &e), 0);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(e.wrong, 0);
+	conform_join(pid);
+	store->ops->destroy(store);
+	ck_assert_uint_eq(descriptors(), before);
 }

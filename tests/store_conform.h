@@ -29,6 +29,7 @@ void conform_threads_share_it(struct ferry__store *store);
 void conform_child_keeps_the_pages(struct ferry__store *store);
 void conform_parent_goes_on_after_a_fork(struct ferry__store *store);
 void conform_grandchild_keeps_the_pages(struct ferry__store *store);
+void conform_goes_on_in_another_table(struct ferry__store *store);
 
 #define CONFORM_ONE(fact, make)                                                \
 	START_TEST(fact)                                                       \
@@ -45,7 +46,8 @@ void conform_grandchild_keeps_the_pages(struct ferry__store *store);
 	CONFORM_ONE(threads_share_it, make)                                    \
 	CONFORM_ONE(child_keeps_the_pages, make)                               \
 	CONFORM_ONE(parent_goes_on_after_a_fork, make)                         \
-	CONFORM_ONE(grandchild_keeps_the_pages, make)
+	CONFORM_ONE(grandchild_keeps_the_pages, make)                          \
+	CONFORM_ONE(goes_on_in_another_table, make)
 
 /* clang-format off: a list */
 #define CONFORM_TESTS(needs)                                                   \
@@ -54,7 +56,8 @@ void conform_grandchild_keeps_the_pages(struct ferry__store *store);
 		TEST(threads_share_it, needs),                                 \
 		TEST(child_keeps_the_pages, needs),                            \
 		TEST(parent_goes_on_after_a_fork, needs),                      \
-		TEST(grandchild_keeps_the_pages, needs)
+		TEST(grandchild_keeps_the_pages, needs),                       \
+		TEST(goes_on_in_another_table, needs)
 /* clang-format on */
 
 /* --- pieces for tests of one kind ----------------------------------------- */

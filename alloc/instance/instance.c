@@ -9,17 +9,6 @@
 #include "alloc/store/map.h"
 #include "uffd/sys.h"
 
-/*
- * jemalloc's options: as those of the malloc (alloc/malloc/engine.c). Its one
- * automatic arena holds what the engine and this library need; blocks of
- * instances are in manual arenas.
- */
-FERRY__HIDDEN extern const char *ferry__je_malloc_conf;
-const char *ferry__je_malloc_conf =
-	"narenas:1,retain:true,tcache_max:32768,"
-	"dirty_decay_ms:10000,muzzy_decay_ms:0,abort_conf:false,"
-	"dss:disabled,trust_madvise:true";
-
 struct ferry__instances ferry__instances = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 };
@@ -31,42 +20,10 @@ __attribute__((constructor)) static void begin(void)
 
 /* --- the arena ------------------------------------------------------------ */
 
-static int set(struct ferry_allocator *a, const char *what, void *value,
-	       size_t len)
-{
-	char name[64];
-
-	snprintf(name, sizeof(name), "arena.%u.%s", a->arena, what);
-	return -ferry__je_mallctl(name, NULL, NULL, value, len);
-}
-
-/* What jemalloc reads in experimental.arenas_create_ext. */
-struct create {
-	struct ferry__hooks *hooks;
-	bool metadata_use_hooks;
-};
-
 static void destroy_arena(struct ferry_allocator *a)
 {
 	a->dying = true;
-	set(a, "destroy", NULL, 0);
-}
-
-static int create_arena(struct ferry_allocator *a)
-{
-	struct create create = { .hooks = &a->hooks };
-	size_t len = sizeof(a->arena), never = SIZE_MAX;
-	int r;
-
-	r = -ferry__je_mallctl("experimental.arenas_create_ext", &a->arena,
-			       &len, &create, sizeof(create));
-	if (r)
-		return r;
-	/* Large pieces are purged in time, as all others (DESIGN E6). */
-	r = set(a, "oversize_threshold", &never, sizeof(never));
-	if (r)
-		destroy_arena(a);
-	return r;
+	ferry__arena_call(a->arena, "destroy", NULL, 0);
 }
 
 /* --- creation ------------------------------------------------------------- */
@@ -91,22 +48,49 @@ static void unlist(struct ferry_allocator *a)
 	pthread_mutex_unlock(&ferry__instances.lock);
 }
 
-/* Descriptors, and what the malloc prints, are not an instance's. */
-static int read_conf(struct ferry__conf *conf, const char *text)
+/* What the malloc prints and answers is not an instance's. */
+static bool is_foreign(const struct ferry__conf *conf)
+{
+	return conf->stats_file || conf->stats_exit || conf->stats_signal ||
+	       conf->stats_interval_ns || conf->control;
+}
+
+/* Stores are opened by another thread, some time: from no folder of ours. */
+static bool has_relative_path(const struct ferry__conf *conf)
 {
 	size_t i;
-	int r = ferry__conf_read(conf, text);
 
-	if (r)
-		return r;
-	if (conf->stats_file || conf->stats_exit || conf->stats_signal ||
-	    conf->stats_interval_ns)
-		r = -EINVAL;
 	for (i = 0; i < conf->n_tiers; i++)
-		if (conf->tiers[i].kind != FERRY__CONF_MEMORY)
-			r = -EINVAL;
+		if (conf->tiers[i].kind == FERRY__CONF_FILE &&
+		    *conf->tiers[i].where != '/')
+			return true;
+	return false;
+}
+
+static void fini_conf(struct ferry_allocator *a)
+{
+	ferry__conf_fini(&a->conf);
+	ferry__store_unmap(a->conf_text, a->conf_size);
+}
+
+/* .conf points into a copy of the string. */
+static int read_conf(struct ferry_allocator *a, const char *text)
+{
+	void *copy;
+	int r;
+
+	text = text ? text : "";
+	a->conf_size = strlen(text) + 1;
+	if (ferry__store_map(a->conf_size, &copy))
+		return -ENOMEM;
+	a->conf_text = memcpy(copy, text, a->conf_size);
+	r = ferry__conf_read(&a->conf, a->conf_text);
+	if (!r && (is_foreign(&a->conf) || has_relative_path(&a->conf)))
+		r = -EINVAL;
+	if (!r && a->conf.offload != FERRY__OFFLOAD_OFF)
+		r = ferry__tiers_try(&a->conf);
 	if (r)
-		ferry__conf_fini(conf);
+		fini_conf(a);
 	return r;
 }
 
@@ -124,7 +108,7 @@ static int set_up(struct ferry_allocator *a,
 	r = ferry__space_open(a, params->reserve);
 	if (r)
 		return r;
-	r = create_arena(a);
+	r = ferry__arena_create(&a->hooks, &a->arena);
 	if (r)
 		goto err_space;
 	r = ferry__offload_open(a);
@@ -155,19 +139,20 @@ int ferry_allocator_create(const struct ferry_allocator_params *params,
 	if (ferry__store_map(sizeof(*a), &base))
 		return -ENOMEM;
 	a = base;
-	r = read_conf(&a->conf, p.conf);
+	r = read_conf(a, p.conf);
 	if (r)
 		goto err_unmap;
 	r = set_up(a, &p);
-	ferry__conf_fini(&a->conf);
 	if (r)
-		goto err_unmap;
+		goto err_conf;
 	list(a);
 	if (!a->conf.min_heap)
 		ferry__offload_wanted(a);
 	*ret_allocator = a;
 	return 0;
 
+err_conf:
+	fini_conf(a);
 err_unmap:
 	ferry__store_unmap(a, sizeof(*a));
 	return r;
@@ -187,6 +172,7 @@ void ferry_allocator_destroy(struct ferry_allocator *a)
 	ferry__offload_close(a);
 	destroy_arena(a);
 	ferry__space_close(a);
+	fini_conf(a);
 	ferry__store_unmap(a, sizeof(*a));
 }
 

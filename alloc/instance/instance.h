@@ -16,6 +16,7 @@
 #include "alloc/malloc/conf.h"
 #include "alloc/malloc/hooks.h"
 #include "alloc/malloc/space.h"
+#include "alloc/malloc/tiers.h"
 #include "alloc/pager/pager.h"
 
 /* Flags of the engine's functions that end in x. */
@@ -44,16 +45,17 @@ struct ferry_allocator {
 	 */
 	uint64_t quick;
 	unsigned int arena;
-	struct ferry__conf conf; /* .tiers only while it is made */
+	struct ferry__conf conf;
+	char *conf_text; /* what .conf points into; mapped */
+	size_t conf_size;
 	char name[FERRY__INSTANCE_NAME];
 	struct ferry__space_plan plan;
 	struct ferry__space regions;
-	pthread_mutex_t grow;		 /* regions are cut and told */
-	struct ferry__space *told;	 /* the last that the pager knows */
-	uint64_t used;			 /* bytes cut; written under .grow */
-	bool dying;			 /* purging is of no use any more */
-	struct ferry__pager_tier *tiers; /* their stores are ours; mapped */
-	size_t n_tiers, tiers_size;
+	pthread_mutex_t grow;	    /* regions are cut and told */
+	struct ferry__space *told;  /* the last that the pager knows */
+	uint64_t used;		    /* bytes cut; written under .grow */
+	bool dying;		    /* purging is of no use any more */
+	struct ferry__tiers tiers;  /* what the pager hands to callbacks */
 	struct ferry__pager *pager; /* may never be started */
 	size_t decay_mib[3], purge_mib[3];
 	uint32_t starts; /* atomic: somebody starts or started it */

@@ -46,6 +46,8 @@ int ferry_allocator_stats(struct ferry_allocator *a,
 	s.pages_back = pager.pages_back;
 	s.refaults = pager.refaults;
 	s.stalled_ns = pager.stalled_ns;
+	s.store_elsewhere = pager.store_elsewhere;
+	s.store_error = ferry__tiers_error(&a->tiers);
 	memset(ret_stats, 0, size);
 	memcpy(ret_stats, &s, size < sizeof(s) ? size : sizeof(s));
 	ret_stats->size = size;

@@ -15,12 +15,14 @@ endif
 %C%_libferry_alloc_la_SOURCES += %D%/offload.c
 %C%_libferry_alloc_la_SOURCES += %D%/space.c
 # Of the malloc, what is not about being everybody's malloc.
+%C%_libferry_alloc_la_SOURCES += alloc/malloc/arena.c
 %C%_libferry_alloc_la_SOURCES += alloc/malloc/conf.c
 %C%_libferry_alloc_la_SOURCES += alloc/malloc/holes.c
 %C%_libferry_alloc_la_SOURCES += alloc/malloc/holes_jemalloc.c
 %C%_libferry_alloc_la_SOURCES += alloc/malloc/holes_start.c
 %C%_libferry_alloc_la_SOURCES += alloc/malloc/imports.c
 %C%_libferry_alloc_la_SOURCES += alloc/malloc/space.c
+%C%_libferry_alloc_la_SOURCES += alloc/malloc/tiers.c
 %C%_libferry_alloc_la_LIBADD = alloc/malloc/engine.lo alloc/pager/libpager.la \
 	alloc/store/libstore.la uffd/libuffd.la $(PTHREAD_LIBS)
 %C%_libferry_alloc_la_LDFLAGS = $(AM_LDFLAGS) $(NOUNDEF_LDFLAGS) \

@@ -20,16 +20,11 @@ static void start_holes(void)
 
 /* --- what the pager asks --------------------------------------------------- */
 
-static void empty_pages(void *arg, uintptr_t addr, size_t len, uint64_t *ret)
+static struct ferry_allocator *of_tiers(void *tiers)
 {
-	(void)arg;
-	ferry__holes_empty_pages(&holes, addr, len, ret);
-}
-
-static size_t scrub(void *arg, uintptr_t addr, void *copy)
-{
-	(void)arg;
-	return ferry__holes_scrub(&holes, addr, copy);
+	return (struct ferry_allocator *)((char *)tiers -
+					  offsetof(struct ferry_allocator,
+						   tiers));
 }
 
 static void call(const size_t *mib)
@@ -40,7 +35,7 @@ static void call(const size_t *mib)
 /* An idle program frees nothing that would make the engine look. */
 static void tick(void *arg, uint64_t now_ns, bool idle)
 {
-	struct ferry_allocator *a = arg;
+	struct ferry_allocator *a = of_tiers(arg);
 
 	(void)now_ns;
 	(void)idle;
@@ -63,74 +58,15 @@ static int find_calls(struct ferry_allocator *a)
 	return -ferry__je_mallctlnametomib(name, a->purge_mib, &len);
 }
 
-/* What has been cold for long is made smaller; as the malloc's tiers. */
-static const struct ferry__conf_tier usual[] = {
-	{ .codec = FERRY__CODEC_LZ4 },
-	{ .codec = FERRY__CODEC_ZSTD, .after_ns = UINT64_C(600000000000) },
-};
-
-/* All of them are memory: read_conf() sees to that. */
-static int add_stores(struct ferry_allocator *a,
-		      const struct ferry__conf_tier *from, size_t n)
-{
-	size_t i;
-	int r;
-
-	for (i = 0; i < n; i++) {
-		a->tiers[i].after_ns = from[i].after_ns;
-		r = ferry__store_memory_create(
-			from[i].codec, a->conf.store_limit, &a->tiers[i].store);
-		if (r)
-			return r;
-		a->n_tiers++;
-	}
-	return 0;
-}
-
-/* Those that are named, or the usual ones. */
-static int make_stores(struct ferry_allocator *a)
-{
-	const struct ferry__conf_tier *from = a->conf.tiers;
-	size_t n = a->conf.n_tiers;
-	void *base;
-
-	if (a->conf.offload == FERRY__OFFLOAD_OFF)
-		return 0;
-	if (!n) {
-		from = usual;
-		n = sizeof(usual) / sizeof(usual[0]);
-	}
-	a->tiers_size = n * sizeof(*a->tiers);
-	if (ferry__store_map(a->tiers_size, &base))
-		return -ENOMEM;
-	a->tiers = base;
-	return add_stores(a, from, n);
-}
-
 static int make_pager(struct ferry_allocator *a)
 {
-	const struct ferry__conf *conf = &a->conf;
-	struct ferry__pager_params params = {
-		.service = conf->offload == FERRY__OFFLOAD_SIGBUS
-				   ? FERRY__PAGER_SIGBUS
-				   : FERRY__PAGER_THREAD,
-		.cold_after_ns = conf->cold_after_ns,
-		.idle_after_ns = conf->idle_after_ns,
-		.rss_target = conf->rss_target,
-		.pressure = conf->pressure,
-		.rate = conf->rate,
-		.refault_limit = (unsigned int)conf->refault_limit,
-		.around = conf->around,
-		.tiers = a->tiers,
-		.n_tiers = a->n_tiers,
-		.tick = tick,
-		.arg = a,
-	};
+	struct ferry__pager_params params;
+	int r = ferry__tiers_init(&a->tiers, &a->conf, &holes);
 
-	if (!ferry__holes_reason(&holes)) {
-		params.empty_pages = empty_pages;
-		params.scrub = scrub;
-	}
+	if (r)
+		return r;
+	ferry__tiers_params(&a->tiers, &params);
+	params.tick = tick;
 	return ferry__pager_create(&params, &a->pager);
 }
 
@@ -140,8 +76,6 @@ int ferry__offload_open(struct ferry_allocator *a)
 
 	pthread_once(&holes_once, start_holes);
 	r = find_calls(a);
-	if (!r)
-		r = make_stores(a);
 	if (!r)
 		r = make_pager(a);
 	if (r)
@@ -153,10 +87,7 @@ void ferry__offload_close(struct ferry_allocator *a)
 {
 	ferry__pager_destroy(a->pager);
 	a->pager = NULL;
-	while (a->n_tiers--)
-		a->tiers[a->n_tiers].store->ops->destroy(
-			a->tiers[a->n_tiers].store);
-	ferry__store_unmap(a->tiers, a->tiers_size);
+	ferry__tiers_fini(&a->tiers);
 }
 
 /* --- starting -------------------------------------------------------------- */

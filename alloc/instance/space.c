@@ -77,18 +77,6 @@ static void *hook_alloc(struct ferry__hooks *hooks, void *addr, size_t size,
 	return p;
 }
 
-/* Address space is kept: the arena purges the range and uses it again. */
-static bool hook_dalloc(struct ferry__hooks *hooks, void *addr, size_t size,
-			bool committed, unsigned int arena)
-{
-	(void)hooks;
-	(void)addr;
-	(void)size;
-	(void)committed;
-	(void)arena;
-	return true;
-}
-
 static bool hook_purge(struct ferry__hooks *hooks, void *addr, size_t size,
 		       size_t off, size_t len, unsigned int arena)
 {
@@ -100,40 +88,24 @@ static bool hook_purge(struct ferry__hooks *hooks, void *addr, size_t size,
 	       ferry__pager_discard(a->pager, (char *)addr + off, len) != 0;
 }
 
-static bool hook_split(struct ferry__hooks *hooks, void *addr, size_t size,
-		       size_t size_a, size_t size_b, bool committed,
-		       unsigned int arena)
-{
-	(void)hooks;
-	(void)addr;
-	(void)size;
-	(void)size_a;
-	(void)size_b;
-	(void)committed;
-	(void)arena;
-	return false;
-}
-
 /* Regions that happen to be neighbours are two mappings. */
 static bool hook_merge(struct ferry__hooks *hooks, void *addr_a, size_t size_a,
 		       void *addr_b, size_t size_b, bool committed,
 		       unsigned int arena)
 {
-	struct ferry__space *first = &allocator_of(hooks)->regions;
-
 	(void)size_a;
 	(void)size_b;
 	(void)committed;
 	(void)arena;
-	return ferry__spaces_of(first, addr_a) !=
-	       ferry__spaces_of(first, addr_b);
+	return ferry__hook_merge_in(&allocator_of(hooks)->regions, addr_a,
+				    addr_b);
 }
 
 static const struct ferry__hooks instance_hooks = {
 	.alloc = hook_alloc,
-	.dalloc = hook_dalloc,
+	.dalloc = ferry__hook_dalloc,
 	.purge_forced = hook_purge,
-	.split = hook_split,
+	.split = ferry__hook_split,
 	.merge = hook_merge,
 };
 

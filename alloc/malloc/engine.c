@@ -21,17 +21,6 @@
 #include "alloc/malloc/space.h"
 #include "uffd/sys.h"
 
-/*
- * jemalloc's options. One automatic arena: ours are manual. Address space is
- * kept and no slack added to large blocks (pages are what moves); what it
- * frees is purged in time, large pieces too (see tune()).
- */
-FERRY__HIDDEN extern const char *ferry__je_malloc_conf;
-const char *ferry__je_malloc_conf =
-	"narenas:1,retain:true,tcache_max:32768,"
-	"dirty_decay_ms:10000,muzzy_decay_ms:0,abort_conf:false,"
-	"dss:disabled,trust_madvise:true";
-
 enum state { ASLEEP = 0, STARTING, READY, PLAIN };
 
 static int state; /* enum state; atomic */
@@ -63,36 +52,6 @@ bool ferry__engine_is_plain(void)
 
 /* --- arenas ------------------------------------------------------------------------- */
 
-/* What jemalloc reads in experimental.arenas_create_ext. */
-struct create {
-	struct ferry__hooks *hooks;
-	bool metadata_use_hooks;
-};
-
-/*
- * Pieces of 8 MiB and more are purged by decay as all others: purged at once
- * they would be faulted in anew by the next user (DESIGN E6).
- */
-static int tune(unsigned int number)
-{
-	size_t never = SIZE_MAX;
-	char name[64];
-
-	snprintf(name, sizeof(name), "arena.%u.oversize_threshold", number);
-	return -ferry__je_mallctl(name, NULL, NULL, &never, sizeof(never));
-}
-
-static int create(unsigned int *ret_number)
-{
-	struct create create = { .hooks = &ferry__hooks };
-	size_t len = sizeof(*ret_number);
-	int r;
-
-	r = -ferry__je_mallctl("experimental.arenas_create_ext", ret_number,
-			       &len, &create, sizeof(create));
-	return r ? r : tune(*ret_number);
-}
-
 /* Makes the arena at @place unless somebody else does. */
 static void make(unsigned int place)
 {
@@ -104,7 +63,7 @@ static void make(unsigned int place)
 					 BEING_MADE, false, __ATOMIC_RELAXED,
 					 __ATOMIC_RELAXED))
 		return;
-	r = create(&number);
+	r = ferry__arena_create(&ferry__hooks, &number);
 	__atomic_store_n(&arenas.numbers[place], r ? NOT_MADE : number + MADE,
 			 __ATOMIC_RELAXED);
 }

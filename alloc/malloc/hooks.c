@@ -29,18 +29,6 @@ static void *hook_alloc(struct ferry__hooks *hooks, void *addr, size_t size,
 	return p;
 }
 
-/* Address space is kept: the arena purges the range and uses it again. */
-static bool hook_dalloc(struct ferry__hooks *hooks, void *addr, size_t size,
-			bool committed, unsigned int arena)
-{
-	(void)hooks;
-	(void)addr;
-	(void)size;
-	(void)committed;
-	(void)arena;
-	return true;
-}
-
 static bool hook_purge(struct ferry__hooks *hooks, void *addr, size_t size,
 		       size_t off, size_t len, unsigned int arena)
 {
@@ -54,20 +42,6 @@ static bool hook_purge(struct ferry__hooks *hooks, void *addr, size_t size,
 	return r != 0;
 }
 
-static bool hook_split(struct ferry__hooks *hooks, void *addr, size_t size,
-		       size_t size_a, size_t size_b, bool committed,
-		       unsigned int arena)
-{
-	(void)hooks;
-	(void)addr;
-	(void)size;
-	(void)size_a;
-	(void)size_b;
-	(void)committed;
-	(void)arena;
-	return false;
-}
-
 /* Regions that happen to be neighbours are two mappings. */
 static bool hook_merge(struct ferry__hooks *hooks, void *addr_a, size_t size_a,
 		       void *addr_b, size_t size_b, bool committed,
@@ -78,14 +52,14 @@ static bool hook_merge(struct ferry__hooks *hooks, void *addr_a, size_t size_a,
 	(void)size_b;
 	(void)committed;
 	(void)arena;
-	return ferry__space_of(FERRY__SPACE_HEAP, addr_a) !=
-	       ferry__space_of(FERRY__SPACE_HEAP, addr_b);
+	return ferry__hook_merge_in(&ferry__space_first[FERRY__SPACE_HEAP],
+				    addr_a, addr_b);
 }
 
 struct ferry__hooks ferry__hooks = {
 	.alloc = hook_alloc,
-	.dalloc = hook_dalloc,
+	.dalloc = ferry__hook_dalloc,
 	.purge_forced = hook_purge,
-	.split = hook_split,
+	.split = ferry__hook_split,
 	.merge = hook_merge,
 };

@@ -4,6 +4,7 @@
 #define FERRY_ALLOC_MALLOC_HOOKS_H
 
 #include "alloc/malloc/engine.h"
+#include "alloc/malloc/space.h"
 
 /* As jemalloc 5.3 lays it out ("arena.<i>.extent_hooks" in its manual). */
 struct ferry__hooks {
@@ -31,7 +32,30 @@ struct ferry__hooks {
 		      unsigned int arena);
 };
 
-/* Of every manual arena. They are called with locks of jemalloc's held. */
+/* Those that only say yes or no (arena.c). True is jemalloc's word for no. */
+FERRY__HIDDEN bool ferry__hook_dalloc(struct ferry__hooks *hooks, void *addr,
+				      size_t size, bool committed,
+				      unsigned int arena);
+FERRY__HIDDEN bool ferry__hook_split(struct ferry__hooks *hooks, void *addr,
+				     size_t size, size_t size_a, size_t size_b,
+				     bool committed, unsigned int arena);
+
+/* Of a list of regions: those that happen to be neighbours do not merge. */
+FERRY__HIDDEN bool ferry__hook_merge_in(struct ferry__space *first,
+					const void *addr_a, const void *addr_b);
+
+/*
+ * A manual arena whose memory @hooks give. Returns 0; -EAGAIN there are too
+ * many; -ENOMEM.
+ */
+FERRY__HIDDEN int ferry__arena_create(struct ferry__hooks *hooks,
+				      unsigned int *ret_number);
+
+/* Writes jemalloc's "arena.<number>.<what>", or calls it. */
+FERRY__HIDDEN int ferry__arena_call(unsigned int number, const char *what,
+				    void *value, size_t len);
+
+/* Of every arena of the heap. They are called with locks of jemalloc's held. */
 extern FERRY__HIDDEN struct ferry__hooks ferry__hooks;
 
 #endif

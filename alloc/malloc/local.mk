@@ -13,6 +13,7 @@ endif
 # All but the exported functions, for the library and its tests.
 %C%_libmalloc_la_CFLAGS = $(AM_CFLAGS) -ftls-model=initial-exec
 %C%_libmalloc_la_SOURCES =
+%C%_libmalloc_la_SOURCES += %D%/arena.c
 %C%_libmalloc_la_SOURCES += %D%/conf.c
 %C%_libmalloc_la_SOURCES += %D%/conf.h
 %C%_libmalloc_la_SOURCES += %D%/control.c

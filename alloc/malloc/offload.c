@@ -44,6 +44,7 @@ static struct {
 	size_t bytes;	    /* of spaces handed out to the heap; atomic */
 	const char *reason; /* written before TRIED */
 	struct ferry__holes holes;
+	struct ferry__tiers tiers;
 	unsigned int held;	/* restore() without resume(); atomic */
 	uint64_t next_decay_ns; /* of the pager's thread */
 	unsigned int forks;	/* of this process; under fork_lock */
@@ -118,16 +119,6 @@ int ferry__offload_discard(void *addr, size_t len)
 }
 
 /* --- what the pager asks -------------------------------------------------------------- */
-
-static void empty_pages(void *arg, uintptr_t addr, size_t len, uint64_t *ret)
-{
-	ferry__holes_empty_pages(arg, addr, len, ret);
-}
-
-static size_t scrub(void *arg, uintptr_t addr, void *copy)
-{
-	return ferry__holes_scrub(arg, addr, copy);
-}
 
 static void each_arena(const char *what)
 {
@@ -258,33 +249,21 @@ void ferry__offload_init(const struct ferry__conf *conf)
 	}
 }
 
-static int create(const struct ferry__pager_tier *tiers, size_t n,
-		  struct ferry__pager **ret_pager)
+static int create(struct ferry__pager **ret_pager)
 {
-	const struct ferry__conf *conf = offload.conf;
-	struct ferry__pager_params params = {
-		.service = conf->offload == FERRY__OFFLOAD_SIGBUS
-				   ? FERRY__PAGER_SIGBUS
-				   : FERRY__PAGER_THREAD,
-		.cold_after_ns = conf->cold_after_ns,
-		.idle_after_ns = conf->idle_after_ns,
-		.rss_target = conf->rss_target,
-		.pressure = conf->pressure,
-		.rate = conf->rate,
-		.refault_limit = (unsigned int)conf->refault_limit,
-		.around = conf->around,
-		.tiers = tiers,
-		.n_tiers = n,
-		.tick = tick,
-		.arg = &offload.holes,
-	};
+	struct ferry__pager_params params;
+	int r;
 
 	ferry__holes_start(&offload.holes, &ferry__holes_jemalloc);
-	if (!ferry__holes_reason(&offload.holes)) {
-		params.empty_pages = empty_pages;
-		params.scrub = scrub;
-	}
-	return ferry__pager_create(&params, ret_pager);
+	r = ferry__tiers_init(&offload.tiers, offload.conf, &offload.holes);
+	if (r)
+		return r;
+	ferry__tiers_params(&offload.tiers, &params);
+	params.tick = tick;
+	r = ferry__pager_create(&params, ret_pager);
+	if (r)
+		ferry__tiers_fini(&offload.tiers);
+	return r;
 }
 
 static void publish(struct ferry__pager *pager)
@@ -302,18 +281,18 @@ static void publish(struct ferry__pager *pager)
 		ferry__pager_restore_all(pager);
 }
 
-static int start_with(struct ferry__pager_tier *tiers)
+static int start_pager(void)
 {
 	enum ferry_reason reason = FERRY_REASON_NO_MEMORY;
 	struct ferry__pager *pager;
-	int r;
+	int r = create(&pager);
 
-	r = create(tiers, ferry__tiers_create(offload.conf, tiers), &pager);
 	if (!r) {
 		publish(pager);
 		ferry__engine_own_begin();
 		r = ferry__pager_start(pager, &reason);
 		ferry__engine_own_end();
+		ferry__tiers_complain(&offload.tiers);
 	}
 	if (r)
 		offload.reason = ferry_reason_string(reason);
@@ -322,30 +301,16 @@ static int start_with(struct ferry__pager_tier *tiers)
 
 static int start(void)
 {
-	const struct ferry__conf *conf = offload.conf;
-	size_t size =
-		ferry__tiers_room(conf) * sizeof(struct ferry__pager_tier);
-	void *tiers;
-	int r;
-
 	if (!ferry__engine_is_ready()) {
 		offload.reason =
 			"there is no address space for a heap of pages";
 		return -ENOMEM;
 	}
-	if (conf->offload == FERRY__OFFLOAD_AUTO && ferry__filtered()) {
+	if (offload.conf->offload == FERRY__OFFLOAD_AUTO && ferry__filtered()) {
 		offload.reason = "system calls are filtered (seccomp)";
 		return -EPERM;
 	}
-	r = ferry__sys->mmap(NULL, size, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, &tiers);
-	if (r) {
-		offload.reason = ferry_reason_string(FERRY_REASON_NO_MEMORY);
-		return r;
-	}
-	r = start_with(tiers);
-	ferry__sys->munmap(tiers, size);
-	return r;
+	return start_pager();
 }
 
 bool ferry__offload_is_guest(void)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The page stores that the configuration names. */
+/* From a configuration to a pager; see tiers.h. */
 #include "alloc/malloc/tiers.h"
 
 #include <errno.h>
@@ -7,25 +7,20 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "alloc/store/map.h"
 #include "uffd/sys.h"
 
-/* A store that cannot be had is named, and the others are used. */
-static void complain(const struct ferry__conf_tier *tier, int error)
-{
-	static const char *const kinds[] = { "memory", "file", "node",
-					     "redis" };
-	char line[512];
-	int n = snprintf(line, sizeof(line),
-			 "ferry-malloc: the store \"%s %.*s\" is not used: "
-			 "%s\n",
-			 kinds[tier->kind], (int)tier->where_len,
-			 tier->where_len ? tier->where : "", strerror(-error));
+/* For all who name no store: what has been cold for long is made smaller. */
+static const struct ferry__conf_tier usual[] = {
+	{ .kind = FERRY__CONF_MEMORY, .codec = FERRY__CODEC_LZ4 },
+	{ .kind = FERRY__CONF_MEMORY,
+	  .codec = FERRY__CODEC_ZSTD,
+	  .after_ns = UINT64_C(40000000000) },
+};
 
-	if (n > 0)
-		ferry__sys->write(STDERR_FILENO, line,
-				  (size_t)n < sizeof(line) ? (size_t)n
-							   : sizeof(line) - 1);
-}
+#define USUAL (sizeof(usual) / sizeof(usual[0]))
+
+/* --- stores --------------------------------------------------------------- */
 
 /* How long a request may take, at a fault too, before it is asked again. */
 #define REDIS_TIMEOUT_MS 1000
@@ -48,49 +43,162 @@ static int create_store(const struct ferry__conf_tier *tier, uint64_t limit,
 	return ferry__store_redis_create(where, REDIS_TIMEOUT_MS, ret_store);
 }
 
-/* For all who name no store: what has been cold for long is made smaller. */
-static const struct ferry__conf_tier usual[] = {
-	{ .kind = FERRY__CONF_MEMORY, .codec = FERRY__CODEC_LZ4 },
-	{ .kind = FERRY__CONF_MEMORY,
-	  .codec = FERRY__CODEC_ZSTD,
-	  .after_ns = UINT64_C(40000000000) },
-};
+static int open_one(struct ferry__tiers *tiers,
+		    const struct ferry__conf_tier *tier)
+{
+	struct ferry__pager_tier *made = &tiers->made[tiers->n];
+	int r = create_store(tier, tiers->conf->store_limit, &made->store);
 
-static size_t create_all(const struct ferry__conf_tier *from, size_t n,
-			 uint64_t limit, struct ferry__pager_tier *tiers)
+	if (r)
+		return r;
+	made->after_ns = tier->after_ns;
+	tiers->n++;
+	return 0;
+}
+
+/* Of the pager, in its thread. */
+static size_t open_tiers(void *arg, struct ferry__pager_tier *ret_tiers)
+{
+	struct ferry__tiers *tiers = arg;
+	const struct ferry__conf *conf = tiers->conf;
+	size_t i;
+
+	for (i = 0; i < conf->n_tiers; i++)
+		tiers->errors[i] = open_one(tiers, &conf->tiers[i]);
+	if (!tiers->n)
+		for (i = 0; i < USUAL; i++)
+			open_one(tiers, &usual[i]);
+	__atomic_store_n(&tiers->opened, true, __ATOMIC_RELEASE); /* E1 */
+	memcpy(ret_tiers, tiers->made, tiers->n * sizeof(*ret_tiers));
+	return tiers->n;
+}
+
+int ferry__tiers_try(const struct ferry__conf *conf)
 {
 	struct ferry__store *store;
-	size_t i, made = 0;
+	size_t i;
 	int r;
 
-	for (i = 0; i < n; i++) {
-		r = create_store(&from[i], limit, &store);
-		if (r) {
-			complain(&from[i], r);
+	for (i = 0; i < conf->n_tiers; i++) {
+		if (conf->tiers[i].kind == FERRY__CONF_MEMORY)
 			continue;
-		}
-		tiers[made++] = (struct ferry__pager_tier){
-			.store = store, .after_ns = from[i].after_ns
-		};
+		r = create_store(&conf->tiers[i], conf->store_limit, &store);
+		if (r)
+			return r;
+		store->ops->destroy(store);
 	}
-	return made;
+	return 0;
 }
 
-size_t ferry__tiers_room(const struct ferry__conf *conf)
-{
-	size_t n = sizeof(usual) / sizeof(*usual);
+/* --- those that cannot be had --------------------------------------------- */
 
-	return conf->n_tiers > n ? conf->n_tiers : n;
+int ferry__tiers_error(const struct ferry__tiers *tiers)
+{
+	size_t i;
+
+	if (!__atomic_load_n(&tiers->opened, __ATOMIC_ACQUIRE)) /* E1 */
+		return 0;
+	for (i = 0; i < tiers->conf->n_tiers; i++)
+		if (tiers->errors[i])
+			return tiers->errors[i];
+	return 0;
 }
 
-size_t ferry__tiers_create(const struct ferry__conf *conf,
-			   struct ferry__pager_tier *ret_tiers)
+static void complain(const struct ferry__conf_tier *tier, int error)
 {
-	size_t n = create_all(conf->tiers, conf->n_tiers, conf->store_limit,
-			      ret_tiers);
+	static const char *const kinds[] = { "memory", "file", "node",
+					     "redis" };
+	char line[512];
+	int n = snprintf(line, sizeof(line),
+			 "ferry-malloc: the store \"%s %.*s\" is not used: "
+			 "%s\n",
+			 kinds[tier->kind], (int)tier->where_len,
+			 tier->where_len ? tier->where : "", strerror(-error));
 
-	if (n)
-		return n;
-	return create_all(usual, sizeof(usual) / sizeof(*usual),
-			  conf->store_limit, ret_tiers);
+	if (n > 0)
+		ferry__sys->write(STDERR_FILENO, line,
+				  (size_t)n < sizeof(line) ? (size_t)n
+							   : sizeof(line) - 1);
+}
+
+void ferry__tiers_complain(const struct ferry__tiers *tiers)
+{
+	size_t i;
+
+	if (!__atomic_load_n(&tiers->opened, __ATOMIC_ACQUIRE)) /* E1 */
+		return;
+	for (i = 0; i < tiers->conf->n_tiers; i++)
+		if (tiers->errors[i])
+			complain(&tiers->conf->tiers[i], tiers->errors[i]);
+}
+
+/* --- parameters ----------------------------------------------------------- */
+
+static void empty_pages(void *arg, uintptr_t addr, size_t len, uint64_t *ret)
+{
+	const struct ferry__tiers *tiers = arg;
+
+	ferry__holes_empty_pages(tiers->holes, addr, len, ret);
+}
+
+static size_t scrub(void *arg, uintptr_t addr, void *copy)
+{
+	const struct ferry__tiers *tiers = arg;
+
+	return ferry__holes_scrub(tiers->holes, addr, copy);
+}
+
+void ferry__tiers_params(struct ferry__tiers *tiers,
+			 struct ferry__pager_params *ret)
+{
+	const struct ferry__conf *conf = tiers->conf;
+
+	*ret = (struct ferry__pager_params){
+		.service = conf->offload == FERRY__OFFLOAD_SIGBUS
+				   ? FERRY__PAGER_SIGBUS
+				   : FERRY__PAGER_THREAD,
+		.cold_after_ns = conf->cold_after_ns,
+		.idle_after_ns = conf->idle_after_ns,
+		.rss_target = conf->rss_target,
+		.pressure = conf->pressure,
+		.rate = conf->rate,
+		.refault_limit = (unsigned int)conf->refault_limit,
+		.around = conf->around,
+		.n_tiers = tiers->room,
+		.open_tiers = open_tiers,
+		.arg = tiers,
+	};
+	if (ferry__holes_reason(tiers->holes))
+		return;
+	ret->empty_pages = empty_pages;
+	ret->scrub = scrub;
+}
+
+int ferry__tiers_init(struct ferry__tiers *tiers,
+		      const struct ferry__conf *conf,
+		      struct ferry__holes *holes)
+{
+	size_t n = conf->n_tiers > USUAL ? conf->n_tiers : USUAL;
+	void *base;
+	int r;
+
+	tiers->conf = conf;
+	tiers->holes = holes;
+	tiers->room = n;
+	tiers->size = n * (sizeof(*tiers->made) + sizeof(*tiers->errors));
+	r = ferry__store_map(tiers->size, &base);
+	if (r)
+		return -ENOMEM;
+	tiers->made = base;
+	tiers->errors = (int *)(tiers->made + n);
+	return 0;
+}
+
+void ferry__tiers_fini(struct ferry__tiers *tiers)
+{
+	while (tiers->n--)
+		tiers->made[tiers->n].store->ops->destroy(
+			tiers->made[tiers->n].store);
+	ferry__store_unmap(tiers->made, tiers->size);
+	*tiers = (struct ferry__tiers){ 0 };
 }

@@ -252,8 +252,13 @@ struct ferry__pager_thread {
 
 struct ferry__pager {
 	struct ferry__pager_params params;
-	struct ferry__pager_tier_state *tiers;
+	struct ferry__pager_tier_state *tiers; /* room: params.n_tiers */
+	/*
+	 * T2: 0 until the home thread has made them, under work; released,
+	 * and acquired by who does not come after the start.
+	 */
 	size_t n_tiers;
+	bool has_tiers; /* they were made; of the home thread */
 	struct ferry__pager_region *regions; /* R4 */
 	struct ferry__pager_region **last;   /* under cover */
 	pthread_mutex_t start, work, serve, gate, cover;
@@ -313,6 +318,16 @@ static inline uint32_t ferry__pager_state(const struct ferry__pager *pager)
 }
 
 void ferry__pager_init_locks(struct ferry__pager *pager);
+
+/* Only where there are none yet. */
+void ferry__pager_set_tiers(struct ferry__pager *pager,
+			    const struct ferry__pager_tier *tiers, size_t n);
+
+/*
+ * The calling thread's table ends, or is not to have the stores' descriptors:
+ * they close them.
+ */
+void ferry__pager_leave_tiers(struct ferry__pager *pager);
 
 /* Memory of our own: zeroed, mapped. NULL: there is none. */
 void *ferry__pager_map(size_t size);

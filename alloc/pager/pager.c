@@ -14,10 +14,10 @@ static int check(const struct ferry__pager_params *params)
 	size_t i;
 
 	if (params->n_tiers > FERRY__MAX_TIERS ||
-	    (params->n_tiers && !params->tiers) ||
+	    (params->n_tiers && !params->tiers && !params->open_tiers) ||
 	    (unsigned int)params->service > FERRY__PAGER_SIGBUS)
 		return -EINVAL;
-	for (i = 0; i < params->n_tiers; i++)
+	for (i = 0; i < params->n_tiers && !params->open_tiers; i++)
 		if (!params->tiers[i].store)
 			return -EINVAL;
 	return 0;
@@ -37,22 +37,29 @@ void ferry__pager_init_locks(struct ferry__pager *pager)
 	pthread_mutex_init(&pager->cover, NULL);
 }
 
-static void set_up(struct ferry__pager *pager,
-		   const struct ferry__pager_params *params)
+void ferry__pager_set_tiers(struct ferry__pager *pager,
+			    const struct ferry__pager_tier *tiers, size_t n)
 {
 	size_t i;
 
+	for (i = 0; i < n; i++) {
+		pager->tiers[i].store = tiers[i].store;
+		pager->tiers[i].after_ns = tiers[i].after_ns;
+	}
+	__atomic_store_n(&pager->n_tiers, n, __ATOMIC_RELEASE); /* T2 */
+}
+
+static void set_up(struct ferry__pager *pager,
+		   const struct ferry__pager_params *params)
+{
 	pager->params = *params;
 	pager->params.tiers = NULL;
 	if (!pager->params.around)
 		pager->params.around = 1;
 	if (pager->params.around > FERRY__BLOCK_PAGES)
 		pager->params.around = FERRY__BLOCK_PAGES;
-	pager->n_tiers = params->n_tiers;
-	for (i = 0; i < params->n_tiers; i++) {
-		pager->tiers[i].store = params->tiers[i].store;
-		pager->tiers[i].after_ns = params->tiers[i].after_ns;
-	}
+	if (!params->open_tiers)
+		ferry__pager_set_tiers(pager, params->tiers, params->n_tiers);
 	pager->last = &pager->regions;
 	ferry__pager_init_locks(pager);
 	pager->look.gate = &pager->gate;
@@ -118,11 +125,17 @@ void ferry__pager_destroy(struct ferry__pager *pager)
 	ferry__sigbus_free(pager);
 	ferry__pager_unmap(pager->look.staging, size);
 	ferry__pager_unmap(pager->serving.staging, size);
-	ferry__pager_unmap(pager->tiers, tiers_size(pager->n_tiers));
+	ferry__pager_unmap(pager->tiers, tiers_size(pager->params.n_tiers));
 	ferry__pager_unmap(pager, sizeof(*pager));
 }
 
 /* --- statistics ---------------------------------------------------------- */
+
+/* Those that there are by now. */
+static size_t count_tiers(const struct ferry__pager *pager)
+{
+	return __atomic_load_n(&pager->n_tiers, __ATOMIC_ACQUIRE); /* T2 */
+}
 
 /* Without a descriptor: any thread of the program may ask. */
 static uint64_t resident(uintptr_t addr, size_t len)
@@ -164,9 +177,9 @@ static void add_stores(struct ferry__pager *pager,
 		       struct ferry__pager_stats *ret)
 {
 	struct ferry__store_stats stats;
-	size_t i;
+	size_t i, n = count_tiers(pager);
 
-	for (i = 0; i < pager->n_tiers; i++) {
+	for (i = 0; i < n; i++) {
 		memset(&stats, 0, sizeof(stats));
 		pager->tiers[i].store->ops->stats(pager->tiers[i].store,
 						  &stats);
@@ -205,7 +218,7 @@ bool ferry__pager_tier_stats(struct ferry__pager *pager, size_t i,
 {
 	struct ferry__store *store;
 
-	if (i >= pager->n_tiers)
+	if (i >= count_tiers(pager))
 		return false;
 	store = pager->tiers[i].store;
 	*ret_name = store->ops->name;

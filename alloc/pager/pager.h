@@ -49,6 +49,13 @@ struct ferry__pager_params {
 	const struct ferry__pager_tier *tiers; /* copied */
 	size_t n_tiers;
 	/*
+	 * Makes stores that have descriptors, up to .n_tiers, and returns how
+	 * many; .tiers is not looked at then. Once, by ferry__pager_start(),
+	 * in the thread in whose descriptor table the pager lives (not the
+	 * host's: standard error is closed there). NULL: they are in .tiers.
+	 */
+	size_t (*open_tiers)(void *arg, struct ferry__pager_tier *ret_tiers);
+	/*
 	 * Bits of pages in [@addr, @addr + @len) that hold no live object:
 	 * bit i of @ret for page i. May be wrong in passing both ways: a page
 	 * is dropped only if it is named again after it was taken away. NULL:
@@ -197,7 +204,10 @@ bool ferry__pager_tier_stats(struct ferry__pager *pager, size_t i,
 			     const char **ret_name,
 			     struct ferry__store_stats *ret);
 
-/* Brings everything back, stops the threads, frees all but the regions. */
+/*
+ * Brings everything back, stops the threads, frees all but the regions and
+ * the stores, which have no descriptors any more.
+ */
 void ferry__pager_destroy(struct ferry__pager *pager);
 
 #endif

@@ -292,7 +292,10 @@ void ferry__pager_fork_child(struct ferry__pager *pager)
 	/* The C library has forgotten their threads by now. */
 	ferry__pager_free_stacks(pager);
 	mend(pager);
+	/* What it took to read them is of this thread's table. */
+	ferry__pager_leave_tiers(pager);
 	if (out > FEW_PAGES && !ferry__pager_restart(pager))
 		return;
 	write_pages(pager);
+	ferry__pager_leave_tiers(pager);
 }

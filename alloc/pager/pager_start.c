@@ -159,6 +159,46 @@ static int open_rest(struct ferry__pager *pager, enum ferry_reason *reason)
 	return r;
 }
 
+/* --- stores -------------------------------------------------------------- */
+
+/* Under work, which a thread holds that forks: it finds all of them or none. */
+static void open_tiers(struct ferry__pager *pager)
+{
+	struct ferry__pager_tier tiers[FERRY__MAX_TIERS];
+	size_t n;
+
+	if (!pager->params.open_tiers || pager->has_tiers)
+		return;
+	n = pager->params.open_tiers(pager->params.arg, tiers);
+	pthread_mutex_lock(&pager->work);
+	ferry__pager_set_tiers(pager, tiers, n);
+	pager->has_tiers = true;
+	pthread_mutex_unlock(&pager->work);
+}
+
+void ferry__pager_leave_tiers(struct ferry__pager *pager)
+{
+	struct ferry__store *store;
+	size_t i;
+
+	for (i = 0; i < pager->n_tiers; i++) {
+		store = pager->tiers[i].store;
+		if (store->ops->leave)
+			store->ops->leave(store);
+	}
+}
+
+/* All is back; what is in stores yet is what a fork's window left there. */
+static void end_tiers(struct ferry__pager *pager)
+{
+	ferry__pager_begin_work(pager);
+	ferry__pager_sweep_spent(pager);
+	ferry__pager_end_work(pager);
+	ferry__pager_leave_tiers(pager);
+}
+
+/* --- descriptors that go ------------------------------------------------- */
+
 static void close_service(struct ferry__pager *pager)
 {
 	if (pager->service)
@@ -227,11 +267,14 @@ static int begin(struct ferry__pager *pager)
 	}
 	pager->known = true;
 	pager->home_tid = ferry__sys->gettid();
+	open_tiers(pager);
 	r = reregister(pager);
 	if (!r)
 		r = start_handler(pager);
-	if (r)
+	if (r) {
 		close_uffd(pager);
+		ferry__pager_leave_tiers(pager);
+	}
 	return r;
 }
 
@@ -266,6 +309,7 @@ static void *home_main(void *arg)
 	ferry__pager_look(pager);
 	stop_handler(pager);
 	close_uffd(pager);
+	end_tiers(pager);
 	return NULL;
 }
 

@@ -383,6 +383,23 @@ static void file_stats(struct ferry__store *base,
 	ferry__gate_leave(&store->calls);
 }
 
+/* Held for children or free, the slots are not used again: a file has begun. */
+static void file_leave(struct ferry__store *base)
+{
+	struct ferry__file_store *store = of(base);
+
+	ferry__gate_enter(&store->calls);
+	pthread_mutex_lock(&store->grow);
+	if (store->io.fd >= 0) {
+		ferry__check(!value(&store->live));
+		ferry__file_close(&store->io);
+		ferry__file_fork_leave(store);
+		ferry__slots_close(&store->slots);
+	}
+	pthread_mutex_unlock(&store->grow);
+	ferry__gate_leave(&store->calls);
+}
+
 static void file_destroy(struct ferry__store *base)
 {
 	struct ferry__file_store *store = of(base);
@@ -405,7 +422,7 @@ static void file_destroy(struct ferry__store *base)
 		.fork_prepare = ferry__file_fork_prepare,                      \
 		.fork_parent = ferry__file_fork_parent,                        \
 		.fork_child = ferry__file_fork_child, .stats = file_stats,     \
-		.destroy = file_destroy                                        \
+		.leave = file_leave, .destroy = file_destroy                   \
 	}
 
 /* Where it stands in the statistics whether the page cache has a copy. */

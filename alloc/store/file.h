@@ -129,6 +129,8 @@ void ferry__file_locks_init(struct ferry__file_store *store);
 int ferry__file_fork_init(struct ferry__file_store *store);
 /* In a thread that shares the descriptor table. */
 void ferry__file_fork_fini(struct ferry__file_store *store);
+/* The same, and what children have of the file is theirs from here on. */
+void ferry__file_fork_leave(struct ferry__file_store *store);
 
 /* The part that the slot @i, below slots.first, belongs to. */
 struct ferry__file_inherited *

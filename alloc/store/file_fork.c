@@ -79,6 +79,12 @@ void ferry__file_fork_fini(struct ferry__file_store *store)
 	store->spare = NULL;
 }
 
+void ferry__file_fork_leave(struct ferry__file_store *store)
+{
+	ferry__file_fork_fini(store);
+	ferry__generations_inherit(&store->generations);
+}
+
 void ferry__file_inherited_free(struct ferry__file_store *store)
 {
 	struct ferry__file_inherited *part;

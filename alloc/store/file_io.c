@@ -135,6 +135,17 @@ int ferry__file_open(struct ferry__file_io *io)
 	return 0;
 }
 
+static void clear(struct ferry__file_io *io)
+{
+	io->write.ring = NULL;
+	io->read.ring = NULL;
+	io->len = 0;
+	io->map = NULL;
+	io->map_len = 0;
+	/* FD1, see own_file() in file.c. */
+	__atomic_store_n(&io->fd, -1, __ATOMIC_RELEASE);
+}
+
 void ferry__file_close(struct ferry__file_io *io)
 {
 	ferry__ring_io->close(io->write.ring);
@@ -143,6 +154,7 @@ void ferry__file_close(struct ferry__file_io *io)
 		ferry__sys->munmap(io->map, io->map_len);
 	if (io->fd >= 0)
 		ferry__sys->close(io->fd);
+	clear(io);
 }
 
 void ferry__file_forget(struct ferry__file_io *io)
@@ -151,12 +163,7 @@ void ferry__file_forget(struct ferry__file_io *io)
 		ferry__ring_io->forget(io->write.ring);
 	if (io->read.ring)
 		ferry__ring_io->forget(io->read.ring);
-	io->write.ring = NULL;
-	io->read.ring = NULL;
-	io->fd = -1;
-	io->len = 0;
-	io->map = NULL;
-	io->map_len = 0;
+	clear(io);
 }
 
 /* --- its length ----------------------------------------------------------- */

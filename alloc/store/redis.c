@@ -576,15 +576,54 @@ static void free_all(struct ferry__redis_store *store)
 	ferry__store_unmap(store, sizeof(*store));
 }
 
-static void redis_destroy(struct ferry__store *base)
+/* Unless children read them. */
+static void remove_keys(struct ferry__redis_store *store)
 {
-	struct ferry__redis_store *store = of(base);
-
 	ferry__generations_check(&store->generations);
 	if (!ferry__generations_any(&store->generations) &&
 	    (store->out.link.fd >= 0 || open_out(store, false) == 0))
 		ferry__redis_remove_all(store, deadline_of(store));
+}
+
+static void redis_destroy(struct ferry__store *base)
+{
+	struct ferry__redis_store *store = of(base);
+
+	if (!store->fresh)
+		remove_keys(store);
 	free_all(store);
+}
+
+/* As a child begins: under keys of its own, when the first page comes. */
+static void begin_anew(struct ferry__redis_store *store)
+{
+	ferry__generations_fini(&store->generations);
+	ferry__generations_inherit(&store->generations);
+	ferry__store_unmap(store->spare, sizeof(*store->spare));
+	store->spare = NULL;
+	ferry__slots_close(&store->slots);
+	ferry__redis_new_prefix(store);
+	store->dropped = 0;
+	store->fresh = true;
+}
+
+static void redis_leave(struct ferry__store *base)
+{
+	struct ferry__redis_store *store = of(base);
+
+	ferry__gate_enter(&store->calls);
+	pthread_mutex_lock(&store->out.lock);
+	if (!store->fresh) {
+		ferry__check(!value_of(&store->live));
+		remove_keys(store);
+		begin_anew(store);
+	}
+	ferry__redis_link_close(&store->out.link);
+	pthread_mutex_unlock(&store->out.lock);
+	pthread_mutex_lock(&store->in.lock);
+	ferry__redis_link_close(&store->in.link);
+	pthread_mutex_unlock(&store->in.lock);
+	ferry__gate_leave(&store->calls);
 }
 
 static const struct ferry__store_ops redis_ops = {
@@ -599,6 +638,7 @@ static const struct ferry__store_ops redis_ops = {
 	.fork_parent = ferry__redis_fork_parent,
 	.fork_child = ferry__redis_fork_child,
 	.stats = redis_stats,
+	.leave = redis_leave,
 	.destroy = redis_destroy,
 };
 

@@ -17,7 +17,8 @@
  * one descriptor table: create, put, get, maintain and destroy are called by
  * threads that share it, which need not be the host's. drop, stats and the
  * calls around a fork use none and may come from any thread; the child of a
- * fork(2) calls from threads of a table of its own.
+ * fork(2) calls from threads of a table of its own. After leave()
+ * the next call may come from another table, too.
  */
 #ifndef FERRY_ALLOC_STORE_H
 #define FERRY_ALLOC_STORE_H
@@ -107,6 +108,13 @@ struct ferry__store_ops {
 	void (*fork_child)(struct ferry__store *store);
 	void (*stats)(struct ferry__store *store,
 		      struct ferry__store_stats *ret);
+	/*
+	 * Closes what descriptors it has, in the table that they are in: the
+	 * threads of that table end. No page of its own is kept by then; those
+	 * of a parent stay. What needs descriptors afterwards opens them anew,
+	 * in the table of who calls. NULL: it has none.
+	 */
+	void (*leave)(struct ferry__store *store);
 	/* Frees the store and all it keeps. */
 	void (*destroy)(struct ferry__store *store);
 };

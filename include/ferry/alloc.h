@@ -52,6 +52,9 @@ struct ferry_allocator_params {
  *  -E2BIG   a field that this library does not know is set
  *  -ENOMEM  no memory or no address space
  *  -EAGAIN  there are too many instances
+ *  others   a store of @conf cannot be had, and why: those of open(2) for a
+ *           file, of connect(2) for a server; -EPERM it may evict pages,
+ *           -EACCES it does not let us in
  */
 FERRY_EXPORT int
 ferry_allocator_create(const struct ferry_allocator_params *params,
@@ -129,6 +132,8 @@ struct ferry_allocator_stats {
 	uint64_t pages_back;	  /* and brought back */
 	uint64_t refaults;	  /* of these, by a touch */
 	uint64_t stalled_ns;	  /* time that threads waited for pages */
+	uint64_t store_elsewhere; /* bytes of files and servers they take */
+	int store_error;	  /* why a store is not used that is named; 0 */
 };
 
 /* Fills *@ret_stats as far as its .size says. Returns 0 or -EINVAL. */
