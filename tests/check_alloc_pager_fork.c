@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,28 +188,177 @@ START_TEST(faults_of_the_forking_thread_are_served_while_it_forks)
 }
 END_TEST
 
+/* --- before the child's handlers ----------------------------------------- */
+
+static bool early_right;
+
 /* As the C library does in the child, before any handler. */
 static void touch_early(void)
 {
+	early_right = page_holds(at(60), 61);
 	at(50)[100] = 'x';
-	touch(at(60));
-	ferry__pager_fork_child(bed.pager);
+	at(50)[101] = 0;
+	child();
+}
+
+static void begin_early(void (*first)(void))
+{
+	bed_begin(&bed, PAGES);
+	ck_assert_int_eq(pthread_atfork(prepare, parent, first), 0);
+	bed_all_out(&bed);
+}
+
+/* What page 51 holds in byte @i. */
+static char was(size_t i)
+{
+	return (char)(page_word(51, i / 8) >> (i % 8 * 8));
 }
 
 static bool early_pages_hold(void)
 {
+	bool kept = at(50)[100] == 'x' && !at(50)[101];
+
+	at(50)[100] = was(100);
+	at(50)[101] = was(101);
+	return early_right && kept && pages_hold();
+}
+
+START_TEST(what_is_touched_before_the_handlers_run_is_served)
+{
+	begin_early(touch_early);
+	if (!bed_stats(&bed).raw_forks)
+		harness_skip("event_fork", "the kernel does not tell of forks");
+	ck_assert_int_ne(was(100), 'x');
+	ck_assert_int_ne(was(101), 0);
+	in_child(early_pages_hold);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
+static void read_all_early(void)
+{
+	early_right = pages_hold();
+	memset(at(3), 0, bed.page);
+	child();
+}
+
+static bool all_but_zeroes_hold(void)
+{
+	return early_right && !at(3)[5] && page_holds(at(4), 5) &&
+	       served_pages_hold(at(4), (PAGES - 4) * bed.page, 5);
+}
+
+START_TEST(a_child_may_touch_all_before_its_handlers_run)
+{
+	begin_early(read_all_early);
+	if (!bed_stats(&bed).raw_forks)
+		harness_skip("event_fork", "the kernel does not tell of forks");
+	in_child(all_but_zeroes_hold);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
+/* Who forked has gone on: the pages are somebody else's by then. */
+START_TEST(a_child_whose_parent_ends_at_once_finds_all)
+{
+	int status, words[2];
+	char word = 0;
+	pid_t pid;
+
+	begin_early(touch_early);
+	if (!bed_stats(&bed).raw_forks)
+		harness_skip("event_fork", "the kernel does not tell of forks");
+	ck_assert_int_eq(pipe(words), 0);
+	pid = fork();
+	if (!pid) {
+		bed_all_out(&bed);
+		pid = fork();
+		if (pid)
+			_exit(pid < 0);
+		word = early_pages_hold() ? 'y' : 'n';
+		_exit(write(words[1], &word, 1) != 1);
+	}
+	close(words[1]);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(read(words[0], &word, 1), 1);
+	ck_assert_int_eq(word, 'y');
+	close(words[0]);
+	bed_end(&bed);
+}
+END_TEST
+
+static void stop_early(void)
+{
+	raise(SIGSTOP);
+	touch_early();
+}
+
+START_TEST(a_child_that_is_stopped_early_does_not_hold_its_parent)
+{
+	int status;
+	pid_t pid;
+
+	begin_early(stop_early);
+	pid = fork();
+	if (!pid)
+		_exit(!early_pages_hold());
+	/* Nothing that is done here is the child's. */
+	fill_pages(bed.addr, bed.pages * bed.page, 7777);
+	ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+	ck_assert(WIFSTOPPED(status));
+	ck_assert_int_eq(kill(pid, SIGCONT), 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	if (bed_stats(&bed).raw_forks)
+		ck_assert_int_eq(status, 0);
+	assert_pages(bed.addr, bed.pages * bed.page, 7777);
+	bed_end(&bed);
+}
+END_TEST
+
+static void die_early(void)
+{
+	raise(SIGKILL);
+}
+
+START_TEST(a_child_that_dies_early_does_not_hold_its_parent)
+{
+	int status;
+	pid_t pid;
+
+	begin_early(die_early);
+	pid = fork();
+	ck_assert_int_gt(pid, 0);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status));
+	bed_end(&bed);
+}
+END_TEST
+
+/* Where the kernel does not tell of forks: non-zero bytes are kept. */
+static void touch_unserved(void)
+{
+	at(50)[100] = 'x';
+	touch(at(60));
+	child();
+}
+
+static bool unserved_pages_hold(void)
+{
 	bool x = at(50)[100] == 'x';
 
-	at(50)[100] = (char)(page_word(51, 100 / 8) >> (100 % 8 * 8));
+	at(50)[100] = was(100);
 	return x && pages_hold();
 }
 
-START_TEST(what_is_touched_before_the_handlers_run_is_mended)
+START_TEST(what_is_touched_unserved_is_mended)
 {
-	bed_begin(&bed, PAGES);
-	ck_assert_int_eq(pthread_atfork(prepare, parent, touch_early), 0);
-	bed_all_out(&bed);
-	in_child(early_pages_hold);
+	bed_service = FERRY__PAGER_SIGBUS;
+	begin_early(touch_unserved);
+	in_child(unserved_pages_hold);
 	assert_pages(bed.addr, bed.pages * bed.page, 1);
 	bed_end(&bed);
 }
@@ -237,6 +387,22 @@ START_TEST(what_the_program_made_of_cold_memory_holds)
 	in_child(pages_hold);
 	ck_assert_int_eq(mprotect(at(10), 3 * bed.page, PROT_READ | PROT_WRITE),
 			 0);
+	bed_end(&bed);
+}
+END_TEST
+
+/* In a child, what a region grows by is a mapping of its own. */
+START_TEST(fresh_pages_come_over_the_border_of_two_mappings)
+{
+	begin(PAGES);
+	bed_all_out(&bed);
+	ck_assert_int_eq(ferry__pager_discard(bed.pager, at(40), 20 * bed.page),
+			 0);
+	ck_assert_int_eq(madvise(at(42), 4 * bed.page, MADV_DONTFORK), 0);
+	ck_assert_int_eq(at(41)[5], 0);
+	ck_assert_int_eq(at(45)[5], 0);
+	fill_pages(bed.addr, bed.pages * bed.page, 1);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
 	bed_end(&bed);
 }
 END_TEST
@@ -316,6 +482,32 @@ START_TEST(a_fork_without_handlers_finds_cold_pages)
 		close(go[1]);
 	}
 	assert_pages(bed.addr, bed.pages * bed.page, 7777);
+	bed_end(&bed);
+}
+END_TEST
+
+static pid_t raw_child;
+
+static void fork_raw_in_the_window(void)
+{
+	prepare();
+	raw_child = raw_fork();
+	if (!raw_child)
+		_exit(!pages_hold());
+}
+
+START_TEST(a_fork_without_handlers_beside_an_ordinary_one_finds_all)
+{
+	int status;
+
+	bed_begin(&bed, PAGES);
+	ck_assert_int_eq(
+		pthread_atfork(fork_raw_in_the_window, parent, touch_early), 0);
+	bed_all_out(&bed);
+	in_child(early_pages_hold);
+	ck_assert_int_eq(waitpid(raw_child, &status, 0), raw_child);
+	ck_assert_int_eq(status, 0);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
 	bed_end(&bed);
 }
 END_TEST
@@ -429,12 +621,21 @@ static const struct test tests[] = {
 	TEST(faults_of_the_forking_thread_are_served_while_it_forks,
 	     PAGER_NEEDS),
 	TEST(what_the_program_made_of_cold_memory_holds, PAGER_NEEDS),
-	TEST(what_is_touched_before_the_handlers_run_is_mended, PAGER_NEEDS),
+	TEST(fresh_pages_come_over_the_border_of_two_mappings, PAGER_NEEDS),
+	TEST(what_is_touched_before_the_handlers_run_is_served, PAGER_NEEDS),
+	TEST(a_child_may_touch_all_before_its_handlers_run, PAGER_NEEDS),
+	TEST(a_child_whose_parent_ends_at_once_finds_all, PAGER_NEEDS),
+	TEST(a_child_that_is_stopped_early_does_not_hold_its_parent,
+	     PAGER_NEEDS),
+	TEST(a_child_that_dies_early_does_not_hold_its_parent, PAGER_NEEDS),
+	TEST(what_is_touched_unserved_is_mended, PAGER_NEEDS),
 #ifndef FERRY_SANITIZE
 	TEST(locking_all_memory_brings_all_back, PAGER_NEEDS),
 	TEST(a_child_that_shares_the_memory_is_served, PAGER_NEEDS),
 	TEST(a_fork_without_handlers_finds_cold_pages, PAGER_NEEDS),
 	TEST(a_child_without_handlers_can_fork_in_both_ways, PAGER_NEEDS),
+	TEST(a_fork_without_handlers_beside_an_ordinary_one_finds_all,
+	     PAGER_NEEDS),
 #endif
 	TEST(arguments_of_a_spawned_program_may_be_cold, PAGER_NEEDS),
 	TEST(forks_beside_threads_that_fault_find_all, PAGER_NEEDS),

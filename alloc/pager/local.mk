@@ -14,6 +14,7 @@ noinst_LTLIBRARIES += %D%/libpager.la
 %C%_libpager_la_SOURCES += %D%/pager_fork.c
 %C%_libpager_la_SOURCES += %D%/pager_hint.c
 %C%_libpager_la_SOURCES += %D%/pager_look.c
+%C%_libpager_la_SOURCES += %D%/pager_mend.c
 %C%_libpager_la_SOURCES += %D%/pager_policy.c
 %C%_libpager_la_SOURCES += %D%/pager_put.c
 %C%_libpager_la_SOURCES += %D%/pager_region.c

@@ -123,6 +123,7 @@ struct ferry__pager_block {
 	uint8_t busy_backoff;
 	uint8_t touched; /* in limbo; handlers set it, relaxed: a hint */
 	uint8_t shared;	 /* busy pages were met: make them exclusive next */
+	uint8_t probes;	 /* pages taken to see how hot the others are */
 	uint8_t tier;	 /* to which its stored pages were moved on */
 };
 
@@ -286,8 +287,14 @@ struct ferry__pager {
 	/* Around a fork, see pager_fork.c. */
 	int fork_tid;	  /* serve: only faults of this thread */
 	uint32_t forking; /* K1 */
-	/* K3: changed before a fork and after it; sequentially consistent. */
+	/* K3: odd while a fork is on its way; sequentially consistent. */
 	uint64_t windows;
+	/* Around a child's first steps, see pager_event.c. */
+	struct ferry__pager_bell *bell;	     /* registered, never here */
+	struct ferry__pager_child *children; /* gate: that may ring it */
+	uint64_t rung;	   /* gate: the window whose child has rung */
+	uint32_t pending;  /* K4: how many children; futex */
+	uint32_t hurry;	   /* K4: they are to get all, now */
 	uint32_t discards; /* K1: under way */
 	/* SIGBUS mode, see pager_sigbus.c. */
 	struct ferry__pager_hand *hands; /* of signal handlers */
@@ -346,6 +353,12 @@ int ferry__region_cover(struct ferry__pager *pager,
 int ferry__region_register(struct ferry__pager *pager,
 			   struct ferry__pager_region *region, size_t offset,
 			   size_t len);
+/*
+ * Registers addresses for absent pages; waits for the parent's descriptor to
+ * be closed where this is a child. 0 or a negative errno. Home table only.
+ */
+int ferry__pager_register(struct ferry__pager *pager, uintptr_t addr,
+			  size_t len);
 /* Registers anew what was registered with another descriptor. */
 int ferry__region_reregister(struct ferry__pager *pager,
 			     struct ferry__pager_region *region);
@@ -401,13 +414,42 @@ void *ferry__pager_handle(void *pager);
 
 /* --- pager_event.c ------------------------------------------------------- */
 
-/* How often a fork's window was opened or closed; odd within one. */
-uint64_t ferry__pager_windows(struct ferry__pager *pager);
 /*
- * A process was forked, and @fd is for its memory; @windows as it was before
- * that was read. Under gate.
+ * What a child finds when it rings: the page is installed by its parent, and
+ * reads as zero where that had gone.
  */
-void ferry__pager_on_fork(struct ferry__pager *pager, int fd, uint64_t windows);
+struct ferry__pager_bell {
+	uint64_t served; /* 1: whatever the child has touched was served */
+	uint64_t n;	 /* pages that it was given */
+	uint64_t given[];
+};
+
+/* So many are named; more are to be looked for. */
+static inline size_t ferry__bell_room(void)
+{
+	return (ferry__page_size - sizeof(struct ferry__pager_bell)) /
+	       sizeof(uint64_t);
+}
+
+/* Registers the bell. 0 or a negative errno. Home table. */
+int ferry__pager_hang_bell(struct ferry__pager *pager);
+/*
+ * In the child. True: the parent has served what was touched until now, and
+ * has ended that. Blocks until it has.
+ */
+bool ferry__pager_ring(struct ferry__pager *pager);
+/* A process was forked, and @fd is for its memory. Under gate. */
+void ferry__pager_on_fork(struct ferry__pager *pager, int fd);
+/* Serves children that have not rung yet. The handler's. */
+void ferry__pager_attend(struct ferry__pager *pager);
+/* What to poll for them; -1: there is none. And for how long at most, ms. */
+int ferry__pager_child_fd(const struct ferry__pager *pager);
+int ferry__pager_attention(const struct ferry__pager *pager);
+/* Before a page comes back here: children get it as it was. The handler's. */
+void ferry__pager_give_first(struct ferry__pager *pager,
+			     struct ferry__pager_region *region, size_t page);
+/* Until no child is served any more. By who forked, within its window. */
+void ferry__pager_await_children(struct ferry__pager *pager);
 
 /*
  * Serves a fault. 0: the page is there; -EAGAIN: not yet; -EBADF, -ENOTTY: in
@@ -517,6 +559,18 @@ int ferry__pager_bring_all(struct ferry__pager *pager);
 void ferry__policy_update(struct ferry__pager *pager, uint64_t now);
 /* May @bytes go out by the rate limit? Takes them. */
 bool ferry__policy_allows(struct ferry__pager *pager, uint64_t bytes);
+
+/* --- pager_mend.c -------------------------------------------------------- */
+
+/*
+ * In a child, before anything is registered. Settles pages that its parent
+ * gave it, as the bell says.
+ */
+void ferry__pager_settle_given(struct ferry__pager *pager);
+/* What it touched while nobody served: see there. */
+void ferry__pager_mend(struct ferry__pager *pager);
+/* All that is out is written where it belongs, and nothing is registered. */
+void ferry__pager_write_pages(struct ferry__pager *pager);
 
 /* --- pager_fork.c -------------------------------------------------------- */
 

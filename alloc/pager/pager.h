@@ -168,8 +168,13 @@ int ferry__pager_run(struct ferry__pager *pager, bool all);
 /*
  * Around fork(2), for the host's pthread_atfork(3) handlers. In the child
  * @child makes a userfaultfd and threads of its own before it returns, if
- * there are cold pages. What the C library touches in the child before these
- * handlers run (FILE locks) is brought back by prepare.
+ * there are cold pages. What is touched in the child before these handlers run
+ * is served by the parent, where the kernel tells of forks; else it reads as
+ * zero and is mended, which takes zeroes for bytes that nobody wrote (what the
+ * C library touches, FILE locks, is brought back by prepare).
+ *
+ * @parent waits for the child to come to @child, if anything is out: up to a
+ * second, after which the child is given all that is.
  */
 void ferry__pager_fork_prepare(struct ferry__pager *pager);
 void ferry__pager_fork_parent(struct ferry__pager *pager);

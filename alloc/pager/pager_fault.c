@@ -77,26 +77,35 @@ static size_t claim_fresh(struct ferry__pager_region *region, size_t page,
 	return n;
 }
 
-/* Zero pages from @addr on, over those that are there. Wakes nobody. */
+/*
+ * Zero pages from @addr on, over those that are there. Wakes nobody. A range
+ * over several mappings is refused as a whole (in a child, what a region has
+ * grown by stays a mapping of its own): then page by page.
+ */
 static int fill_zero(struct ferry__pager *pager, uintptr_t addr, size_t len)
 {
 	struct ferry__uffdio_zeropage zero;
-	size_t done = 0;
+	size_t done = 0, piece = len;
 	int r;
 
 	while (done < len) {
+		if (piece > len - done)
+			piece = len - done;
 		zero = (struct ferry__uffdio_zeropage){
-			.range = { addr + done, len - done },
+			.range = { addr + done, piece },
 			.mode = FERRY__ZEROPAGE_DONTWAKE,
 		};
 		r = ferry__sys->ioctl(ferry_uffd_fd(pager->uffd),
 				      FERRY__UFFDIO_ZEROPAGE, &zero);
 		if (r >= 0)
-			return 0;
-		if (r == -EEXIST)
+			done += piece;
+		else if (r == -EEXIST)
 			done += ferry__page_size;
 		else if (r == -EAGAIN && zero.zeropage > 0)
 			done += (size_t)zero.zeropage;
+		else if ((r == -ENOENT || r == -EINVAL) &&
+			 piece > ferry__page_size)
+			piece = ferry__page_size;
 		else
 			return r;
 	}
@@ -153,7 +162,8 @@ static size_t longest(const struct ferry__pager *pager)
 {
 	size_t around = pager->params.around;
 
-	if (around == 1)
+	/* In a fork's window children get each page first. */
+	if (around == 1 || pager->children)
 		return 1;
 	return around * SEQ_FACTOR < SEQ_MAX ? around * SEQ_FACTOR : SEQ_MAX;
 }
@@ -331,12 +341,16 @@ static void on_address(struct handler *h, uintptr_t addr, int tid)
 {
 	struct ferry__pager *pager = h->pager;
 	struct ferry__pager_region *region = ferry__region_find(pager, addr);
+	size_t page;
 	int r = -EAGAIN;
 
 	pthread_mutex_lock(&pager->serve);
 	/* In a fork's window only who forks is served: see pager_fork.c. */
-	if (region && (!pager->fork_tid || pager->fork_tid == tid))
-		r = serve(h, region, (addr - region->addr) / ferry__page_size);
+	if (region && (!pager->fork_tid || pager->fork_tid == tid)) {
+		page = (addr - region->addr) / ferry__page_size;
+		ferry__pager_give_first(pager, region, page);
+		r = serve(h, region, page);
+	}
 	pthread_mutex_unlock(&pager->serve);
 	if (!region && in_some_limbo(pager, addr))
 		r = fill_limbo(pager, addr);
@@ -359,7 +373,6 @@ static void on_message(struct handler *h, const struct ferry__uffd_msg *msg)
  */
 static ssize_t read_messages(struct handler *h, struct ferry__uffd_msg *msgs)
 {
-	uint64_t windows = ferry__pager_windows(h->pager);
 	ssize_t n, i;
 
 	pthread_mutex_lock(&h->pager->gate);
@@ -367,8 +380,8 @@ static ssize_t read_messages(struct handler *h, struct ferry__uffd_msg *msgs)
 			     BATCH * sizeof(*msgs));
 	for (i = 0; i < n / (ssize_t)sizeof(*msgs); i++)
 		if (msgs[i].event == FERRY__UFFD_EVENT_FORK)
-			ferry__pager_on_fork(
-				h->pager, (int)msgs[i].arg.fork.ufd, windows);
+			ferry__pager_on_fork(h->pager,
+					     (int)msgs[i].arg.fork.ufd);
 	pthread_mutex_unlock(&h->pager->gate);
 	return n;
 }
@@ -393,18 +406,24 @@ static bool read_batch(struct handler *h)
 void *ferry__pager_handle(void *arg)
 {
 	struct handler h = { .pager = arg };
-	struct pollfd fds[2] = {
+	struct pollfd fds[3] = {
 		{ .fd = ferry_uffd_fd(h.pager->uffd), .events = POLLIN },
 		{ .fd = h.pager->stop_handler, .events = POLLIN },
+		{ .events = POLLIN },
 	};
 
 	h.hand = &h.pager->serving;
 	pthread_setname_np(pthread_self(), "ferry-page");
 	while (!(fds[1].revents & POLLIN)) {
 		fds[0].revents = fds[1].revents = 0;
-		ferry__sys->poll(fds, 2, h.n_later ? 1 : -1);
+		fds[2].fd = ferry__pager_child_fd(h.pager);
+		ferry__sys->poll(fds, 3,
+				 h.n_later ? 1
+					   : ferry__pager_attention(h.pager));
 		while (read_batch(&h) && !h.n_later)
 			;
+		if (h.pager->children)
+			ferry__pager_attend(h.pager);
 		if (h.n_later && ferry__sys->now_ns() >= h.later_at)
 			wake_those(&h);
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Around fork(2), called by the host's handlers (F1 to F3).
+ * Around fork(2), called by the host's handlers (F1 to F3, F7).
  *
  * prepare: no discard is under way (K1), the looking thread is outside its
  * work, and the handler serves nobody but the thread that forks. That one
@@ -9,10 +9,15 @@
  * owned and no store is changing when the process is copied; what a page left
  * in a store then is dropped later (SPENT).
  *
- * child: registrations did not come along. Few pages that are out are brought
- * back by writing them; for more, a home thread of the child's own opens a
- * userfaultfd and registers what was registered.
+ * child: registrations did not come along; where the kernel tells of forks the
+ * parent's handler serves until the child rings (pager_event.c), else what was
+ * touched is mended. Few pages that are out are brought back by writing them;
+ * for more, a home thread of the child's own opens a userfaultfd and registers
+ * what was registered.
+ *
+ * parent: the window stays open until the child has rung.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,7 +25,6 @@
 #include "alloc/pager/pager-internal.h"
 #include "alloc/pager/probe.h"
 #include "uffd/handle.h"
-#include "uffd/pagemap.h"
 
 /* So many pages are sooner written than threads are started. */
 #define FEW_PAGES 64
@@ -68,12 +72,14 @@ static void stop_changes(struct ferry__pager *pager)
 	       __atomic_load_n(&pager->visits, __ATOMIC_SEQ_CST)) /* K2 */
 		ferry__sys->sleep_ns(10000);
 	pthread_mutex_lock(&pager->work);
+	/* A child that is being given all is done with, see copy_all(). */
+	pthread_mutex_lock(&pager->gate);
+	pthread_mutex_unlock(&pager->gate);
 	pthread_mutex_lock(&pager->cover);
 }
 
 static void let_changes(struct ferry__pager *pager)
 {
-	pthread_mutex_unlock(&pager->cover);
 	pthread_mutex_unlock(&pager->work);
 	__atomic_store_n(&pager->forking, 0, __ATOMIC_SEQ_CST); /* K1 */
 	ferry__sys->futex_wake(&pager->forking);
@@ -88,8 +94,14 @@ static void serve_only(struct ferry__pager *pager, int tid)
 	pthread_mutex_unlock(&pager->serve);
 }
 
+/* Does the kernel tell this pager of forks? */
+static bool is_told(struct ferry__pager *pager)
+{
+	return ferry__pager_state(pager) == FERRY__PAGER_ON &&
+	       pager->sees_forks;
+}
+
 static void reset(struct ferry__pager *pager);
-static void write_pages(struct ferry__pager *pager);
 
 void ferry__pager_fork_prepare(struct ferry__pager *pager)
 {
@@ -99,7 +111,7 @@ void ferry__pager_fork_prepare(struct ferry__pager *pager)
 	/* The child of a fork without handlers: all it has is present. */
 	if (pager->uffd && pager->pid != ferry__sys->getpid()) {
 		reset(pager);
-		write_pages(pager);
+		ferry__pager_write_pages(pager);
 	}
 	serve_only(pager, ferry__sys->gettid());
 	stop_changes(pager);
@@ -118,6 +130,9 @@ void ferry__pager_fork_parent(struct ferry__pager *pager)
 	struct ferry__store *store;
 	size_t i;
 
+	pthread_mutex_unlock(&pager->cover);
+	if (is_told(pager))
+		ferry__pager_await_children(pager);
 	for (i = pager->n_tiers; i-- > 0;) {
 		store = pager->tiers[i].store;
 		if (store->ops->fork_parent)
@@ -140,162 +155,68 @@ static void reset(struct ferry__pager *pager)
 	pager->fork_tid = 0;
 	pager->forking = 0;
 	pager->windows = 0;
+	pager->children = NULL;
+	pager->rung = 0;
+	pager->pending = 0;
+	pager->hurry = 0;
 	pager->home_tid = 0;
 	memset(&pager->policy, 0, sizeof(pager->policy));
 	if (pager->state != FERRY__PAGER_FAILED)
 		pager->state = FERRY__PAGER_OFF;
 }
 
-/* Also when it is swapped out; @pagemap may be -1. */
-static bool is_present(int pagemap, void *at)
-{
-	unsigned char there = 0;
-	uint64_t word;
-
-	if (ferry__pagemap_read(pagemap, (uintptr_t)at, 1, &word) == 1)
-		return ferry__pagemap_occupied(word);
-	return !ferry__sys->mincore(at, ferry__page_size, &there) && there & 1;
-}
-
 /*
- * Memory is ordinary here: what is out is written where it belongs, unless
- * the parent has copied it there and it may have changed since.
+ * From the bell until all is registered anew nobody serves: no handler of the
+ * program may run. Signals of the thread's own doing are left as they are.
  */
-static void write_page(struct ferry__pager *pager, int pagemap,
-		       struct ferry__pager_region *r, size_t page)
+static void block_signals(sigset_t *ret_mask)
 {
-	void *at = (void *)ferry__page_at(r, page);
-	uint64_t w = r->words[page];
-	int e = 0;
+	sigset_t all;
 
-	switch (ferry__word_state(w)) {
-	case FERRY__WORD_LIMBO:
-		if (!is_present(pagemap, at))
-			memcpy(at, (void *)ferry__limbo_at(r, page),
-			       ferry__page_size);
-		ferry__pager_free_limbo(r, page, 1);
-		pager->limbo--;
-		break;
-	case FERRY__WORD_STORED:
-		if (!is_present(pagemap, at))
-			e = ferry__pager_get(pager, w, (uintptr_t)at, at);
-		if (e)
-			ferry__pager_lost(pager, w, (uintptr_t)at, e);
-		ferry__pager_drop_stored(pager, w);
-		pager->stored--;
-		break;
-	case FERRY__WORD_SPENT:
-		ferry__pager_drop_stored(pager, w);
-		break;
-	default:
+	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGILL);
+	sigdelset(&all, SIGTRAP);
+	pthread_sigmask(SIG_SETMASK, &all, ret_mask);
+}
+
+static void serve_itself(struct ferry__pager *pager, bool served)
+{
+	bool out = pager->limbo + pager->stored;
+
+	reset(pager);
+	/* The C library has forgotten their threads by now. */
+	ferry__pager_free_stacks(pager);
+	if (served)
+		ferry__pager_settle_given(pager);
+	else if (out)
+		ferry__pager_mend(pager);
+	/* What it took to read them is of this thread's table. */
+	ferry__pager_leave_tiers(pager);
+	if (pager->limbo + pager->stored > FEW_PAGES &&
+	    !ferry__pager_restart(pager))
 		return;
-	}
-	r->words[page] = w & FERRY__WORD_KEPT;
-}
-
-static void write_pages(struct ferry__pager *pager)
-{
-	struct ferry__pager_region *r = ferry__region_first(pager);
-	int pagemap = ferry__sys->open("/proc/self/pagemap", 0);
-	size_t page, end;
-
-	for (; r; r = ferry__region_next(r)) {
-		end = r->covered / ferry__page_size;
-		for (page = 0; page < end; page++)
-			if (ferry__region_out(r, page))
-				write_page(pager, pagemap, r, page);
-		ferry__region_forget(r);
-	}
-	pager->spent = false;
-	if (pagemap >= 0)
-		ferry__sys->close(pagemap);
-}
-
-/*
- * The C library touches heap memory in the child before any handler runs. A
- * page that was out reads as zero then. What it should have held is put under
- * what was written there since.
- */
-static void mend_page(struct ferry__pager *pager, struct ferry__pager_region *r,
-		      size_t page)
-{
-	unsigned char *at = (unsigned char *)ferry__page_at(r, page);
-	const unsigned char *was = pager->look.staging;
-	uint64_t w = r->words[page];
-	size_t i;
-	int e = 0;
-
-	if (ferry__word_state(w) == FERRY__WORD_LIMBO)
-		was = (unsigned char *)ferry__limbo_at(r, page);
-	else if (ferry__word_state(w) == FERRY__WORD_STORED)
-		e = ferry__pager_get(pager, w, (uintptr_t)at,
-				     pager->look.staging);
-	else
-		return;
-	if (e)
-		ferry__pager_lost(pager, w, (uintptr_t)at, e);
-	for (i = 0; i < ferry__page_size; i++)
-		if (!at[i])
-			at[i] = was[i];
-	FERRY__PROBE5(page_back, at, 1, FERRY__BACK_MENDED, ferry__word_tier(w),
-		      0);
-}
-
-/* Pages that are out and present all the same, of one unit. */
-static void mend_unit(struct ferry__pager *pager, int pagemap,
-		      struct ferry__pager_region *r, size_t page)
-{
-	const size_t n = FERRY__UNIT_SIZE / ferry__page_size;
-	unsigned char vec[FERRY__UNIT_SIZE / 4096];
-	size_t i;
-
-	if (ferry__sys->mincore((void *)ferry__page_at(r, page),
-				FERRY__UNIT_SIZE, vec))
-		return;
-	for (i = 0; i < n; i++) {
-		if (!(vec[i] & 1))
-			continue;
-		mend_page(pager, r, page + i);
-		if (ferry__word_state(r->words[page + i]) !=
-		    FERRY__WORD_RESIDENT)
-			write_page(pager, pagemap, r, page + i);
-	}
-}
-
-static void mend(struct ferry__pager *pager)
-{
-	struct ferry__pager_region *r = ferry__region_first(pager);
-	const size_t n = FERRY__UNIT_SIZE / ferry__page_size;
-	size_t page, end;
-
-	for (; r; r = ferry__region_next(r)) {
-		end = r->covered / ferry__page_size;
-		for (page = 0; page < end; page += n)
-			if (ferry__region_out(r, page))
-				mend_unit(pager, -1, r, page);
-	}
+	ferry__pager_write_pages(pager);
+	ferry__pager_leave_tiers(pager);
 }
 
 void ferry__pager_fork_child(struct ferry__pager *pager)
 {
-	uint64_t out = pager->limbo + pager->stored;
 	struct ferry__store *store;
+	sigset_t mask;
+	bool served;
 	size_t i;
 
+	block_signals(&mask);
+	served = is_told(pager) && ferry__pager_ring(pager);
 	FERRY__PROBE2(fork_child, pager->limbo, pager->stored);
 	for (i = pager->n_tiers; i-- > 0;) {
 		store = pager->tiers[i].store;
 		if (store->ops->fork_child)
 			store->ops->fork_child(store);
 	}
-	reset(pager);
-	/* The C library has forgotten their threads by now. */
-	ferry__pager_free_stacks(pager);
-	mend(pager);
-	/* What it took to read them is of this thread's table. */
-	ferry__pager_leave_tiers(pager);
-	if (out > FEW_PAGES && !ferry__pager_restart(pager))
-		return;
-	write_pages(pager);
-	ferry__pager_leave_tiers(pager);
+	serve_itself(pager, served);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }

@@ -255,7 +255,7 @@ bool ferry__region_out(const struct ferry__pager_region *region, size_t page)
  * in a child of fork(2) that is so until the parent's handler, told of the
  * fork, closes the descriptor for this memory. Gaps are passed over.
  */
-static int register_range(struct ferry__pager *pager, uintptr_t addr,
+int ferry__pager_register(struct ferry__pager *pager, uintptr_t addr,
 			  size_t len)
 {
 	struct ferry__uffdio_register reg = {
@@ -284,12 +284,12 @@ static int register_units(struct ferry__pager *pager,
 	/* Huge pages would be built anew from what was just taken apart. */
 	ferry__sys->madvise((void *)(region->addr + offset), len,
 			    MADV_NOHUGEPAGE);
-	r = register_range(pager, region->shadow + offset, len);
+	r = ferry__pager_register(pager, region->shadow + offset, len);
 	if (r)
 		return r;
 	r = pager->service
 		    ? ferry__sigbus_attach(pager, region->addr + offset, len)
-		    : register_range(pager, region->addr + offset, len);
+		    : ferry__pager_register(pager, region->addr + offset, len);
 	if (r) {
 		ferry_uffd_unregister(pager->uffd,
 				      (void *)(region->shadow + offset), len);

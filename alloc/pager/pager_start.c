@@ -268,7 +268,9 @@ static int begin(struct ferry__pager *pager)
 	pager->known = true;
 	pager->home_tid = ferry__sys->gettid();
 	open_tiers(pager);
-	r = reregister(pager);
+	r = pager->sees_forks ? ferry__pager_hang_bell(pager) : 0;
+	if (!r)
+		r = reregister(pager);
 	if (!r)
 		r = start_handler(pager);
 	if (r) {
@@ -323,7 +325,11 @@ static int get_ready(struct ferry__pager *pager)
 		pager->look.staging = ferry__pager_map(size);
 	if (!pager->serving.staging)
 		pager->serving.staging = ferry__pager_map(size);
-	return pager->look.staging && pager->serving.staging ? 0 : -ENOMEM;
+	if (!pager->bell)
+		pager->bell = ferry__pager_map(ferry__page_size);
+	return pager->look.staging && pager->serving.staging && pager->bell
+		       ? 0
+		       : -ENOMEM;
 }
 
 static int wait_for_home(struct ferry__pager *pager)
