@@ -71,6 +71,7 @@ CHECK_ALLOC += %D%/check_alloc_pager_sigbus
 CHECK_ALLOC += %D%/check_alloc_pager_slow
 CHECK_ALLOC += %D%/stress_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_store_file
+CHECK_ALLOC += %D%/check_alloc_store_dict
 CHECK_ALLOC += %D%/check_alloc_store_memory
 CHECK_ALLOC += %D%/check_alloc_store_node
 CHECK_ALLOC += %D%/check_alloc_store_redis
@@ -309,6 +310,7 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_stress_alloc_pager_LDADD = $(PAGER_TEST_LIBS)
 %C%_check_alloc_store_file_LDADD = $(STORE_TEST_LIBS)
+%C%_check_alloc_store_dict_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_node_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_redis_SOURCES = %D%/check_alloc_store_redis.c \

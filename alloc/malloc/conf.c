@@ -378,7 +378,7 @@ static const char *parse_item(struct ferry__conf *conf, struct text item)
 static void set_defaults(struct ferry__conf *conf)
 {
 	*conf = (struct ferry__conf){
-		.cold_after_ns = 20 * SECOND,
+		.cold_after_ns = 10 * SECOND,
 		.idle_after_ns = 2 * SECOND,
 		.pressure = true,
 		.rate = UINT64_C(128) << 20,

@@ -106,9 +106,11 @@ static void add_stores(struct out *out, struct ferry__pager *pager)
 		line(out,
 		     "store%zu %s pages %" PRIu64 " memory %" PRIu64
 		     " elsewhere %" PRIu64 " same %" PRIu64 " refused %" PRIu64
-		     " failed %" PRIu64 "\n",
+		     " failed %" PRIu64 " dictionaries %" PRIu64 " %" PRIu64
+		     "\n",
 		     i, name, stats.pages, stats.memory, stats.elsewhere,
-		     stats.same, stats.refused, stats.failed);
+		     stats.same, stats.refused, stats.failed,
+		     stats.dictionaries, stats.dictionary_memory);
 }
 
 static void add_running(struct out *out, struct ferry__pager *pager)

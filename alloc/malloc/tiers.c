@@ -15,7 +15,7 @@ static const struct ferry__conf_tier usual[] = {
 	{ .kind = FERRY__CONF_MEMORY, .codec = FERRY__CODEC_LZ4 },
 	{ .kind = FERRY__CONF_MEMORY,
 	  .codec = FERRY__CODEC_ZSTD,
-	  .after_ns = UINT64_C(40000000000) },
+	  .after_ns = UINT64_C(20000000000) },
 };
 
 #define USUAL (sizeof(usual) / sizeof(usual[0]))

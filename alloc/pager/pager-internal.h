@@ -123,6 +123,7 @@ struct ferry__pager_block {
 	uint8_t busy_backoff;
 	uint8_t touched; /* in limbo; handlers set it, relaxed: a hint */
 	uint8_t shared;	 /* busy pages were met: make them exclusive next */
+	uint8_t probes;	 /* pages taken to see how hot the others are */
 	uint8_t tier;	 /* to which its stored pages were moved on */
 };
 

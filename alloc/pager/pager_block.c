@@ -8,6 +8,11 @@
 #define SECOND (1000 * MS)
 
 #define MAX_BACKOFF 10
+/* Before all pages of a block go to limbo, so many do, for a while. */
+#define PROBES	    5
+#define PROBE_SHARE 8 /* of the age */
+/* Fresh memory is looked at after so much of the age. */
+#define FRESH_SHARE 4
 #define EMPTY_NS    SECOND
 /* Of asks about empty pages that found none: 8 s, and 64 where it idles. */
 #define EMPTY_BACKOFF	   3
@@ -121,10 +126,26 @@ static void store_block(struct ferry__pager_place *p, uint64_t age)
 	b->due = p->now + waited(p);
 }
 
-void ferry__block_take(struct ferry__pager_place *p)
+/* Some of @wish, spread, and others each time. */
+static uint64_t some_of(const struct ferry__pager_place *p, uint64_t wish)
+{
+	size_t at = p->now / MS + p->page / FERRY__BLOCK_PAGES * 7, i, n = 0;
+	uint64_t bits = 0;
+
+	/* 13 is odd: it comes by each page once. */
+	for (i = 0; i < FERRY__BLOCK_PAGES && n < PROBES; i++, at += 13) {
+		uint64_t bit = 1ull << at % FERRY__BLOCK_PAGES;
+
+		n += (wish & bit) != 0;
+		bits |= wish & bit;
+	}
+	return bits;
+}
+
+static uint64_t take(struct ferry__pager_place *p, uint64_t wish)
 {
 	struct ferry__pager_block *b = p->block;
-	uint64_t wish = candidates(p), taken = 0;
+	uint64_t taken = 0;
 
 	__atomic_store_n(&b->touched, 0, __ATOMIC_RELAXED);
 	if (wish)
@@ -138,6 +159,52 @@ void ferry__block_take(struct ferry__pager_place *p)
 	else if (b->busy_backoff < MAX_BACKOFF)
 		b->busy_backoff++;
 	b->due = p->now + (waited(p) << b->busy_backoff);
+	return taken;
+}
+
+void ferry__block_take(struct ferry__pager_place *p)
+{
+	p->block->probes = 0;
+	take(p, candidates(p));
+}
+
+/*
+ * Every page that is hot costs the program a fault when it is taken. Of a
+ * block with many candidates a few are tried first; an idle process is not
+ * disturbed by faults.
+ */
+static void probe(struct ferry__pager_place *p)
+{
+	uint64_t wish = candidates(p);
+
+	if (p->pager->policy.idle || __builtin_popcountll(wish) <= 4 * PROBES) {
+		ferry__block_take(p);
+		return;
+	}
+	take(p, some_of(p, wish));
+	p->block->probes = (uint8_t)ferry__block_in_limbo(p);
+}
+
+/*
+ * Hot is where nearly all that were tried came back, and not where half of
+ * the pages is cold; then the others are left alone for longer and longer. It
+ * was cheap to find out, and a block that is being filled is hot but once: the
+ * next time comes sooner than for what was taken as a whole.
+ */
+static void end_probe(struct ferry__pager_place *p)
+{
+	struct ferry__pager_block *b = p->block;
+	bool hot = ferry__block_in_limbo(p) * 4 < b->probes;
+
+	b->probes = 0;
+	if (!hot) {
+		ferry__block_take(p);
+		return;
+	}
+	if (b->backoff < MAX_BACKOFF)
+		b->backoff++;
+	b->limbo_at = 0;
+	b->due = p->now + waited(p) / FRESH_SHARE;
 }
 
 static void drop_empty(struct ferry__pager_place *p)
@@ -181,6 +248,15 @@ static uint64_t limbo_due(const struct ferry__pager_place *p)
 				  : UINT64_MAX;
 }
 
+static uint64_t probe_due(const struct ferry__pager_place *p)
+{
+	const struct ferry__pager_block *b = p->block;
+
+	return b->limbo_at && b->probes
+		       ? b->limbo_at + p->pager->policy.age_ns / PROBE_SHARE
+		       : UINT64_MAX;
+}
+
 static uint64_t empty_due(const struct ferry__pager_place *p)
 {
 	return p->pager->params.empty_pages ? p->block->empty_due : UINT64_MAX;
@@ -198,7 +274,7 @@ static void trim_due(struct ferry__pager_place *p)
 	uint64_t most = p->now + (waited(p) << b->busy_backoff);
 
 	if (!b->due) {
-		b->due = p->now + waited(p);
+		b->due = p->now + waited(p) / FRESH_SHARE;
 		b->empty_due = p->now + EMPTY_NS;
 	} else if (b->due > most) {
 		b->due = most;
@@ -208,7 +284,7 @@ static void trim_due(struct ferry__pager_place *p)
 static bool is_due(const struct ferry__pager_place *p)
 {
 	return p->now >= limbo_due(p) || p->now >= empty_due(p) ||
-	       p->now >= demote_due(p) ||
+	       p->now >= demote_due(p) || p->now >= probe_due(p) ||
 	       (p->now >= p->block->due && !p->block->limbo_at);
 }
 
@@ -216,10 +292,12 @@ static void work_on(struct ferry__pager_place *p)
 {
 	if (p->now >= empty_due(p))
 		drop_empty(p);
-	if (p->now >= limbo_due(p))
+	if (p->now >= probe_due(p))
+		end_probe(p);
+	else if (p->now >= limbo_due(p))
 		store_block(p, p->now - p->block->limbo_at);
 	else if (p->now >= p->block->due && !p->block->limbo_at)
-		ferry__block_take(p);
+		probe(p);
 	if (p->now >= demote_due(p))
 		demote_block(p);
 }
@@ -236,7 +314,7 @@ uint64_t ferry__block_look(struct ferry__pager_place *p)
 			work_on(p);
 		ferry__pager_end_work(p->pager);
 	}
-	return least(least(limbo_due(p), empty_due(p)),
+	return least(least(least(limbo_due(p), probe_due(p)), empty_due(p)),
 		     least(demote_due(p),
 			   p->block->limbo_at ? UINT64_MAX : p->block->due));
 }

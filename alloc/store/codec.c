@@ -114,10 +114,14 @@ static int unpack_lz4(const void *from, size_t len, void *page)
 
 /* --- zstd ----------------------------------------------------------------- */
 
+/* With a dictionary or without. */
 static size_t zstd_pack_size(void)
 {
-	return ZSTD_estimateCCtxSize_usingCParams(
+	size_t plain = ZSTD_estimateCCtxSize_usingCParams(
 		ZSTD_getCParams(ZSTD_LEVEL, ferry__page_size, 0));
+	size_t by_dict = ferry__dict_context_size();
+
+	return plain > by_dict ? plain : by_dict;
 }
 
 /*
@@ -152,24 +156,31 @@ static ZSTD_DCtx *unpack_context(struct ferry__work *work)
 	return ctx;
 }
 
-static int pack_zstd(struct ferry__work *work, const void *page, size_t most)
+static int pack_zstd(struct ferry__work *work, const struct ferry__dict *dict,
+		     const void *page, size_t most)
 {
-	size_t n = ZSTD_compress2(pack_context(work), work->out, most, page,
-				  ferry__page_size);
+	ZSTD_CCtx *ctx = pack_context(work);
+	size_t n;
 
+	/* What failed half-way refuses another dictionary before this. */
+	ZSTD_CCtx_reset(ctx, ZSTD_reset_session_only);
+	ZSTD_CCtx_refCDict(ctx, dict ? dict->pack : NULL);
+	n = ZSTD_compress2(ctx, work->out, most, page, ferry__page_size);
 	return ZSTD_isError(n) ? -E2BIG : (int)n;
 }
 
-static int unpack_zstd(struct ferry__coder *coder, const void *from, size_t len,
-		       void *page)
+static int unpack_zstd(struct ferry__coder *coder,
+		       const struct ferry__dict *dict, const void *from,
+		       size_t len, void *page)
 {
 	struct ferry__work *work = take_work(&coder->unpack);
 	size_t n;
 
 	if (!work)
 		return -EIO;
-	n = ZSTD_decompressDCtx(unpack_context(work), page, ferry__page_size,
-				from, len);
+	n = ZSTD_decompress_usingDDict(unpack_context(work), page,
+				       ferry__page_size, from, len,
+				       dict ? dict->unpack : NULL);
 	ferry__coder_done(work);
 	return n == ferry__page_size ? 0 : -EILSEQ;
 }
@@ -219,8 +230,9 @@ void ferry__coder_fini(struct ferry__coder *coder)
 	pool_fini(&coder->unpack);
 }
 
-int ferry__coder_pack(struct ferry__coder *coder, const void *page, size_t most,
-		      struct ferry__work **ret_work)
+int ferry__coder_pack(struct ferry__coder *coder,
+		      const struct ferry__dict *dict, const void *page,
+		      size_t most, struct ferry__work **ret_work)
 {
 	struct ferry__work *work = take_work(&coder->pack);
 	int n;
@@ -230,7 +242,7 @@ int ferry__coder_pack(struct ferry__coder *coder, const void *page, size_t most,
 	if (coder->codec == FERRY__CODEC_LZ4)
 		n = pack_lz4(work, page, most);
 	else
-		n = pack_zstd(work, page, most);
+		n = pack_zstd(work, dict, page, most);
 	if (n < 0)
 		ferry__coder_done(work);
 	else
@@ -238,12 +250,13 @@ int ferry__coder_pack(struct ferry__coder *coder, const void *page, size_t most,
 	return n;
 }
 
-int ferry__coder_unpack(struct ferry__coder *coder, const void *from,
+int ferry__coder_unpack(struct ferry__coder *coder,
+			const struct ferry__dict *dict, const void *from,
 			size_t len, void *page)
 {
 	if (coder->codec == FERRY__CODEC_LZ4)
 		return unpack_lz4(from, len, page);
-	return unpack_zstd(coder, from, len, page);
+	return unpack_zstd(coder, dict, from, len, page);
 }
 
 uint64_t ferry__coder_held(const struct ferry__coder *coder)

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "alloc/store/dict.h"
 #include "alloc/store/store.h"
 
 /*
@@ -41,19 +42,22 @@ int ferry__coder_init(struct ferry__coder *coder, enum ferry__codec codec);
 void ferry__coder_fini(struct ferry__coder *coder);
 
 /*
- * Compresses a page into at most @most bytes. @ret_work->out holds them until
- * ferry__coder_done(). Returns how many, or -E2BIG, or -ENOMEM.
+ * Compresses a page into at most @most bytes, by @dict (zstd alone; or NULL).
+ * @ret_work->out holds them until ferry__coder_done(). Returns how many, or
+ * -E2BIG, or -ENOMEM.
  */
-int ferry__coder_pack(struct ferry__coder *coder, const void *page, size_t most,
-		      struct ferry__work **ret_work);
+int ferry__coder_pack(struct ferry__coder *coder,
+		      const struct ferry__dict *dict, const void *page,
+		      size_t most, struct ferry__work **ret_work);
 void ferry__coder_done(struct ferry__work *work);
 
 /*
- * Writes the page that @len bytes at @from were made of. Signal-safe; waits
- * for nobody. Returns 0, -EILSEQ (they were not made of a page) or -EIO: there
- * is no memory to work in.
+ * Writes the page that @len bytes at @from were made of, by the @dict that they
+ * were made by. Signal-safe; waits for nobody. Returns 0, -EILSEQ (they were
+ * not made of a page) or -EIO: there is no memory to work in.
  */
-int ferry__coder_unpack(struct ferry__coder *coder, const void *from,
+int ferry__coder_unpack(struct ferry__coder *coder,
+			const struct ferry__dict *dict, const void *from,
 			size_t len, void *page);
 
 /* Bytes of memory held. */

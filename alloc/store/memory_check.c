@@ -16,6 +16,16 @@ static void check_entry(const struct ferry__store_memory *mem, uint64_t i,
 	ferry__check(ferry__memory_object(mem, word)->entry == i);
 }
 
+static void check_dicts(const struct ferry__dicts *dicts, const uint64_t *users)
+{
+	uint32_t i;
+
+	for (i = 1; i < FERRY__DICTS; i++) {
+		ferry__check(dicts->users[i] == users[i]);
+		ferry__check(dicts->dict[i] || !users[i]);
+	}
+}
+
 static uint64_t places_taken(const struct ferry__slabs *slabs)
 {
 	uint64_t n = 0;
@@ -33,7 +43,7 @@ static uint64_t places_taken(const struct ferry__slabs *slabs)
 void ferry__memory_check(struct ferry__store *store)
 {
 	struct ferry__store_memory *mem = (struct ferry__store_memory *)store;
-	uint64_t i, word, stored = 0;
+	uint64_t users[FERRY__DICTS] = { 0 }, i, word, stored = 0;
 
 	for (i = 0; i < mem->n_entries; i++) {
 		word = *ferry__memory_entry(mem, i);
@@ -42,7 +52,9 @@ void ferry__memory_check(struct ferry__store *store)
 		stored++;
 		ferry__check(!(word & FERRY__PIN_MASK));
 		check_entry(mem, i, word);
+		users[ferry__memory_dict(word)]++;
 	}
+	check_dicts(&mem->dicts, users);
 	ferry__check(stored == mem->objects);
 	ferry__check(stored == places_taken(&mem->slabs));
 }

@@ -129,8 +129,8 @@ static size_t make_value(struct ferry__redis_store *store, const void *page,
 {
 	struct ferry__redis_head *head = store->value;
 	struct ferry__work *work;
-	int len =
-		ferry__coder_pack(&store->coder, page, ferry__page_size, &work);
+	int len = ferry__coder_pack(&store->coder, NULL, page, ferry__page_size,
+				    &work);
 
 	head->sum = ferry__store_checksum(page, tag);
 	head->tag = tag;
@@ -350,7 +350,8 @@ static int open_value(struct ferry__redis_store *store, uint64_t i,
 		return -EILSEQ;
 	str += sizeof(head);
 	if (head.packed) {
-		int r = ferry__coder_unpack(&store->coder, str, head.len, page);
+		int r = ferry__coder_unpack(&store->coder, NULL, str, head.len,
+					    page);
 
 		if (r < 0)
 			return r;

@@ -223,7 +223,7 @@ static uint64_t info_held(uint64_t n)
 
 static int make_slab(struct ferry__slabs *slabs, uint64_t room)
 {
-	if (slabs->n >= UINT32_MAX / 2 ||
+	if (slabs->n >= 1u << FERRY__SLAB_BITS ||
 	    info_held(slabs->n + 1) - info_held(slabs->n) + ferry__page_size >
 		    room)
 		return -ENOSPC;

@@ -43,7 +43,8 @@
 
 /* Where an object is: slab << FERRY__SLAB_SLOT_BITS | slot. */
 typedef uint64_t ferry__place;
-#define FERRY__PLACE_BITS (31 + FERRY__SLAB_SLOT_BITS)
+#define FERRY__SLAB_BITS  28 /* 8 TiB of pages of 4 KiB */
+#define FERRY__PLACE_BITS (FERRY__SLAB_BITS + FERRY__SLAB_SLOT_BITS)
 
 enum ferry__slab_state {
 	FERRY__SLAB_SPARE = 0, /* of no class, without memory */

@@ -34,10 +34,12 @@ typedef uint64_t ferry__store_handle;
 struct ferry__store;
 
 struct ferry__store_stats {
-	uint64_t pages;	     /* kept now */
-	uint64_t memory;     /* bytes of memory held for them, all included */
-	uint64_t payload;    /* bytes of that which are compressed contents */
-	uint64_t elsewhere;  /* bytes held outside memory (file, server) */
+	uint64_t pages;	       /* kept now */
+	uint64_t memory;       /* bytes of memory held for them, all included */
+	uint64_t payload;      /* bytes of that which are compressed contents */
+	uint64_t elsewhere;    /* bytes held outside memory (file, server) */
+	uint64_t dictionaries; /* that contents are packed by */
+	uint64_t dictionary_memory; /* bytes of .memory for them */
 	uint64_t same;	     /* of the pages, those of one repeated word */
 	uint64_t puts, gets; /* pages, since the store was made */
 	uint64_t refused;    /* puts: full or not compressible */
