@@ -23,6 +23,8 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/foreign.c
 %C%_libmalloc_la_SOURCES += %D%/foreign.h
 %C%_libmalloc_la_SOURCES += %D%/fork.c
+%C%_libmalloc_la_SOURCES += %D%/grow.c
+%C%_libmalloc_la_SOURCES += %D%/grow.h
 %C%_libmalloc_la_SOURCES += %D%/hooks.c
 %C%_libmalloc_la_SOURCES += %D%/hooks.h
 %C%_libmalloc_la_SOURCES += %D%/imports.c
@@ -45,6 +47,8 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/socket.h
 %C%_libmalloc_la_SOURCES += %D%/space.c
 %C%_libmalloc_la_SOURCES += %D%/space.h
+%C%_libmalloc_la_SOURCES += %D%/starter.c
+%C%_libmalloc_la_SOURCES += %D%/starter.h
 %C%_libmalloc_la_SOURCES += %D%/stats.c
 %C%_libmalloc_la_SOURCES += %D%/stats.h
 %C%_libmalloc_la_SOURCES += %D%/tiers.c
