@@ -88,6 +88,7 @@ if HAVE_MALLOC
 CHECK_MALLOC += %D%/check_alloc_allocator
 CHECK_MALLOC += %D%/check_alloc_allocator_store
 # These look into the engine.
+CHECK_MALLOC += %D%/check_alloc_bins
 CHECK_MALLOC += %D%/check_alloc_holes
 CHECK_MALLOC += %D%/stress_alloc_holes
 endif
@@ -170,6 +171,8 @@ EXTRA_DIST += %D%/README.md
 TESTS += %D%/exports.sh
 TESTS += %D%/malloc_exports.sh
 dist_noinst_SCRIPTS += %D%/malloc_exports.sh
+TESTS += %D%/allocator_preloaded.sh
+dist_noinst_SCRIPTS += %D%/allocator_preloaded.sh
 TESTS += %D%/manpages.sh
 TESTS += %D%/probes.sh
 dist_noinst_SCRIPTS += %D%/exports.sh
@@ -230,6 +233,9 @@ ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
 # These names are the C library's; here they are the program's.
 %C%_check_alloc_wrap_SOURCES = %D%/check_alloc_wrap.c \
 	alloc/malloc/quiet.c alloc/malloc/wrap.c
+%C%_check_alloc_bins_SOURCES = %D%/check_alloc_bins.c \
+	alloc/instance/bins.c
+%C%_check_alloc_bins_LDADD = $(ENGINE_TEST_LIBS)
 %C%_check_alloc_holes_LDADD = $(ENGINE_TEST_LIBS)
 %C%_stress_alloc_holes_LDADD = $(ENGINE_TEST_LIBS)
 # The installed library alone, through its exported names.
