@@ -82,6 +82,7 @@ CHECK_MALLOC += %D%/check_alloc_conf
 CHECK_MALLOC += %D%/check_alloc_hint
 CHECK_MALLOC += %D%/check_alloc_limits
 CHECK_MALLOC += %D%/check_alloc_malloc
+CHECK_MALLOC += %D%/check_alloc_settings
 CHECK_MALLOC += %D%/stress_alloc_malloc
 CHECK_MALLOC += %D%/check_alloc_wrap
 if HAVE_MALLOC
@@ -212,6 +213,7 @@ MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_limits_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_hint_LDADD = $(MALLOC_TEST_LIBS)
+%C%_check_alloc_settings_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_conf_SOURCES = %D%/check_alloc_conf.c alloc/malloc/conf.c
 %C%_check_alloc_allocator_LDADD = %D%/libharness.la \
 	alloc/instance/libferry-alloc.la uffd/libuffd.la $(CHECK_LIBS) \
