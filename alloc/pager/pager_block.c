@@ -151,7 +151,8 @@ static uint64_t take(struct ferry__pager_place *p, uint64_t wish)
 	if (wish)
 		taken = ferry__pager_take(p->pager, p->region, p->page, p->n,
 					  wish);
-	if (taken)
+	/* What a probe left there is stored with what came now. */
+	if (taken || ferry__block_in_limbo(p))
 		b->limbo_at = p->now;
 	/* Pinned, shared and locked pages: less and less often (P8). */
 	if (!b->shared && (taken || !wish))
