@@ -86,6 +86,22 @@ START_TEST(restore_brings_all_back_until_resume)
 }
 END_TEST
 
+START_TEST(resume_of_what_was_not_restored_is_nothing)
+{
+	unsigned char *p = filled(8 * MIB, 0x12);
+
+	ferry_malloc_resume();
+	send_out(p, 8 * MIB);
+	ferry_malloc_resume();
+	ck_assert_int_eq(ferry_malloc_restore(), 0);
+	ck_assert_uint_eq(stats().stored, 0);
+	ferry_malloc_resume();
+	send_out(p, 8 * MIB);
+	ck_assert(all_are(p, 0x12, 8 * MIB));
+	free(p);
+}
+END_TEST
+
 START_TEST(pages_that_are_thrown_away_while_out_read_as_zero)
 {
 	unsigned char *p = filled(8 * MIB, 0x33), *page;
@@ -152,6 +168,7 @@ END_TEST
 static const struct test tests[] = {
 	TEST(what_is_cold_goes_out_and_comes_back, NEEDS),
 	TEST(restore_brings_all_back_until_resume, NEEDS),
+	TEST(resume_of_what_was_not_restored_is_nothing, NEEDS),
 	TEST(pages_that_are_thrown_away_while_out_read_as_zero, NEEDS),
 	TEST(child_of_vfork_leaves_the_start_to_its_parent, NEEDS),
 	TEST(what_is_no_block_is_refused, "malloc"),

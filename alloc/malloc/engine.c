@@ -151,12 +151,16 @@ static void do_work(void)
 		ferry__library_work();
 }
 
-/* Keeps errno: free(3) comes this way too. */
+/*
+ * Keeps errno: free(3) comes this way too. Not while the thread starts one of
+ * ours or forks: what allocates then may hold the locks that work would take,
+ * and in a child, or in a program with a malloc of its own, those of others.
+ */
 static void settle(void)
 {
 	int saved = errno;
 
-	if (self.busy || self.own)
+	if (self.busy || self.own || ferry__engine_own)
 		return;
 	self.busy = true;
 	if (!self.attached && ferry__engine_is_ready())

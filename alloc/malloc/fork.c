@@ -20,6 +20,7 @@
 #include <pthread.h>
 
 #include "alloc/malloc/offload.h"
+#include "alloc/malloc/starter.h"
 #include "alloc/pager/pager.h"
 
 static pthread_mutex_t fork_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -34,8 +35,11 @@ void ferry__fork_release(void)
 	pthread_mutex_unlock(&fork_lock);
 }
 
+/* In between nothing is started on the side: see settle() in engine.c. */
 static void prepare(void)
 {
+	ferry__engine_own_begin();
+	ferry__starter_settle();
 	pthread_mutex_lock(&fork_lock);
 	ferry__engine_fork.prepare();
 	ferry__offload_fork_prepare();
@@ -46,6 +50,7 @@ static void parent(void)
 	ferry__offload_fork_parent();
 	ferry__engine_fork.parent();
 	pthread_mutex_unlock(&fork_lock);
+	ferry__engine_own_end();
 }
 
 static void child(void)
@@ -53,6 +58,7 @@ static void child(void)
 	ferry__engine_fork.child();
 	ferry__offload_fork_child();
 	pthread_mutex_unlock(&fork_lock);
+	ferry__engine_own_end();
 }
 
 void ferry__fork_init(void)

@@ -45,6 +45,8 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/socket.h
 %C%_libmalloc_la_SOURCES += %D%/space.c
 %C%_libmalloc_la_SOURCES += %D%/space.h
+%C%_libmalloc_la_SOURCES += %D%/starter.c
+%C%_libmalloc_la_SOURCES += %D%/starter.h
 %C%_libmalloc_la_SOURCES += %D%/stats.c
 %C%_libmalloc_la_SOURCES += %D%/stats.h
 %C%_libmalloc_la_SOURCES += %D%/tiers.c

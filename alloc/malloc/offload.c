@@ -18,6 +18,7 @@
 #include <locale.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@
 #include "alloc/malloc/report.h"
 #include "alloc/malloc/socket.h"
 #include "alloc/malloc/space.h"
+#include "alloc/malloc/starter.h"
 #include "alloc/malloc/tiers.h"
 #include "uffd/handle.h"
 #include "uffd/sys.h"
@@ -59,8 +61,15 @@ struct ferry__pager *ferry__offload_pager(void)
 
 static enum state current_state(void)
 {
-	/* T1 pairs with T2 in ferry__offload_start(): reason is written. */
+	/* T1 pairs with T2 in set_tried(): reason is written. */
 	return __atomic_load_n(&offload.state, __ATOMIC_ACQUIRE);
+}
+
+/* What is known is in place. */
+static void set_tried(void)
+{
+	/* T2 pairs with T1 in current_state(). */
+	__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
 }
 
 const char *ferry__offload_reason(void)
@@ -139,6 +148,7 @@ static void each_arena(const char *what)
 static void tick(void *arg, uint64_t now_ns, bool idle)
 {
 	(void)arg;
+	ferry__starter_join(false);
 	if (!ferry__fork_hold())
 		return;
 	if (idle && !offload.purged) {
@@ -164,11 +174,18 @@ int ferry__offload_restore(void)
 	return pager ? ferry__pager_restore_all(pager) : 0;
 }
 
+/* Of what was not restored nothing is resumed. */
 void ferry__offload_resume(void)
 {
 	struct ferry__pager *pager = ferry__offload_pager();
+	unsigned int held = __atomic_load_n(&offload.held, __ATOMIC_RELAXED);
 
-	__atomic_fetch_sub(&offload.held, 1, __ATOMIC_SEQ_CST); /* R1 */
+	do
+		if (!held)
+			return;
+	while (!__atomic_compare_exchange_n(&offload.held, &held, held - 1,
+					    false, __ATOMIC_SEQ_CST, /* R1 */
+					    __ATOMIC_RELAXED));
 	if (pager)
 		ferry__pager_resume(pager);
 }
@@ -191,9 +208,11 @@ void ferry__offload_trim(void)
  */
 static void quiet_begin(void)
 {
-	struct ferry__pager *pager = ferry__offload_pager();
+	struct ferry__pager *pager;
 
 	ferry__socket_stop(true);
+	ferry__starter_join(true);
+	pager = ferry__offload_pager();
 	if (pager)
 		ferry__pager_stop(pager);
 }
@@ -204,8 +223,7 @@ static void quiet_for_ever(void)
 	offload.reason = "a filter of system calls was installed";
 	/* Relaxed: nobody else starts anything. */
 	__atomic_store_n(&offload.stopped, false, __ATOMIC_RELAXED);
-	/* T2, see current_state(). */
-	__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
+	set_tried();
 	ferry__socket_stop(false);
 	ferry__report_stop();
 }
@@ -216,9 +234,13 @@ static void quiet_for_ever(void)
  */
 static void start_again(void)
 {
+	bool stopped;
+
 	ferry__engine_own_begin();
-	offload.stopped = ferry__pager_start(offload.pager, NULL) != 0;
+	stopped = ferry__pager_start(offload.pager, NULL) != 0;
 	ferry__engine_own_end();
+	/* Relaxed: as in ferry__offload_work(). */
+	__atomic_store_n(&offload.stopped, stopped, __ATOMIC_RELAXED);
 }
 
 static void quiet_end(bool for_ever)
@@ -242,8 +264,7 @@ void ferry__offload_init(const struct ferry__conf *conf)
 	ferry__quiet_set(&quiet);
 	if (conf->offload == FERRY__OFFLOAD_OFF) {
 		offload.reason = "offload is off, as configured";
-		/* T2, see current_state(). */
-		__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
+		set_tried();
 	} else if (!conf->min_heap) {
 		ferry__engine_want_work();
 	}
@@ -299,7 +320,23 @@ static int start_pager(void)
 	return r;
 }
 
-static int start(void)
+/*
+ * Does what the program asks calloc(3) for come from here? One that brings a
+ * malloc of its own has no use for us, and may hold its locks when we are
+ * called.
+ */
+static bool is_in_front(void)
+{
+	void *p = calloc(1, 1);
+	bool ours = ferry__space_of(FERRY__SPACE_HEAP, p) ||
+		    ferry__space_of(FERRY__SPACE_OWN, p);
+
+	free(p);
+	return ours;
+}
+
+/* Calls nothing that a filter of system calls may forbid. */
+static int check(void)
 {
 	if (!ferry__engine_is_ready()) {
 		offload.reason =
@@ -310,7 +347,11 @@ static int start(void)
 		offload.reason = "system calls are filtered (seccomp)";
 		return -EPERM;
 	}
-	return start_pager();
+	if (!is_in_front()) {
+		offload.reason = "the program has a malloc of its own";
+		return -EOPNOTSUPP;
+	}
+	return 0;
 }
 
 bool ferry__offload_is_guest(void)
@@ -318,7 +359,8 @@ bool ferry__offload_is_guest(void)
 	return ferry__sys->getpid() != offload.pid;
 }
 
-int ferry__offload_start(void)
+/* 1: it is for the caller to start; else 0 or why there is nothing to start. */
+static int claim(void)
 {
 	enum state expected = WAITING;
 	int r;
@@ -332,22 +374,54 @@ int ferry__offload_start(void)
 					 false, __ATOMIC_RELAXED,
 					 __ATOMIC_RELAXED))
 		return 0;
-	r = start();
-	/* T2 pairs with T1 in current_state(). */
-	__atomic_store_n(&offload.state, TRIED, __ATOMIC_RELEASE);
+	r = check();
+	if (r)
+		set_tried();
+	return r ? r : 1;
+}
+
+int ferry__offload_start(void)
+{
+	int r;
+
+	/* For who asked because of an event. */
+	ferry__starter_settle();
+	r = claim();
+	if (r <= 0)
+		return r;
+	r = start_pager();
+	set_tried();
 	return r;
 }
 
+/* --- on the side ------------------------------------------------------------------------ */
+
+static void start_job(void)
+{
+	start_pager();
+	set_tried();
+}
+
+/*
+ * In the middle of a request for memory: the threads are started by one that
+ * nobody waits for (starter.h).
+ */
 void ferry__offload_work(void)
 {
-	if (offload.stopped) {
-		start_again();
+	/* Relaxed: only whether there is something to do. */
+	if (__atomic_load_n(&offload.stopped, __ATOMIC_RELAXED)) {
+		ferry__starter_run(start_again);
 		return;
 	}
 	/* Relaxed: as in ferry__offload_grown(). */
-	if (__atomic_load_n(&offload.bytes, __ATOMIC_RELAXED) >=
-	    offload.conf->min_heap)
-		ferry__offload_start();
+	if (__atomic_load_n(&offload.bytes, __ATOMIC_RELAXED) <
+		    offload.conf->min_heap ||
+	    claim() <= 0)
+		return;
+	if (ferry__starter_run(start_job)) {
+		offload.reason = ferry_reason_string(FERRY_REASON_NO_MEMORY);
+		set_tried();
+	}
 }
 
 /* --- fork ----------------------------------------------------------------------------- */
@@ -423,8 +497,9 @@ void ferry__offload_fork_child(void)
 
 	offload.plain = 0;
 	offload.pid = ferry__sys->getpid();
-	if (offload.state == STARTING && !pager)
-		offload.state = WAITING;
+	if (offload.state == STARTING)
+		offload.state = pager ? TRIED : WAITING;
+	ferry__starter_fork_child();
 	ferry__quiet_fork_child();
 	ferry__socket_fork_child();
 	if (!pager)
