@@ -18,6 +18,7 @@ static const uint64_t amounts[MALLOC_WORKLOADS][BENCH_FULL + 1] = {
 	[MALLOC_THREADS] = { 4000, 40000, 500000 },
 	[MALLOC_REALLOC] = { 20, 300, 5000 },
 	[MALLOC_LARGE] = { 4, 12, 100 },
+	[MALLOC_GROW] = { 1, 1, 4 },
 	[MALLOC_START] = { 10, 40, 300 },
 	[MALLOC_FORK] = { 2, 8, 30 },
 };
@@ -33,7 +34,7 @@ struct malloc_bench {
 
 static const struct bench_option options[] = {
 	{ "workload", BENCH_TEXT, "LIST",
-	  "churn,queue,threads,realloc,large,start,fork" },
+	  "churn,queue,threads,realloc,large,grow,start,fork" },
 	PRELOAD_OPTIONS,
 	{ "rounds", BENCH_SIZE, "N", "times that each run is made" },
 	{ 0 },
@@ -72,7 +73,8 @@ static int check_options(const struct bench_options *opt, char *err,
 static uint64_t rounds(const struct malloc_bench *m,
 		       enum malloc_workload_id workload)
 {
-	bool heavy = workload == MALLOC_LARGE || workload == MALLOC_FORK;
+	bool heavy = workload == MALLOC_LARGE || workload == MALLOC_GROW ||
+		     workload == MALLOC_FORK;
 
 	if (m->rounds)
 		return m->rounds;

@@ -10,8 +10,8 @@
 const char *const malloc_workload_names[MALLOC_WORKLOADS] = {
 	[MALLOC_CHURN] = "churn",     [MALLOC_QUEUE] = "queue",
 	[MALLOC_THREADS] = "threads", [MALLOC_REALLOC] = "realloc",
-	[MALLOC_LARGE] = "large",     [MALLOC_START] = "start",
-	[MALLOC_FORK] = "fork",
+	[MALLOC_LARGE] = "large",     [MALLOC_GROW] = "grow",
+	[MALLOC_START] = "start",     [MALLOC_FORK] = "fork",
 };
 
 const struct malloc_metric_info malloc_metrics[MALLOC_METRICS] = {

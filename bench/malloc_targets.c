@@ -125,10 +125,11 @@ static void show_ratios(struct bench *b, const struct malloc_cells *cells,
 	struct bench_table *t = bench_table_new(
 		"CPU time of the whole process in that of jemalloc",
 		"allocator", "churn", "queue", "threads", "realloc",
-		"geometric mean", "worst", "large", "start", "fork", NULL);
-	static const enum malloc_workload_id rest[] = { MALLOC_LARGE,
-							MALLOC_START,
-							MALLOC_FORK };
+		"geometric mean", "worst", "large", "grow", "start", "fork",
+		NULL);
+	static const enum malloc_workload_id rest[] = {
+		MALLOC_LARGE, MALLOC_GROW, MALLOC_START, MALLOC_FORK
+	};
 
 	for (size_t i = 0; i < set->n; i++) {
 		struct side s = { cells, &set->v[i],

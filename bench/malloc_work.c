@@ -16,6 +16,7 @@ static malloc_work_fn *const workloads[MALLOC_WORKLOADS] = {
 	[MALLOC_THREADS] = malloc_work_threads,
 	[MALLOC_REALLOC] = malloc_work_realloc,
 	[MALLOC_LARGE] = malloc_work_large,
+	[MALLOC_GROW] = malloc_work_grow,
 	[MALLOC_START] = malloc_work_start,
 	[MALLOC_FORK] = malloc_work_fork,
 };

@@ -117,7 +117,7 @@ void offload_fault(struct offload_bench *o)
 	offload_show(o->b,
 		     "fault: a page that is not in memory is touched; \"hand\" "
 		     "is the smallest service that decompresses, \"swap\" the "
-		     "kernel's on zram with lz4",
+		     "kernel's on zram with lz4; each process on one processor",
 		     v, n, columns, BENCH_ARRAY_LEN(columns));
 	offload_finish(o, OFFLOAD_FAULT, v, n);
 	fault_targets(o, v, n);

@@ -268,6 +268,86 @@ START_TEST(realloc_that_fails_leaves_the_block)
 }
 END_TEST
 
+/* The first word of each page is its place. */
+static void fill_grown(char *p, size_t from, size_t size, uint64_t id)
+{
+	uint64_t word;
+
+	for (; from < size; from += 4096) {
+		word = id ^ from;
+		memcpy(p + from, &word, sizeof(word));
+	}
+}
+
+static bool is_grown_right(const char *p, size_t size, uint64_t id)
+{
+	uint64_t word;
+	size_t at;
+
+	for (at = 0; at < size; at += 4096) {
+		memcpy(&word, p + at, sizeof(word));
+		if (word != (id ^ at))
+			return false;
+	}
+	return true;
+}
+
+/* Several at a time, up and down, with others cut and freed between them. */
+START_TEST(large_blocks_that_grow_keep_their_contents)
+{
+	struct random random = harness_random();
+	size_t size[4] = { 0 }, next;
+	char *p[4] = { NULL }, *q;
+	void *beside = NULL;
+	unsigned int i, k;
+
+	for (k = 0; k < 200; k++) {
+		i = (unsigned int)random_below(&random, 4);
+		next = size[i] + ((1 + random_below(&random, 4096)) << 12);
+		if (next > 48 * MIB || !random_below(&random, 8))
+			next = (1 + random_below(&random, 512)) << 12;
+		q = resize(p[i], next);
+		ck_assert_ptr_nonnull(q);
+		ck_assert(
+			is_grown_right(q, next < size[i] ? next : size[i], i));
+		fill_grown(q, size[i], next, i);
+		p[i] = q;
+		size[i] = next;
+		free(beside);
+		beside = take((1 + random_below(&random, 1024)) << 12);
+	}
+	free(beside);
+	for (i = 0; i < 4; i++) {
+		ck_assert(is_grown_right(p[i], size[i], i));
+		free(p[i]);
+	}
+}
+END_TEST
+
+START_TEST(a_large_block_grows_where_it_is)
+{
+	size_t size = 40 * MIB;
+	unsigned int moved = 0;
+	char *p = take(size), *q;
+	void *beside[16];
+	size_t n;
+
+	for (n = 0; size < 400 * MIB; n++) {
+		size += size / 4;
+		q = resize(p, size);
+		ck_assert_ptr_nonnull(q);
+		moved += q != p;
+		p = q;
+		/* Others take address space meanwhile. */
+		beside[n] = take(3 * MIB);
+	}
+	ck_assert_uint_le(moved, 1);
+	free(p);
+	while (n)
+		free(beside[--n]);
+}
+END_TEST
+
 START_TEST(calloc_is_zero_after_reuse)
 {
 	unsigned char *p;
@@ -558,6 +638,8 @@ static const struct test tests[] = {
 	TEST(all_of_the_usable_size_is_writable_and_kept, "malloc"),
 	TEST(realloc_keeps_contents_from_every_class_to_every_other, "malloc"),
 	TEST(realloc_that_fails_leaves_the_block, "malloc"),
+	TEST(large_blocks_that_grow_keep_their_contents, "malloc"),
+	TEST(a_large_block_grows_where_it_is, "malloc"),
 	TEST(calloc_is_zero_after_reuse, "malloc"),
 	TEST(free_keeps_errno, "malloc"),
 	TEST(a_pointer_of_the_c_library_goes_back_to_it, "malloc"),

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "alloc/store/checksum.h"
 #include "alloc/store/memory.h"
 #include "tests/inject.h"
 #include "tests/memory.h"
@@ -466,6 +467,24 @@ START_TEST(memory_the_kernel_keeps_stays_counted)
 }
 END_TEST
 
+#ifdef FERRY__CHECKSUM_AVX2
+START_TEST(sums_are_those_of_any_machine)
+{
+	struct random r = harness_random();
+	size_t i, k;
+
+	if (!__builtin_cpu_supports("avx2"))
+		SKIP("avx2", "this machine does not have it");
+	for (i = 0; i < 100; i++) {
+		for (k = 0; k < page_size(); k++)
+			page[k] = (unsigned char)random_next(&r);
+		ck_assert_uint_eq(ferry__checksum_plain(page),
+				  ferry__checksum_avx2(page));
+	}
+}
+END_TEST
+#endif
+
 START_TEST(any_byte_that_changed_is_noticed)
 {
 	struct ferry__store_memory *mem;
@@ -574,6 +593,9 @@ static const struct test tests[] = {
 	TEST(failed_creation_leaves_nothing, NULL),
 	TEST(failed_mappings_refuse_and_lose_nothing, NULL),
 	TEST(memory_the_kernel_keeps_stays_counted, NULL),
+#ifdef FERRY__CHECKSUM_AVX2
+	TEST(sums_are_those_of_any_machine, NULL),
+#endif
 	TEST(any_byte_that_changed_is_noticed, NULL),
 	TEST(a_child_has_the_same_pages_under_the_same_handles, NULL),
 };

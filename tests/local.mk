@@ -80,6 +80,7 @@ CHECK_ALLOC += %D%/stress_alloc_store
 CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_conf
 CHECK_MALLOC += %D%/check_alloc_hint
+CHECK_MALLOC += %D%/check_alloc_limits
 CHECK_MALLOC += %D%/check_alloc_malloc
 CHECK_MALLOC += %D%/stress_alloc_malloc
 CHECK_MALLOC += %D%/check_alloc_wrap
@@ -205,6 +206,7 @@ if HAVE_MALLOC
 MALLOC_TEST_LIBS += alloc/malloc/libferry-malloc.la
 endif
 MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
+%C%_check_alloc_limits_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_hint_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_conf_SOURCES = %D%/check_alloc_conf.c alloc/malloc/conf.c

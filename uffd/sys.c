@@ -337,13 +337,23 @@ static int linux_membarrier(int command, unsigned int flags)
 	return edge(syscall(SYS_membarrier, command, flags, 0));
 }
 
-static uint64_t linux_address_limit(void)
+static uint64_t limit_of(__rlimit_resource_t resource)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY)
+	if (getrlimit(resource, &limit) || limit.rlim_cur == RLIM_INFINITY)
 		return UINT64_MAX;
 	return limit.rlim_cur;
+}
+
+static uint64_t linux_address_limit(void)
+{
+	return limit_of(RLIMIT_AS);
+}
+
+static uint64_t linux_data_limit(void)
+{
+	return limit_of(RLIMIT_DATA);
 }
 
 static int linux_name_memory(void *addr, size_t len, const char *name)
@@ -520,6 +530,7 @@ const struct ferry__sys ferry__sys_linux = {
 	.futex_wait = linux_futex_wait,
 	.futex_wake = linux_futex_wake,
 	.address_limit = linux_address_limit,
+	.data_limit = linux_data_limit,
 	.name_memory = linux_name_memory,
 	.set_home_node = linux_set_home_node,
 	.mbind = linux_mbind,

@@ -92,6 +92,8 @@ struct ferry__sys {
 	int (*futex_wake)(uint32_t *word);
 	/* Bytes of address space that this process may have (RLIMIT_AS). */
 	uint64_t (*address_limit)(void);
+	/* Bytes of it that may be writable and private (RLIMIT_DATA). */
+	uint64_t (*data_limit)(void);
 	/* Names anonymous memory (5.17); @name NULL takes the name away. */
 	int (*name_memory)(void *addr, size_t len, const char *name);
 	/* Node that BIND and PREFERRED_MANY of a range begin with (5.17). */

@@ -5,7 +5,7 @@
  *   state:  ASLEEP --constructor or event (CAS)--> STARTING --> READY
  *                                                         \---> PLAIN
  *
- * PLAIN: no region could be had, all comes from arena 0. A thread that finds
+ * PLAIN: there is no room for a region, all comes from arena 0. A thread that finds
  * STARTING allocates from arena 0 for now and asks again at its next request.
  */
 #include "alloc/malloc/engine.h"
@@ -170,7 +170,6 @@ static void settle(void)
 	errno = saved;
 }
 
-extern FERRY__HIDDEN bool je_tsd_tcache_enabled_data_init(void *tsd);
 extern FERRY__HIDDEN void je_tcache_gc_event_handler(void *tsd,
 						     uint64_t elapsed);
 FERRY__HIDDEN bool ferry__je_thread_begin(void *tsd);
@@ -179,7 +178,7 @@ FERRY__HIDDEN void ferry__je_thread_event(void *tsd, uint64_t elapsed);
 /* jemalloc has made the thread's data; locks are not held. */
 bool ferry__je_thread_begin(void *tsd)
 {
-	bool r = je_tsd_tcache_enabled_data_init(tsd);
+	bool r = ferry__engine_thread_data(tsd);
 
 	if (self.own)
 		set_cache(false);
@@ -226,9 +225,21 @@ static int make_arenas(void)
 	return ferry__engine_arena(0, &n);
 }
 
+/*
+ * A heap of its own costs two regions and an arena for each processor, some
+ * MiB each; where no more than this is allowed there is no room for that.
+ */
+#define LEAST_LIMIT ((uint64_t)256 << 20)
+
+static bool is_tight(void)
+{
+	return ferry__sys->address_limit() < LEAST_LIMIT ||
+	       ferry__sys->data_limit() < LEAST_LIMIT;
+}
+
 static enum state start(void)
 {
-	if (ferry__space_init(FERRY__SPACE_HEAP) || make_arenas())
+	if (is_tight() || ferry__space_init(FERRY__SPACE_HEAP) || make_arenas())
 		return PLAIN;
 	return READY;
 }

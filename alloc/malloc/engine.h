@@ -101,6 +101,12 @@ FERRY__HIDDEN bool ferry__engine_is_plain(void);
 FERRY__HIDDEN unsigned int ferry__engine_arenas(void);
 FERRY__HIDDEN int ferry__engine_arena(unsigned int i, unsigned int *ret_number);
 
+/*
+ * Makes what jemalloc keeps for a thread, as it would by itself, but without a
+ * cache where there is no memory for one. (imports.c)
+ */
+FERRY__HIDDEN bool ferry__engine_thread_data(void *tsd);
+
 /* --- what jemalloc wants to tell the C library ---------------------------------------- */
 
 /* Its handlers around fork(2), as it would have registered them. */

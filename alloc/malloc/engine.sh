@@ -11,10 +11,12 @@
 #   dlsym                   may allocate; only asked for pthread_create
 #   log exp round _Unwind_* the sampling profiler, which is never on, needs
 #                           two more shared objects
-# Two of its own names are redirected where they are used, as jemalloc has no
+# Some of its own names are redirected where they are used, as jemalloc has no
 # hooks for these moments:
 #   tsd.c           a thread allocates for the first time
 #   thread_event.c  a thread has allocated or freed some 64 KiB more
+#   tcache.c        there is no memory for the cache of a thread
+#   pac.c           address space is wanted, maybe behind a block (grow.c)
 # The C++ operators are left out: those of the C++ library call malloc.
 #
 # Environment: AR, NM, OBJCOPY, LD.
@@ -47,6 +49,11 @@ redirect() {
 }
 redirect tsd.pic.o je_tsd_tcache_enabled_data_init ferry__je_thread_begin
 redirect thread_event.pic.o je_tcache_gc_event_handler ferry__je_thread_event
+redirect tcache.pic.o je_arena_palloc ferry__je_cache_memory
+# This one is called as in 5.3.0, and told of its descriptors.
+if grep -q -a '5\.3\.0-' "$tmp/all.a"; then
+  redirect pac.pic.o je_ecache_alloc_grow ferry__je_extent_grow
+fi
 {
   ${NM:-nm} -g --defined-only "$tmp/all.a" |
     sed -n 's/^[0-9a-f]* [A-Z] \([^ ]*\)$/\1/p' | grep -v '^je_' || :

@@ -9,10 +9,23 @@
 
 #include <errno.h>
 
+#include "alloc/malloc/grow.h"
 #include "alloc/malloc/offload.h"
 #include "alloc/malloc/space.h"
 
-/* In a place of its own choice only: it asks for none that matters. */
+/* At @addr only what is cut next there. */
+static int cut(void *addr, size_t size, size_t align, void **ret_addr)
+{
+	if (addr) {
+		*ret_addr = addr;
+		return ferry__space_extend(FERRY__SPACE_HEAP, addr, size);
+	}
+	if (ferry__grow_apart() &&
+	    !ferry__space_cut_apart(FERRY__SPACE_HEAP, size, align, ret_addr))
+		return 0;
+	return ferry__space_cut(FERRY__SPACE_HEAP, size, align, ret_addr);
+}
+
 static void *hook_alloc(struct ferry__hooks *hooks, void *addr, size_t size,
 			size_t align, bool *zero, bool *commit,
 			unsigned int arena)
@@ -21,7 +34,7 @@ static void *hook_alloc(struct ferry__hooks *hooks, void *addr, size_t size,
 
 	(void)hooks;
 	(void)arena;
-	if (addr || ferry__space_cut(FERRY__SPACE_HEAP, size, align, &p))
+	if (cut(addr, size, align, &p))
 		return NULL;
 	ferry__offload_grown(p, size);
 	*zero = true;

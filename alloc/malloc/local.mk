@@ -23,6 +23,8 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/foreign.c
 %C%_libmalloc_la_SOURCES += %D%/foreign.h
 %C%_libmalloc_la_SOURCES += %D%/fork.c
+%C%_libmalloc_la_SOURCES += %D%/grow.c
+%C%_libmalloc_la_SOURCES += %D%/grow.h
 %C%_libmalloc_la_SOURCES += %D%/hooks.c
 %C%_libmalloc_la_SOURCES += %D%/hooks.h
 %C%_libmalloc_la_SOURCES += %D%/imports.c

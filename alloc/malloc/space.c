@@ -17,6 +17,8 @@
 #define ALIGN	 ((size_t)2 << 20) /* a huge page: moves keep their place */
 #define LARGEST	 ((size_t)1 << 46)
 #define SMALLEST ((size_t)2 << 20)
+/* A block with a region to itself may grow to so many times its size. */
+#define ROOM 16
 
 static const struct ferry__space_plan plans[2] = {
 	[FERRY__SPACE_HEAP] = { .first_len = (size_t)1 << FERRY__SPACE_SHIFT,
@@ -44,7 +46,8 @@ static size_t wish(const struct ferry__space_plan *plan,
 	if (limit / plan->part < plan->first_len)
 		len = (size_t)limit / plan->part;
 	else
-		len = last ? last->len * 2 : plan->first_len;
+		len = last && last->len > plan->first_len / 2 ? last->len * 2
+							      : plan->first_len;
 	len = round_up(len, ALIGN);
 	return len < LARGEST ? len : LARGEST;
 }
@@ -55,25 +58,64 @@ static void trim(uintptr_t from, uintptr_t to)
 		ferry__sys->munmap((void *)from, to - from);
 }
 
-/* @len bytes of address space, whole ALIGNs, aligned to @align. */
-static int reserve_exactly(const char *name, size_t len, size_t align,
-			   uintptr_t *ret_base)
+static int map_none(void *near, size_t len, void **ret_addr)
+{
+	return ferry__sys->mmap(near, len, PROT_NONE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+				0, ret_addr);
+}
+
+/*
+ * Where there is no room for more than @len: the kernel maps downwards, so
+ * that what lies right before the first place it finds is likely to be free.
+ */
+static int reserve_tightly(size_t len, size_t align, uintptr_t *ret_base)
+{
+	void *p = NULL;
+	int r, tries;
+
+	for (tries = 0; tries < 2; tries++) {
+		r = map_none(p, len, &p);
+		if (r)
+			return r;
+		*ret_base = (uintptr_t)p;
+		if (!(*ret_base & (align - 1)))
+			return 0;
+		ferry__sys->munmap(p, len);
+		p = (void *)(*ret_base & ~(align - 1));
+	}
+	return -ENOMEM;
+}
+
+/* With more than that the kernel need not be guessed at. */
+static int reserve_loosely(size_t len, size_t align, uintptr_t *ret_base)
 {
 	uintptr_t base;
 	void *p;
 	int r;
 
-	r = ferry__sys->mmap(NULL, len + align, PROT_NONE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0,
-			     &p);
+	r = map_none(NULL, len + align, &p);
 	if (r)
 		return r;
 	base = round_up((uintptr_t)p, align);
 	trim((uintptr_t)p, base);
 	trim(base + len, (uintptr_t)p + len + align);
-	ferry__sys->name_memory((void *)base, len, name);
 	*ret_base = base;
 	return 0;
+}
+
+/* @len bytes of address space, whole ALIGNs, aligned to @align. */
+static int reserve_exactly(const char *name, size_t len, size_t align,
+			   uintptr_t *ret_base)
+{
+	int r;
+
+	r = reserve_loosely(len, align, ret_base);
+	if (r)
+		r = reserve_tightly(len, align, ret_base);
+	if (!r)
+		ferry__sys->name_memory((void *)*ret_base, len, name);
+	return r;
 }
 
 /* As near to @len as can be had, @least at any rate. */
@@ -153,6 +195,17 @@ static int open_up(const struct ferry__space *r, size_t from, size_t to)
 				    PROT_READ | PROT_WRITE);
 }
 
+/*
+ * Takes what lies from @from on back, unless something was cut behind it
+ * meanwhile: then it is lost, as address space.
+ */
+static void uncut(struct ferry__space *r, size_t from, size_t to)
+{
+	/* Relaxed: see ferry__space_used(). */
+	__atomic_compare_exchange_n(&r->used, &to, from, false,
+				    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
 /* -ENOSPC: the region has no room for it. */
 static int cut_from(struct ferry__space *r, size_t size, size_t align,
 		    void **ret_addr)
@@ -170,16 +223,31 @@ static int cut_from(struct ferry__space *r, size_t size, size_t align,
 					      __ATOMIC_RELAXED));
 	/* The gap before an aligned piece too: it stays one mapping. */
 	e = open_up(r, used, at + size);
-	if (e)
+	if (e) {
+		uncut(r, used, at + size);
 		return e;
+	}
 	*ret_addr = (void *)(r->base + at);
 	return 0;
 }
 
-static int append(const struct ferry__space_plan *plan,
-		  struct ferry__space *last, size_t least)
+/* Behind @last, or behind what another thread has put there. */
+static void link_last(struct ferry__space *last, struct ferry__space *fresh)
 {
-	struct ferry__space *fresh, *none = NULL;
+	struct ferry__space *none = NULL;
+
+	/* N2 pairs with N1 in ferry__space_next(). */
+	while (!__atomic_compare_exchange_n(&last->next, &none, fresh, false,
+					    __ATOMIC_RELEASE,
+					    __ATOMIC_ACQUIRE)) {
+		last = none;
+		none = NULL;
+	}
+}
+
+static int make_region(const struct ferry__space_plan *plan, size_t len,
+		       size_t least, struct ferry__space **ret_fresh)
+{
 	void *p;
 	int r;
 
@@ -187,19 +255,35 @@ static int append(const struct ferry__space_plan *plan,
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, &p);
 	if (r)
 		return r;
-	fresh = p;
-	r = reserve(plan->name, wish(plan, last), least, fresh);
+	r = reserve(plan->name, len, least, p);
 	if (r)
-		goto err_unmap;
-	/* N2 pairs with N1 in ferry__space_next(). */
-	if (__atomic_compare_exchange_n(&last->next, &none, fresh, false,
-					__ATOMIC_RELEASE, __ATOMIC_RELAXED))
-		return 0;
-	/* Another thread was quicker: his will do. */
-	ferry__sys->munmap((void *)fresh->base, fresh->len);
-err_unmap:
-	ferry__sys->munmap(fresh, ferry__page_size);
+		ferry__sys->munmap(p, ferry__page_size);
+	else
+		*ret_fresh = p;
 	return r;
+}
+
+static void free_region(struct ferry__space *fresh)
+{
+	ferry__sys->munmap((void *)fresh->base, fresh->len);
+	ferry__sys->munmap(fresh, ferry__page_size);
+}
+
+static int append(const struct ferry__space_plan *plan,
+		  struct ferry__space *last, size_t least)
+{
+	struct ferry__space *fresh, *none = NULL;
+	int r;
+
+	r = make_region(plan, wish(plan, last), least, &fresh);
+	if (r)
+		return r;
+	/* N2 pairs with N1 in ferry__space_next(). */
+	if (!__atomic_compare_exchange_n(&last->next, &none, fresh, false,
+					 __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		/* Another thread was quicker: his will do. */
+		free_region(fresh);
+	return 0;
 }
 
 int ferry__spaces_cut(struct ferry__space *first,
@@ -232,6 +316,71 @@ int ferry__space_cut(enum ferry__space_kind kind, size_t size, size_t align,
 {
 	return ferry__spaces_cut(&ferry__space_first[kind], &plans[kind], size,
 				 align, ret_addr);
+}
+
+int ferry__space_extend(enum ferry__space_kind kind, void *addr, size_t size)
+{
+	struct ferry__space *r = ferry__space_of(kind, (char *)addr - 1);
+	size_t at, used;
+	int e;
+
+	if (!r)
+		return -ENOENT;
+	at = (uintptr_t)addr - r->base;
+	used = at;
+	if (size > r->len - at)
+		return -ENOSPC;
+	/* Relaxed: see ferry__space_used(). */
+	if (!__atomic_compare_exchange_n(&r->used, &used, at + size, false,
+					 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return -ENOENT;
+	e = open_up(r, at, at + size);
+	if (e)
+		uncut(r, at, at + size);
+	return e ? -ENOMEM : 0;
+}
+
+bool ferry__space_left(enum ferry__space_kind kind, const void *addr,
+		       size_t *ret_left)
+{
+	struct ferry__space *r = ferry__space_of(kind, (const char *)addr - 1);
+
+	if (!r)
+		return false;
+	*ret_left = ferry__space_used(r) - ((uintptr_t)addr - r->base);
+	return true;
+}
+
+int ferry__space_cut_apart(enum ferry__space_kind kind, size_t size,
+			   size_t align, void **ret_addr)
+{
+	const struct ferry__space_plan *plan = &plans[kind];
+	struct ferry__space *fresh;
+	size_t room;
+	int r;
+
+	if (size > LARGEST / ROOM || align > ALIGN ||
+	    size > ferry__sys->address_limit() / plan->part / ROOM)
+		return -ENOMEM;
+	room = round_up(size * ROOM, ALIGN);
+	r = make_region(plan, room, room, &fresh);
+	if (r)
+		return r;
+	r = cut_from(fresh, size, ALIGN, ret_addr);
+	if (r)
+		free_region(fresh);
+	else
+		link_last(&ferry__space_first[kind], fresh);
+	return r;
+}
+
+void ferry__space_uncut(enum ferry__space_kind kind, void *addr, size_t size)
+{
+	struct ferry__space *r = ferry__space_of(kind, addr);
+
+	if (r)
+		uncut(r, (uintptr_t)addr - r->base,
+		      (uintptr_t)addr - r->base + size);
 }
 
 void ferry__spaces_fini(struct ferry__space *first)

@@ -29,7 +29,7 @@ struct ferry__space {
 	/* Written before the region is published, constant from then on. */
 	uintptr_t base; /* aligned to 2 MiB at least */
 	size_t len;
-	/* Bytes handed out, from the base on; only grows. Atomic. */
+	/* Bytes handed out, from the base on. Atomic. */
 	size_t used;
 	bool told; /* the pager knows of it; atomic, of its host */
 	/* The next of the list; written once. Atomic. */
@@ -73,6 +73,32 @@ int ferry__space_init(enum ferry__space_kind kind);
  */
 int ferry__space_cut(enum ferry__space_kind kind, size_t size, size_t align,
 		     void **ret_addr);
+
+/*
+ * Cuts @size bytes at @addr, the end of what was cut of its region so far.
+ * Returns 0; -ENOENT: it is not that; -ENOSPC; -ENOMEM.
+ */
+int ferry__space_extend(enum ferry__space_kind kind, void *addr, size_t size);
+
+/*
+ * How much was cut of the region from @addr, an end of something in it, on.
+ * False: it is not of @kind.
+ */
+bool ferry__space_left(enum ferry__space_kind kind, const void *addr,
+		       size_t *ret_left);
+
+/*
+ * Cuts @size bytes, aligned to @align, from a new region with room for many
+ * times that. Returns 0 or -ENOMEM, also where that much is not to be had.
+ */
+int ferry__space_cut_apart(enum ferry__space_kind kind, size_t size,
+			   size_t align, void **ret_addr);
+
+/*
+ * A piece that was cut, reads as zero and is not used any more: if it is the
+ * last of its region it will be cut anew, else nothing is done.
+ */
+void ferry__space_uncut(enum ferry__space_kind kind, void *addr, size_t size);
 
 /* The region of @kind that @p is in, or NULL. */
 struct ferry__space *ferry__space_of(enum ferry__space_kind kind,

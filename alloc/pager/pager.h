@@ -46,7 +46,11 @@ struct ferry__pager_params {
 	 * use; above it the pager backs off. 2 is 0.2 %; 0: no limit.
 	 */
 	unsigned int refault_limit;
-	size_t around; /* pages brought back with one that is touched */
+	/*
+	 * Faults in sequence double what they bring, up to 32 times this and
+	 * 256 pages; others bring one page. 1: all do.
+	 */
+	size_t around;
 	const struct ferry__pager_tier *tiers; /* copied */
 	size_t n_tiers;
 	/*

@@ -11,4 +11,11 @@
  */
 uint64_t ferry__store_checksum(const void *page, uint64_t tag);
 
+/* Of the page alone: on any machine; on one with AVX2. For that and tests. */
+uint64_t ferry__checksum_plain(const void *page);
+#if defined(__x86_64__)
+#define FERRY__CHECKSUM_AVX2 1
+uint64_t ferry__checksum_avx2(const void *page);
+#endif
+
 #endif

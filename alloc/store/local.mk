@@ -18,6 +18,7 @@ EXTRA_DIST += %D%/hiredis.sh
 %C%_libstore_la_SOURCES =
 %C%_libstore_la_SOURCES += %D%/checksum.c
 %C%_libstore_la_SOURCES += %D%/checksum.h
+%C%_libstore_la_SOURCES += %D%/checksum_avx2.c
 %C%_libstore_la_SOURCES += %D%/codec.c
 %C%_libstore_la_SOURCES += %D%/codec.h
 %C%_libstore_la_SOURCES += %D%/dict.c
