@@ -96,7 +96,8 @@ int ferry__pager_restore_all(struct ferry__pager *pager)
 {
 	int r;
 
-	FERRY__PROBE2(restore, pager->limbo, pager->stored);
+	FERRY__PROBE2(restore, ferry__pager_read(&pager->limbo),
+		      ferry__pager_read(&pager->stored));
 	__atomic_fetch_add(&pager->held, 1, __ATOMIC_RELAXED); /* H1 */
 	r = ferry__pager_ask(pager, FERRY__ASK_BACK, 0, 0);
 	FERRY__PROBE1(restored, r);
