@@ -347,8 +347,8 @@ static void tick_probe(void *arg, uint64_t now_ns, bool idle)
 	/* Acquires what probe() has released. */
 	if (!__atomic_exchange_n(&probed.wanted, false, __ATOMIC_ACQ_REL))
 		return;
-	*p.block = (struct ferry__pager_block){ 0 };
 	ferry__region_cover(bed.pager, r, bed.len);
+	*p.block = (struct ferry__pager_block){ 0 };
 	look(&p, begin);
 	probed.first = look(&p, begin + 2 * SECOND);
 	if (probed.hot)
