@@ -18,7 +18,7 @@ static const uint64_t amounts[MALLOC_WORKLOADS][BENCH_FULL + 1] = {
 	[MALLOC_THREADS] = { 4000, 40000, 500000 },
 	[MALLOC_REALLOC] = { 20, 300, 5000 },
 	[MALLOC_LARGE] = { 4, 12, 100 },
-	[MALLOC_GROW] = { 1, 1, 4 },
+	[MALLOC_GROW] = { 32, 256, 1024 },
 	[MALLOC_START] = { 10, 40, 300 },
 	[MALLOC_FORK] = { 2, 8, 30 },
 };
@@ -69,16 +69,20 @@ static int check_options(const struct bench_options *opt, char *err,
 
 /* --- what is to be run ---------------------------------------------------- */
 
-/* What takes long to prepare is repeated within a run anyway. */
+/*
+ * What takes long to prepare is repeated within a run anyway. What is judged
+ * by a few percent is made often (B26).
+ */
 static uint64_t rounds(const struct malloc_bench *m,
 		       enum malloc_workload_id workload)
 {
 	bool heavy = workload == MALLOC_LARGE || workload == MALLOC_GROW ||
 		     workload == MALLOC_FORK;
+	bool judged = workload <= MALLOC_REALLOC;
 
 	if (m->rounds)
 		return m->rounds;
-	return bench_pick(m->b, 1, heavy ? 1 : 3, 7);
+	return bench_pick(m->b, 1, heavy ? 1 : 3, judged ? 21 : 7);
 }
 
 /* The first round warms up, but for the shortest of runs. */

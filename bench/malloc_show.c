@@ -34,8 +34,9 @@ static const struct {
 	[MALLOC_REALLOC] = { "arrays that grow to 4 MiB", "us an array" },
 	[MALLOC_LARGE] = { "buffers of 8 to 64 MiB, each page touched",
 			   "us a buffer" },
-	[MALLOC_GROW] = { "buffers that grow from 1 MiB to 1 GiB by one half",
-			  "us a buffer" },
+	[MALLOC_GROW] = { "a buffer that grows from 1 MiB by one half, to 1 "
+			  "GiB in a full run",
+			  "us a MiB" },
 	[MALLOC_START] = { "starting a program that does nothing",
 			   "us a start" },
 	[MALLOC_FORK] = { "fork with a heap of 256 MiB", "us a fork" },

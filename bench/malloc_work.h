@@ -30,7 +30,7 @@ malloc_work_fn malloc_work_queue;   /* blocks */
 malloc_work_fn malloc_work_threads; /* steps, of all threads */
 malloc_work_fn malloc_work_realloc; /* arrays */
 malloc_work_fn malloc_work_large;   /* buffers */
-malloc_work_fn malloc_work_grow;    /* buffers */
+malloc_work_fn malloc_work_grow;    /* MiB */
 malloc_work_fn malloc_work_start;   /* programs */
 malloc_work_fn malloc_work_fork;    /* forks */
 

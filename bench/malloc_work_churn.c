@@ -141,18 +141,17 @@ int malloc_work_large(struct malloc_work *w)
 /* --- one buffer that grows ------------------------------------------------ */
 
 #define GROW_LEAST ((size_t)1 << 20)
-#define GROW_MOST  ((size_t)1 << 30)
 /* A block beside it at each step: programs do not only grow. */
 #define GROW_BESIDE 65536
 #define GROW_STEPS  32
 
-static int grow_step(struct block *b)
+static int grow_step(struct block *b, size_t most)
 {
 	size_t size = b->size + b->size / 2 / 4096 * 4096;
 	char *p;
 
-	if (size > GROW_MOST)
-		size = GROW_MOST;
+	if (size > most)
+		size = most;
 	p = realloc(b->p, size);
 	if (!p)
 		return -ENOMEM;
@@ -163,9 +162,10 @@ static int grow_step(struct block *b)
 	return 0;
 }
 
-static int grow_one(struct malloc_work *w)
+int malloc_work_grow(struct malloc_work *w)
 {
 	struct block b = { .size = GROW_LEAST, .id = bench_rng_next(&w->rng) };
+	size_t most = (size_t)w->amount << 20, i;
 	void *beside[GROW_STEPS] = { 0 };
 	int rc = 0;
 
@@ -173,22 +173,14 @@ static int grow_one(struct malloc_work *w)
 	if (!b.p)
 		return -ENOMEM;
 	malloc_fill(b.p, b.size, b.id, PAGE_WORDS);
-	for (size_t i = 0; rc == 0 && b.size < GROW_MOST; i++) {
-		beside[i] = calloc(1, GROW_BESIDE);
-		rc = grow_step(&b);
+	for (i = 0; rc == 0 && b.size < most; i++) {
+		free(beside[i % GROW_STEPS]);
+		beside[i % GROW_STEPS] = calloc(1, GROW_BESIDE);
+		rc = grow_step(&b, most);
 	}
 	large_free(w, &b);
-	for (size_t i = 0; i < GROW_STEPS; i++)
+	for (i = 0; i < GROW_STEPS; i++)
 		free(beside[i]);
-	return rc;
-}
-
-int malloc_work_grow(struct malloc_work *w)
-{
-	int rc = 0;
-
-	for (uint64_t i = 0; i < w->amount && rc == 0; i++)
-		rc = grow_one(w);
 	return rc;
 }
 

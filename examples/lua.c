@@ -3,6 +3,8 @@
  * A Lua state whose objects live in an allocator instance: what the script
  * does not touch goes out of memory, and the end of the state is the end of
  * the instance.
+ *
+ * The argument is the policy.
  */
 #include <ferry/alloc.h>
 
@@ -57,7 +59,7 @@ static void report(struct ferry_allocator *a)
 	       (unsigned long)s.store_memory >> 10);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct ferry_allocator_params params =
 		FERRY_INIT(struct ferry_allocator_params);
@@ -65,7 +67,7 @@ int main(void)
 	lua_State *lua;
 	int r;
 
-	params.conf = "min_heap:0,rate:0,refault_limit:0";
+	params.conf = argc > 1 ? argv[1] : "min_heap:0,rate:0,refault_limit:0";
 	params.name = "lua";
 	if (ferry_allocator_create(&params, &a))
 		return 1;

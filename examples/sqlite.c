@@ -2,6 +2,8 @@
 /*
  * SQLite over an allocator instance: pages of a database in memory that no
  * query reads go out of memory.
+ *
+ * The argument is the policy.
  */
 #include <ferry/alloc.h>
 
@@ -11,6 +13,7 @@
 
 /* SQLite has one allocator, which it passes nothing of ours to. */
 static struct ferry_allocator *memory;
+static const char *policy = "min_heap:0,rate:0,refault_limit:0";
 
 static void *sqlite_malloc(int size)
 {
@@ -43,7 +46,7 @@ static int sqlite_init(void *arg)
 		FERRY_INIT(struct ferry_allocator_params);
 
 	(void)arg;
-	params.conf = "min_heap:0,rate:0,refault_limit:0";
+	params.conf = policy;
 	params.name = "sqlite";
 	return ferry_allocator_create(&params, &memory) ? SQLITE_NOMEM
 							: SQLITE_OK;
@@ -107,11 +110,13 @@ static void report(void)
 	       (unsigned long)s.store_memory >> 10);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	sqlite3 *db;
 	int wrong = -1;
 
+	if (argc > 1)
+		policy = argv[1];
 	if (sqlite3_config(SQLITE_CONFIG_MALLOC, &methods) != SQLITE_OK ||
 	    sqlite3_open(":memory:", &db) != SQLITE_OK)
 		return 1;

@@ -459,6 +459,97 @@ START_TEST(a_thread_outlives_the_instances_it_used)
 }
 END_TEST
 
+#define MANY 20 /* more than a thread has places for, and not in turn */
+
+static struct ferry_allocator *many[MANY];
+
+/* Leaves a block of each instance, filled with the thread's number. */
+static void *use_many(void *arg)
+{
+	struct worker *w = arg;
+	struct block block[MANY] = { { 0 } };
+	size_t i, k;
+
+	for (k = 0; k < rounds; k++) {
+		i = random_below(&w->rng, MANY);
+		replace(&w->rng, many[i], &block[i]);
+		if (random_below(&w->rng, 200) == 0)
+			ferry_allocator_trim(many[i]);
+	}
+	for (i = 0; i < MANY; i++) {
+		if (block[i].p)
+			ck_assert(holds(block[i].p, block[i].len,
+					block[i].number));
+		ferry_allocator_free(many[i], block[i].p);
+	}
+	return NULL;
+}
+
+START_TEST(a_thread_may_use_many_instances)
+{
+	struct random rng = harness_random();
+	struct worker workers[WORKERS];
+	size_t i, k;
+
+	rounds = harness_scaled(3000);
+	for (i = 0; i < MANY; i++)
+		many[i] = make("offload:off");
+	for (k = 0; k < 2; k++) {
+		for (i = 0; i < WORKERS; i++) {
+			workers[i].rng = random_seeded(random_next(&rng));
+			pthread_create(&workers[i].thread, NULL, use_many,
+				       &workers[i]);
+		}
+		use_many(&(struct worker){ .rng = random_seeded(7) });
+		for (i = 0; i < WORKERS; i++)
+			pthread_join(workers[i].thread, NULL);
+		/* All caches of threads that are gone went with them. */
+		for (i = 0; i < MANY; i++) {
+			ferry_allocator_trim(many[i]);
+			ck_assert_uint_eq(stats_of(many[i]).allocated, 0);
+		}
+	}
+	for (i = 0; i < MANY; i++)
+		ferry_allocator_destroy(many[i]);
+}
+END_TEST
+
+/* Comes, has caches of several, and waits until they are gone. */
+static void *outlive(void *unused)
+{
+	size_t i;
+
+	(void)unused;
+	for (i = 0; i < MANY; i++)
+		ferry_allocator_free(many[i],
+				     ferry_allocator_malloc(many[i], 100));
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	ck_assert_ptr_nonnull(ferry_allocator_malloc(a, 100));
+	return NULL;
+}
+
+START_TEST(instances_end_before_the_threads_that_have_caches_of_them)
+{
+	pthread_t threads[WORKERS];
+	size_t i;
+
+	pthread_barrier_init(&barrier, NULL, WORKERS + 1);
+	a = make(NULL);
+	for (i = 0; i < MANY; i++)
+		many[i] = make(NULL);
+	for (i = 0; i < WORKERS; i++)
+		pthread_create(&threads[i], NULL, outlive, NULL);
+	pthread_barrier_wait(&barrier);
+	for (i = 0; i < MANY; i++)
+		ferry_allocator_destroy(many[i]);
+	pthread_barrier_wait(&barrier);
+	for (i = 0; i < WORKERS; i++)
+		pthread_join(threads[i], NULL);
+	ferry_allocator_destroy(a);
+}
+END_TEST
+
 /* --- cold pages ----------------------------------------------------------- */
 
 #define COLD 2000
@@ -584,6 +675,30 @@ START_TEST(all_can_be_brought_back_and_kept)
 }
 END_TEST
 
+START_TEST(each_instance_has_a_policy_of_its_own)
+{
+	struct ferry_allocator *other = make("offload:off");
+	struct ferry_allocator_stats s;
+	char *p = ferry_allocator_malloc(other, 4 * MIB);
+
+	memset(p, 1, 4 * MIB);
+	a = make(EAGER);
+	fill_cold();
+	make_cold(a, 3 * MIB);
+	s = stats_of(other);
+	ck_assert(!s.offload);
+	ck_assert_uint_eq(s.pages_out, 0);
+	ck_assert_uint_ge(s.resident, 4 * MIB);
+	ck_assert_uint_ge(s.allocated, 4 * MIB);
+	ck_assert_int_eq(ferry_allocator_hint(other, cold[0].p, 1,
+					      FERRY_ALLOCATOR_HINT_HOT),
+			 -ENOENT);
+	ferry_allocator_destroy(other);
+	ck_assert(cold_holds());
+	ferry_allocator_destroy(a);
+}
+END_TEST
+
 START_TEST(without_offload_it_is_an_ordinary_allocator)
 {
 	a = make("offload:off");
@@ -664,6 +779,10 @@ static const struct test tests[] = {
 	TEST(instances_do_not_mix, "malloc"),
 	TEST(threads_share_instances_hot_and_cold, "malloc"),
 	TEST(a_thread_outlives_the_instances_it_used, "malloc"),
+	TEST(a_thread_may_use_many_instances, "malloc"),
+	TEST(instances_end_before_the_threads_that_have_caches_of_them,
+	     "malloc"),
+	TEST(each_instance_has_a_policy_of_its_own, OFFLOAD),
 	TEST(cold_blocks_go_out_and_come_back, OFFLOAD),
 	TEST(hints_are_followed, OFFLOAD),
 	TEST(all_can_be_brought_back_and_kept, OFFLOAD),

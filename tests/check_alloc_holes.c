@@ -80,6 +80,12 @@ static bool is_named(uintptr_t page)
 	return bits;
 }
 
+/* So many bytes of the page at @page live. */
+static void assert_lives(uintptr_t page, size_t bytes)
+{
+	ck_assert_uint_eq(ferry__holes_scrub(&holes, page, NULL), bytes);
+}
+
 /* --- the model ----------------------------------------------------------- */
 
 #define OBJECTS 1500
@@ -105,6 +111,14 @@ static void model_free(struct model *m, size_t i)
 	if (m->at[i])
 		je->dallocx(m->at[i], flags);
 	m->at[i] = NULL;
+}
+
+/* All but object @keep; OBJECTS: all. */
+static void model_free_but(struct model *m, size_t keep)
+{
+	for (size_t i = 0; i < m->n; i++)
+		if (i != keep)
+			model_free(m, i);
 }
 
 /* Marks with 1 each byte of the page at @page that lives; counts them. */
@@ -133,7 +147,7 @@ static void assert_page(const struct model *m, uintptr_t page)
 
 	memset(copy, 0x5a, PAGE);
 	ck_assert_uint_eq(ferry__holes_scrub(&holes, page, copy), live);
-	ck_assert_uint_eq(ferry__holes_scrub(&holes, page, NULL), live);
+	assert_lives(page, live);
 	for (size_t i = 0; i < PAGE; i++)
 		ck_assert_int_eq(copy[i], lives[i] ? 0x5a : 0);
 	if (live)
@@ -167,8 +181,7 @@ START_TEST(full_slabs_live_of_every_class)
 	for (unsigned int i = 0; i < count_classes(); i++) {
 		model_fill(&m, class_size(i), harness_scaled(600));
 		assert_model(&m);
-		for (size_t j = 0; j < m.n; j++)
-			model_free(&m, j);
+		model_free_but(&m, OBJECTS);
 		assert_model(&m);
 	}
 }
@@ -186,8 +199,7 @@ START_TEST(after_churn_each_byte_is_known_of_every_class)
 				model_free(&m, j);
 		}
 		assert_model(&m);
-		for (size_t j = 0; j < m.n; j++)
-			model_free(&m, j);
+		model_free_but(&m, OBJECTS);
 	}
 }
 END_TEST
@@ -226,9 +238,7 @@ START_TEST(an_object_over_two_pages_keeps_both)
 		if (from / PAGE == (from + m.size - 1) / PAGE)
 			continue;
 		over++;
-		for (size_t j = 0; j < m.n; j++)
-			if (j != i)
-				model_free(&m, j);
+		model_free_but(&m, i);
 		ck_assert(!is_named(from & -PAGE));
 		ck_assert(!is_named((from & -PAGE) + PAGE));
 		assert_model(&m);
@@ -246,13 +256,9 @@ START_TEST(bits_beyond_the_first_word_count)
 	/* 512 objects of 8 bytes in a page, eight words of bits. */
 	model_fill(&m, 8, 512);
 	for (size_t keep = 0; keep < 512; keep += 63) {
-		for (size_t i = 0; i < m.n; i++) {
-			if (i != keep)
-				model_free(&m, i);
-		}
+		model_free_but(&m, keep);
 		assert_model(&m);
-		for (size_t i = 0; i < m.n; i++)
-			model_free(&m, i);
+		model_free_but(&m, OBJECTS);
 		model_fill(&m, 8, 512);
 	}
 }
@@ -296,7 +302,7 @@ START_TEST(objects_in_a_threads_cache_live)
 	ck_assert_uint_ge(ferry__holes_scrub(&holes, page, NULL), 640);
 	ck_assert_int_eq(
 		je->mallctl("thread.tcache.flush", NULL, NULL, NULL, 0), 0);
-	ck_assert_uint_eq(ferry__holes_scrub(&holes, page, NULL), 0);
+	assert_lives(page, 0);
 }
 END_TEST
 
@@ -305,7 +311,7 @@ static void assert_large(char *object, size_t size, size_t live)
 	for (size_t i = 0; i < size; i += PAGE) {
 		uintptr_t page = (uintptr_t)object + i;
 
-		ck_assert_uint_eq(ferry__holes_scrub(&holes, page, NULL), live);
+		assert_lives(page, live);
 		ck_assert(!is_named(page));
 	}
 }
@@ -335,15 +341,11 @@ START_TEST(the_end_of_a_huge_object_lives)
 	uintptr_t end = (uintptr_t)object + size;
 
 	/* Farther from its beginning than is looked for. */
-	ck_assert_uint_eq(ferry__holes_scrub(&holes, end - 3 * PAGE, NULL),
-			  PAGE);
-	ck_assert_uint_eq(ferry__holes_scrub(&holes, (uintptr_t)object, NULL),
-			  PAGE);
-	ck_assert_uint_eq(ferry__holes_scrub(&holes, end - 3 * PAGE, NULL),
-			  PAGE);
+	assert_lives(end - 3 * PAGE, PAGE);
+	assert_lives((uintptr_t)object, PAGE);
+	assert_lives(end - 3 * PAGE, PAGE);
 	je->dallocx(object, flags);
-	ck_assert_uint_eq(ferry__holes_scrub(&holes, (uintptr_t)object, NULL),
-			  0);
+	assert_lives((uintptr_t)object, 0);
 }
 END_TEST
 
@@ -353,11 +355,10 @@ START_TEST(a_page_cut_off_a_large_object_is_dead)
 	char *object = je->mallocx(size, flags | MALLOCX_ALIGN(PAGE));
 	char *page = object + size - 2 * PAGE;
 
-	ck_assert_uint_eq(ferry__holes_scrub(&holes, (uintptr_t)page, NULL),
-			  PAGE);
+	assert_lives((uintptr_t)page, PAGE);
 	ck_assert_ptr_eq(ferry__je_rallocx(object, 16 * PAGE, flags), object);
 	assert_large(object, 16 * PAGE, PAGE);
-	ck_assert_uint_eq(ferry__holes_scrub(&holes, (uintptr_t)page, NULL), 0);
+	assert_lives((uintptr_t)page, 0);
 }
 END_TEST
 

@@ -172,10 +172,10 @@ static bool stream_works(void)
 
 START_TEST(faults_of_the_forking_thread_are_served_while_it_forks)
 {
-	size_t i;
+	size_t i, rounds = 1 + harness_scaled(20);
 
 	begin(PAGES);
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < rounds; i++) {
 		bed_all_out(&bed);
 		ferry__pager_fork_prepare(bed.pager);
 		ck_assert(page_holds(at(i * 10), i * 10 + 1));
@@ -459,14 +459,14 @@ static pid_t raw_fork(void)
 
 START_TEST(a_fork_without_handlers_finds_cold_pages)
 {
-	unsigned int round;
+	size_t round, rounds = 1 + harness_scaled(10);
 	int status, go[2];
 	char c;
 	pid_t pid;
 
 	begin(PAGES);
 	ck_assert(bed_stats(&bed).raw_forks);
-	for (round = 0; round < 10; round++) {
+	for (round = 0; round < rounds; round++) {
 		fill_pages(bed.addr, bed.pages * bed.page, 1);
 		bed_all_out(&bed);
 		ck_assert_int_eq(pipe(go), 0);

@@ -82,12 +82,14 @@ CHECK_MALLOC += %D%/check_alloc_conf
 CHECK_MALLOC += %D%/check_alloc_hint
 CHECK_MALLOC += %D%/check_alloc_limits
 CHECK_MALLOC += %D%/check_alloc_malloc
+CHECK_MALLOC += %D%/check_alloc_settings
 CHECK_MALLOC += %D%/stress_alloc_malloc
 CHECK_MALLOC += %D%/check_alloc_wrap
 if HAVE_MALLOC
 CHECK_MALLOC += %D%/check_alloc_allocator
 CHECK_MALLOC += %D%/check_alloc_allocator_store
 # These look into the engine.
+CHECK_MALLOC += %D%/check_alloc_bins
 CHECK_MALLOC += %D%/check_alloc_holes
 CHECK_MALLOC += %D%/stress_alloc_holes
 endif
@@ -170,6 +172,8 @@ EXTRA_DIST += %D%/README.md
 TESTS += %D%/exports.sh
 TESTS += %D%/malloc_exports.sh
 dist_noinst_SCRIPTS += %D%/malloc_exports.sh
+TESTS += %D%/allocator_preloaded.sh
+dist_noinst_SCRIPTS += %D%/allocator_preloaded.sh
 TESTS += %D%/manpages.sh
 TESTS += %D%/probes.sh
 dist_noinst_SCRIPTS += %D%/exports.sh
@@ -209,6 +213,7 @@ MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_limits_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_hint_LDADD = $(MALLOC_TEST_LIBS)
+%C%_check_alloc_settings_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_conf_SOURCES = %D%/check_alloc_conf.c alloc/malloc/conf.c
 %C%_check_alloc_allocator_LDADD = %D%/libharness.la \
 	alloc/instance/libferry-alloc.la uffd/libuffd.la $(CHECK_LIBS) \
@@ -230,6 +235,9 @@ ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
 # These names are the C library's; here they are the program's.
 %C%_check_alloc_wrap_SOURCES = %D%/check_alloc_wrap.c \
 	alloc/malloc/quiet.c alloc/malloc/wrap.c
+%C%_check_alloc_bins_SOURCES = %D%/check_alloc_bins.c \
+	alloc/instance/bins.c
+%C%_check_alloc_bins_LDADD = $(ENGINE_TEST_LIBS)
 %C%_check_alloc_holes_LDADD = $(ENGINE_TEST_LIBS)
 %C%_stress_alloc_holes_LDADD = $(ENGINE_TEST_LIBS)
 # The installed library alone, through its exported names.

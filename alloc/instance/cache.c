@@ -7,8 +7,8 @@
  * instance's id, which nobody has twice, so that what is left of an instance
  * that is gone is never found. All its caches are in a list of its own, and
  * each is in its instance's list as well; both change under instances.lock.
- * Whoever ends first, thread or instance, empties the cache: of an instance
- * that is gone, only the note of it is left to the thread.
+ * Whoever ends first, thread or instance, empties the cache: of one that is
+ * gone, only a note is left to the thread.
  */
 #include <errno.h>
 
@@ -18,7 +18,7 @@ struct ferry__cache {
 	uint64_t id;
 	unsigned int number; /* the engine's */
 	/* Under instances.lock: */
-	struct ferry_allocator *owner; /* NULL: the instance is gone */
+	struct ferry_allocator *owner; /* NULL: the engine's is gone */
 	struct ferry__cache *next, **link;
 	struct ferry__cache *next_of_thread; /* of the thread alone */
 };
@@ -53,7 +53,7 @@ static void drop_thread(void *arg)
 	while ((cache = self->caches)) {
 		self->caches = cache->next_of_thread;
 		drop(cache);
-		ferry__je_dallocx(cache, FERRY__JE_TCACHE_NONE);
+		ferry__je_dallocx(cache, FERRY__INSTANCE_OWN);
 	}
 	pthread_mutex_unlock(&ferry__instances.lock);
 	*self = (struct ferry__cache_self){ 0 };
@@ -64,24 +64,34 @@ static void make_key(void)
 	has_key = pthread_key_create(&key, drop_thread) == 0;
 }
 
-/* Notes of instances that are gone are found here, if anywhere. */
-static struct ferry__cache *find(struct ferry__cache_self *self, uint64_t id)
+/*
+ * The calling thread's cache of the instance, or NULL. Without the lock: the
+ * list is the thread's alone, and as the instance is used it does not end.
+ */
+static struct ferry__cache *find(const struct ferry_allocator *a)
 {
-	struct ferry__cache **p = &self->caches, *cache, *found = NULL;
+	struct ferry__cache *cache = ferry__cache_self.caches;
+
+	while (cache && (cache->id != a->id || cache->owner != a))
+		cache = cache->next_of_thread;
+	return cache;
+}
+
+/* Notes of caches that are gone are found here, and freed. */
+static void sweep(struct ferry__cache_self *self)
+{
+	struct ferry__cache **p = &self->caches, *cache;
 
 	pthread_mutex_lock(&ferry__instances.lock);
 	while ((cache = *p)) {
-		if (cache->id == id)
-			found = cache;
 		if (cache->owner) {
 			p = &cache->next_of_thread;
 			continue;
 		}
 		*p = cache->next_of_thread;
-		ferry__je_dallocx(cache, FERRY__JE_TCACHE_NONE);
+		ferry__je_dallocx(cache, FERRY__INSTANCE_OWN);
 	}
 	pthread_mutex_unlock(&ferry__instances.lock);
-	return found;
 }
 
 static void link_to(struct ferry_allocator *a, struct ferry__cache *cache)
@@ -112,6 +122,7 @@ static struct ferry__cache *make(struct ferry_allocator *a,
 	struct ferry__cache *cache;
 	size_t len = sizeof(cache->number);
 
+	sweep(self);
 	pthread_once(&once, make_key);
 	if (!has_key || (!self->known && pthread_setspecific(key, self)))
 		return NULL;
@@ -120,7 +131,7 @@ static struct ferry__cache *make(struct ferry_allocator *a,
 	if (!cache)
 		return NULL;
 	if (ferry__je_mallctl("tcache.create", &cache->number, &len, NULL, 0)) {
-		ferry__je_dallocx(cache, FERRY__JE_TCACHE_NONE);
+		ferry__je_dallocx(cache, FERRY__INSTANCE_OWN);
 		return NULL;
 	}
 	add(a, self, cache);
@@ -135,7 +146,7 @@ static int flags_of(const struct ferry_allocator *a,
 		      : FERRY__JE_TCACHE_NONE);
 }
 
-int ferry__instance_slow(struct ferry_allocator *a)
+const struct ferry__cache_entry *ferry__instance_slow(struct ferry_allocator *a)
 {
 	struct ferry__cache_self *self = &ferry__cache_self;
 	struct ferry__cache_entry *e =
@@ -146,14 +157,16 @@ int ferry__instance_slow(struct ferry_allocator *a)
 	if (__atomic_load_n(&a->quick, __ATOMIC_RELAXED) != a->id)
 		ferry__offload_start(a);
 	if (e->id != a->id) {
-		cache = find(self, a->id);
+		cache = find(a);
 		if (!cache)
 			cache = make(a, self);
+		e->bins = cache ? ferry__bins_of(cache->number)
+				: ferry__bins.none;
 		e->flags = flags_of(a, cache);
 		e->id = a->id;
 	}
 	errno = saved;
-	return e->flags;
+	return e;
 }
 
 void ferry__cache_destroy_all(struct ferry_allocator *a)
@@ -164,13 +177,21 @@ void ferry__cache_destroy_all(struct ferry_allocator *a)
 	pthread_mutex_unlock(&ferry__instances.lock);
 }
 
+/* It is given up whole: the engine's way to empty one does that, too. */
 void ferry__cache_flush(struct ferry_allocator *a)
 {
-	struct ferry__cache *cache = find(&ferry__cache_self, a->id);
+	struct ferry__cache_self *self = &ferry__cache_self;
+	struct ferry__cache_entry *e =
+		&self->entry[a->id % FERRY__CACHE_ENTRIES];
+	struct ferry__cache *cache = find(a);
 
-	if (cache)
-		ferry__je_mallctl("tcache.flush", NULL, NULL, &cache->number,
-				  sizeof(cache->number));
+	if (e->id == a->id)
+		e->id = 0;
+	if (!cache)
+		return;
+	pthread_mutex_lock(&ferry__instances.lock);
+	drop(cache);
+	pthread_mutex_unlock(&ferry__instances.lock);
 }
 
 /*
@@ -180,13 +201,14 @@ void ferry__cache_flush(struct ferry_allocator *a)
  */
 void ferry__cache_fork_child(struct ferry_allocator *a)
 {
-	struct ferry__cache *cache, *own;
+	struct ferry__cache *cache, *own = ferry__cache_self.caches;
 
+	while (own && own->owner != a)
+		own = own->next_of_thread;
 	while ((cache = a->caches)) {
 		a->caches = cache->next;
 		cache->owner = NULL;
 	}
-	for (own = ferry__cache_self.caches; own; own = own->next_of_thread)
-		if (own->id == a->id)
-			link_to(a, own);
+	if (own)
+		link_to(a, own);
 }

@@ -185,29 +185,44 @@ static void *out_of_memory(void)
 }
 
 /* The engine knows no size of 0, and does not set errno. */
-static void *take(struct ferry_allocator *a, size_t size, int flags)
+__attribute__((noinline)) static void *take(struct ferry_allocator *a,
+					    size_t size, int flags)
 {
 	void *p;
 
 	if (__builtin_expect(size > PTRDIFF_MAX, 0))
 		return out_of_memory();
 	p = ferry__je_mallocx(size ? size : 1,
-			      ferry__instance_flags(a) | flags);
+			      ferry__instance_entry(a)->flags | flags);
 	return __builtin_expect(p != NULL, 1) ? p : out_of_memory();
+}
+
+/* From the thread's cache, or NULL. The quick ways call nothing. */
+static inline void *take_quickly(const struct ferry_allocator *a, size_t size)
+{
+	const struct ferry__cache_entry *e = ferry__instance_known(a);
+
+	if (__builtin_expect(size > FERRY__BINS_LARGEST || !e, 0))
+		return NULL;
+	return ferry__bin_take(&e->bins[ferry__bins_class(size)]);
 }
 
 void *ferry_allocator_malloc(struct ferry_allocator *a, size_t size)
 {
-	return take(a, size, 0);
+	void *p = take_quickly(a, size);
+
+	return __builtin_expect(p != NULL, 1) ? p : take(a, size, 0);
 }
 
 void *ferry_allocator_calloc(struct ferry_allocator *a, size_t n, size_t size)
 {
 	size_t bytes;
+	void *p;
 
 	if (__builtin_mul_overflow(n, size, &bytes))
 		return out_of_memory();
-	return take(a, bytes, FERRY__JE_ZERO);
+	p = take_quickly(a, bytes);
+	return p ? memset(p, 0, bytes) : take(a, bytes, FERRY__JE_ZERO);
 }
 
 void *ferry_allocator_aligned(struct ferry_allocator *a, size_t align,
@@ -220,10 +235,70 @@ void *ferry_allocator_aligned(struct ferry_allocator *a, size_t align,
 	return take(a, size, FERRY__JE_ALIGN(__builtin_ctzl(align)));
 }
 
+/* Looks for the class further than the quick way does. */
+static int class_of(const void *ptr)
+{
+	struct ferry__bins_row *row =
+		ferry__bins_row_of(ferry__cache_self.rows, ptr);
+
+	if (row->key != ferry__bins_key(ptr) &&
+	    !ferry__bins_find_row((uintptr_t)ptr, row))
+		return FERRY__BINS_NO_CLASS;
+	return ferry__bins_class_in(row, ptr);
+}
+
+__attribute__((noinline)) static void give_back(struct ferry_allocator *a,
+						void *ptr)
+{
+	const struct ferry__cache_entry *e;
+	int class;
+
+	if (!ptr)
+		return;
+	e = ferry__instance_entry(a);
+	class = class_of(ptr);
+	if (class == FERRY__BINS_NO_CLASS ||
+	    !ferry__bin_put(&e->bins[class], ptr))
+		ferry__je_dallocx(ptr, e->flags);
+}
+
+/* NULL, too: it lies in no row that is remembered, or not in a slab. */
 void ferry_allocator_free(struct ferry_allocator *a, void *ptr)
 {
-	if (ptr)
-		ferry__je_dallocx(ptr, ferry__instance_flags(a));
+	const struct ferry__cache_entry *e = ferry__instance_known(a);
+	int class = ferry__bins_class_in(
+		ferry__bins_row_of(ferry__cache_self.rows, ptr), ptr);
+
+	if (__builtin_expect(!e || class == FERRY__BINS_NO_CLASS, 0) ||
+	    !ferry__bin_put(&e->bins[class], ptr))
+		give_back(a, ptr);
+}
+
+static void *resize(struct ferry_allocator *a, void *ptr, size_t size)
+{
+	void *p = ferry__je_rallocx(ptr, size, ferry__instance_entry(a)->flags);
+
+	return p ? p : out_of_memory();
+}
+
+/* Of a small block: to another class, or nowhere. NULL: the engine does it. */
+static void *resize_quickly(struct ferry_allocator *a, void *ptr, size_t size)
+{
+	int class = class_of(ptr);
+	size_t old;
+	void *p;
+
+	if (class == FERRY__BINS_NO_CLASS || size > FERRY__BINS_LARGEST)
+		return NULL;
+	if ((int)ferry__bins_class(size) == class)
+		return ptr;
+	p = take_quickly(a, size);
+	if (!p)
+		return NULL;
+	old = ferry__bins.size_of[class];
+	memcpy(p, ptr, old < size ? old : size);
+	give_back(a, ptr);
+	return p;
 }
 
 void *ferry_allocator_realloc(struct ferry_allocator *a, void *ptr, size_t size)
@@ -231,15 +306,15 @@ void *ferry_allocator_realloc(struct ferry_allocator *a, void *ptr, size_t size)
 	void *p;
 
 	if (!ptr)
-		return take(a, size, 0);
+		return ferry_allocator_malloc(a, size);
 	if (!size) {
 		ferry_allocator_free(a, ptr);
 		return NULL;
 	}
 	if (size > PTRDIFF_MAX)
 		return out_of_memory();
-	p = ferry__je_rallocx(ptr, size, ferry__instance_flags(a));
-	return p ? p : out_of_memory();
+	p = resize_quickly(a, ptr, size);
+	return p ? p : resize(a, ptr, size);
 }
 
 size_t ferry_allocator_usable_size(struct ferry_allocator *a, const void *ptr)

@@ -13,6 +13,7 @@
 
 #include <ferry/alloc.h>
 
+#include "alloc/instance/bins.h"
 #include "alloc/malloc/conf.h"
 #include "alloc/malloc/hooks.h"
 #include "alloc/malloc/space.h"
@@ -84,14 +85,16 @@ void ferry__space_discard(struct ferry_allocator *a);
 /* --- thread caches (cache.c) ---------------------------------------------- */
 
 struct ferry__cache_entry {
-	uint64_t id; /* of the instance */
-	int flags;   /* for the engine: its arena, the thread's cache */
+	uint64_t id;		 /* of the instance */
+	struct ferry__bin *bins; /* of the thread's cache, see bins.h */
+	int flags; /* for the engine: its arena, the thread's cache */
 };
 
 #define FERRY__CACHE_ENTRIES 8
 
 struct ferry__cache_self {
 	struct ferry__cache_entry entry[FERRY__CACHE_ENTRIES];
+	struct ferry__bins_row rows[FERRY__BINS_ROWS];
 	struct ferry__cache *caches; /* of this thread, all */
 	bool known;		     /* its end will be heard of */
 };
@@ -101,25 +104,34 @@ extern _Thread_local struct ferry__cache_self ferry__cache_self
 
 /*
  * What is to be done before a thread uses an instance that is not in its
- * table: its cache is made, the pager started. Returns the flags.
+ * table: its cache is made, the pager started. Returns its entry.
  */
-int ferry__instance_slow(struct ferry_allocator *a);
+const struct ferry__cache_entry *
+ferry__instance_slow(struct ferry_allocator *a);
 
-/* The flags with which the calling thread allocates and frees. */
-static inline int ferry__instance_flags(struct ferry_allocator *a)
+/* The same if it is in the table; NULL: it is not, or something waits. */
+static inline const struct ferry__cache_entry *
+ferry__instance_known(const struct ferry_allocator *a)
 {
 	uint64_t id = __atomic_load_n(&a->quick, __ATOMIC_RELAXED);
 	const struct ferry__cache_entry *e =
 		&ferry__cache_self.entry[id % FERRY__CACHE_ENTRIES];
 
-	if (__builtin_expect(e->id == id, 1))
-		return e->flags;
-	return ferry__instance_slow(a);
+	return __builtin_expect(e->id == id, 1) ? e : NULL;
+}
+
+/* How the calling thread allocates and frees. */
+static inline const struct ferry__cache_entry *
+ferry__instance_entry(struct ferry_allocator *a)
+{
+	const struct ferry__cache_entry *e = ferry__instance_known(a);
+
+	return __builtin_expect(e != NULL, 1) ? e : ferry__instance_slow(a);
 }
 
 /* Empties all caches of the instance; nobody uses it any more. */
 void ferry__cache_destroy_all(struct ferry_allocator *a);
-/* Empties the caches of the calling thread. */
+/* Empties the cache of the calling thread. */
 void ferry__cache_flush(struct ferry_allocator *a);
 
 /* In the child of a fork(2), under instances.lock. */

@@ -6,6 +6,8 @@ pkgconfig_DATA += %D%/ferry-alloc.pc
 endif
 %C%_libferry_alloc_la_CFLAGS = $(AM_CFLAGS) -ftls-model=initial-exec
 %C%_libferry_alloc_la_SOURCES =
+%C%_libferry_alloc_la_SOURCES += %D%/bins.c
+%C%_libferry_alloc_la_SOURCES += %D%/bins.h
 %C%_libferry_alloc_la_SOURCES += %D%/cache.c
 %C%_libferry_alloc_la_SOURCES += %D%/engine_plain.c
 %C%_libferry_alloc_la_SOURCES += %D%/fork.c

@@ -16,6 +16,8 @@ static pthread_once_t holes_once = PTHREAD_ONCE_INIT;
 static void start_holes(void)
 {
 	ferry__holes_start(&holes, &ferry__holes_jemalloc);
+	if (!ferry__holes_reason(&holes))
+		ferry__bins_start();
 }
 
 /* --- what the pager asks --------------------------------------------------- */

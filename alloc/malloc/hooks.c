@@ -30,13 +30,17 @@ static void *hook_alloc(struct ferry__hooks *hooks, void *addr, size_t size,
 			size_t align, bool *zero, bool *commit,
 			unsigned int arena)
 {
+	int saved = errno, r;
 	void *p;
 
 	(void)hooks;
 	(void)arena;
-	if (cut(addr, size, align, &p))
+	r = cut(addr, size, align, &p);
+	if (!r)
+		ferry__offload_grown(p, size);
+	errno = saved;
+	if (r)
 		return NULL;
-	ferry__offload_grown(p, size);
 	*zero = true;
 	*commit = true;
 	return p;

@@ -74,6 +74,7 @@ static int map_own(size_t len, void **ret_addr)
 void *ferry__je_mmap(void *addr, size_t len, int prot, int flags, int fd,
 		     off_t off)
 {
+	int saved = errno;
 	void *p;
 
 	(void)prot;
@@ -84,6 +85,7 @@ void *ferry__je_mmap(void *addr, size_t len, int prot, int flags, int fd,
 		errno = ENOMEM;
 		return MAP_FAILED;
 	}
+	errno = saved;
 	return p;
 }
 

@@ -14,6 +14,7 @@
 
 #include "alloc/malloc/path.h"
 #include "alloc/malloc/stats.h"
+#include "alloc/pager/pager.h"
 #include "uffd/sys.h"
 
 static struct {
@@ -58,7 +59,8 @@ static void write_file(const char *text, size_t len)
 		unlink(fresh);
 }
 
-static void write_report(bool to_stderr)
+/* To the file, or to @fd where there is none. */
+static void write_report(int fd)
 {
 	char text[FERRY__STATS_TEXT];
 	int saved = errno;
@@ -66,28 +68,43 @@ static void write_report(bool to_stderr)
 
 	if (report.path[0])
 		write_file(text, len);
-	else if (to_stderr)
-		write_all(STDERR_FILENO, text, len);
+	else if (fd >= 0)
+		write_all(fd, text, len);
 	errno = saved;
 }
 
 /* --- when ----------------------------------------------------------------------------- */
 
+static bool is_asked(void)
+{
+	/* Relaxed: only that it was asked for is passed on. */
+	return !report.stopped &&
+	       __atomic_exchange_n(&report.wanted, false, __ATOMIC_RELAXED);
+}
+
+static void write_to_program(void)
+{
+	int fd = ferry__pager_stderr();
+
+	write_report(fd);
+	if (fd >= 0)
+		ferry__sys->close(fd);
+}
+
 void ferry__report_tick(uint64_t now_ns)
 {
-	ferry__report_work();
+	if (is_asked())
+		write_to_program();
 	if (!report.conf->stats_interval_ns || now_ns < report.next_ns)
 		return;
 	report.next_ns = now_ns + report.conf->stats_interval_ns;
-	write_report(false);
+	write_report(-1);
 }
 
 void ferry__report_work(void)
 {
-	/* Relaxed: only that it was asked for is passed on. */
-	if (!report.stopped &&
-	    __atomic_exchange_n(&report.wanted, false, __ATOMIC_RELAXED))
-		write_report(true);
+	if (is_asked())
+		write_report(STDERR_FILENO);
 }
 
 static void ask(int sig)
@@ -119,5 +136,5 @@ __attribute__((destructor)) static void at_exit(void)
 	if (report.stopped)
 		return;
 	if (report.path[0] || (report.conf && report.conf->stats_exit))
-		write_report(true);
+		write_report(STDERR_FILENO);
 }

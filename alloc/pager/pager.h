@@ -220,4 +220,11 @@ bool ferry__pager_tier_stats(struct ferry__pager *pager, size_t i,
  */
 void ferry__pager_destroy(struct ferry__pager *pager);
 
+/*
+ * The program's standard error as it is now, for threads of a pager, which
+ * have another table of descriptors: one of their own, to be closed, or a
+ * negative error. Neither allocates nor locks.
+ */
+int ferry__pager_stderr(void);
+
 #endif

@@ -24,16 +24,18 @@
 /* --- the end ------------------------------------------------------------- */
 
 /*
- * The program's standard error as it is now. A copy kept from the start would
- * keep pipes open whose reader waits for their end.
+ * A copy kept from the start would keep pipes open whose reader waits for
+ * their end.
  */
-static int open_stderr(void)
+int ferry__pager_stderr(void)
 {
 	int pid = ferry__sys->getpid(), pidfd, fd;
 	char path[32];
 
 	pidfd = ferry__sys->pidfd_open(pid);
 	fd = pidfd < 0 ? pidfd : ferry__sys->pidfd_getfd(pidfd, 2);
+	if (pidfd >= 0)
+		ferry__sys->close(pidfd);
 	if (fd >= 0)
 		return fd;
 	snprintf(path, sizeof(path), "/proc/%d/fd/2", pid);
@@ -53,7 +55,7 @@ _Noreturn void ferry__pager_lost(struct ferry__pager *pager, uint64_t word,
 		     "ferry: the page at %#lx is lost: store \"%s\" answers "
 		     "error %d; the program cannot go on\n",
 		     (unsigned long)addr, name, -error);
-	fd = open_stderr();
+	fd = ferry__pager_stderr();
 	if (fd < 0 || ferry__sys->write(fd, text, (size_t)n) < 0)
 		abort();
 	abort();

@@ -122,7 +122,8 @@ void ferry__pager_fork_prepare(struct ferry__pager *pager)
 		if (store->ops->fork_prepare)
 			store->ops->fork_prepare(store);
 	}
-	FERRY__PROBE2(fork_prepare, pager->limbo, pager->stored);
+	FERRY__PROBE2(fork_prepare, ferry__pager_read(&pager->limbo),
+		      ferry__pager_read(&pager->stored));
 }
 
 void ferry__pager_fork_parent(struct ferry__pager *pager)
@@ -211,7 +212,8 @@ void ferry__pager_fork_child(struct ferry__pager *pager)
 
 	block_signals(&mask);
 	served = is_told(pager) && ferry__pager_ring(pager);
-	FERRY__PROBE2(fork_child, pager->limbo, pager->stored);
+	FERRY__PROBE2(fork_child, ferry__pager_read(&pager->limbo),
+		      ferry__pager_read(&pager->stored));
 	for (i = pager->n_tiers; i-- > 0;) {
 		store = pager->tiers[i].store;
 		if (store->ops->fork_child)

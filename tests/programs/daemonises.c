@@ -23,8 +23,7 @@ static void by_two_forks(void)
 	if (pid > 0)
 		_exit(0);
 	check(setsid() > 0, "setsid");
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid > 0)
 		_exit(0);
 }
@@ -56,9 +55,7 @@ static void run(struct heap *heap, void (*way)(void))
 	pid_t pid;
 
 	check(pipe(pipes) == 0, "pipe");
-	fflush(stdout);
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid == 0) {
 		close(pipes[0]);
 		be_daemon(heap, way, pipes[1]);

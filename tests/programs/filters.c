@@ -34,32 +34,38 @@ static const int allowed[] = {
 };
 #define N_ALLOWED (sizeof(allowed) / sizeof(allowed[0]))
 
-static struct sock_filter code[3 + N_ALLOWED + 2];
+static struct sock_filter code[N_ALLOWED + 3];
 
-static struct sock_fprog filter_program(void)
+/* The @n calls of a list are answered so, all @others so. */
+static struct sock_fprog filter_of(const int *calls, size_t n, uint32_t listed,
+				   uint32_t others)
 {
 	struct sock_fprog program = { .filter = code };
-	size_t n = 0;
+	size_t at = 0;
 
-	code[n++] = (struct sock_filter)BPF_STMT(
+	code[at++] = (struct sock_filter)BPF_STMT(
 		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (size_t i = 0; i < N_ALLOWED; i++)
-		code[n++] = (struct sock_filter)BPF_JUMP(
-			BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)allowed[i],
-			(uint8_t)(N_ALLOWED - i), 0);
-	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-						 SECCOMP_RET_KILL_PROCESS);
-	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-						 SECCOMP_RET_ALLOW);
-	program.len = (unsigned short)n;
+	for (size_t i = 0; i < n; i++)
+		code[at++] = (struct sock_filter)BPF_JUMP(
+			BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[i],
+			(uint8_t)(n - i), 0);
+	code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, others);
+	code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, listed);
+	program.len = (unsigned short)at;
+	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs");
 	return program;
+}
+
+static struct sock_fprog careful_filter(void)
+{
+	return filter_of(allowed, N_ALLOWED, SECCOMP_RET_ALLOW,
+			 SECCOMP_RET_KILL_PROCESS);
 }
 
 static void by_prctl(void)
 {
-	struct sock_fprog program = filter_program();
+	struct sock_fprog program = careful_filter();
 
-	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs");
 	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0,
 	      "prctl");
 }
@@ -67,9 +73,8 @@ static void by_prctl(void)
 /* Every thread of the process is filtered, those of libraries too. */
 static void by_syscall_for_all_threads(void)
 {
-	struct sock_fprog program = filter_program();
+	struct sock_fprog program = careful_filter();
 
-	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs");
 	check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
 		      SECCOMP_FILTER_FLAG_TSYNC, &program) == 0,
 	      "seccomp");
@@ -104,9 +109,7 @@ static void filtered(void (*install)(void), const char *what)
 	pthread_t thread;
 	pid_t pid;
 
-	fflush(stdout);
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid == 0) {
 		heap = heap_make(4 << 20, 3);
 		check(pthread_create(&thread, NULL, wait_for_ever, NULL) == 0,
@@ -131,9 +134,7 @@ static void strict(void)
 	struct heap *heap;
 	pid_t pid;
 
-	fflush(stdout);
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid == 0) {
 		heap = heap_make(4 << 20, 4);
 		heap_rest(heap);
@@ -153,21 +154,10 @@ static void install_for_exec(void)
 {
 	static const int killing[] = { SYS_userfaultfd, SYS_unshare,
 				       SYS_pidfd_getfd, SYS_io_uring_setup };
-	struct sock_fprog program = { .filter = code };
-	size_t n = 0, left = sizeof(killing) / sizeof(killing[0]);
+	struct sock_fprog program =
+		filter_of(killing, sizeof(killing) / sizeof(killing[0]),
+			  SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_ALLOW);
 
-	code[n++] = (struct sock_filter)BPF_STMT(
-		BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-	for (size_t i = 0; i < sizeof(killing) / sizeof(killing[0]); i++)
-		code[n++] = (struct sock_filter)BPF_JUMP(
-			BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)killing[i],
-			(uint8_t)(left--), 0);
-	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-						 SECCOMP_RET_ALLOW);
-	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-						 SECCOMP_RET_KILL_PROCESS);
-	program.len = (unsigned short)n;
-	check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs");
 	check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0,
 	      "prctl");
 }
@@ -176,9 +166,7 @@ static void inherited(char *self)
 {
 	pid_t pid;
 
-	fflush(stdout);
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid == 0) {
 		install_for_exec();
 		execl("/proc/self/exe", self, "inherited", (char *)NULL);
@@ -206,9 +194,7 @@ static void early(void)
 	struct heap *heap;
 	pid_t pid;
 
-	fflush(stdout);
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid == 0) {
 		by_syscall_for_all_threads();
 		heap = heap_make(48 << 20, 21);
@@ -243,9 +229,7 @@ static void forbidden(void)
 {
 	pid_t pid;
 
-	fflush(stdout);
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid == 0) {
 		by_prctl();
 		getppid();

@@ -23,9 +23,7 @@ static void plain(struct heap *heap)
 {
 	pid_t pid;
 
-	fflush(stdout);
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid == 0) {
 		heap_report(heap, "child");
 		heap_churn(heap);
@@ -69,12 +67,9 @@ static void grandchild(struct heap *heap)
 {
 	pid_t pid;
 
-	fflush(stdout);
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid == 0) {
-		pid = fork();
-		check(pid >= 0, "fork");
+		pid = fork_clean();
 		if (pid == 0) {
 			heap_report(heap, "grandchild");
 			exit(0);
@@ -91,9 +86,7 @@ static void many(struct heap *heap)
 	int status;
 
 	for (int i = 0; i < CHILDREN; i++) {
-		fflush(stdout);
-		pids[i] = fork();
-		check(pids[i] >= 0, "fork");
+		pids[i] = fork_clean();
 		if (pids[i] == 0) {
 			heap_churn(heap);
 			heap_rest(heap);
@@ -132,8 +125,7 @@ static void beside_threads(struct heap *heap)
 				     (void *)(i + 10)) == 0,
 		      "pthread_create");
 	for (int i = 0; i < ROUNDS; i++) {
-		pid = fork();
-		check(pid >= 0, "fork");
+		pid = fork_clean();
 		if (pid == 0) {
 			heap_churn(heap);
 			_exit(heap_is_whole(heap) ? 0 : 1);

@@ -56,6 +56,16 @@ void sleep_ms(unsigned int ms)
 		;
 }
 
+int fork_clean(void)
+{
+	int pid;
+
+	fflush(stdout);
+	pid = fork();
+	check(pid >= 0, "fork");
+	return pid;
+}
+
 void report_child(int pid, const char *what)
 {
 	int status = 0;

@@ -57,6 +57,8 @@ _Noreturn void skip(const char *feature, const char *why);
 void check(bool holds, const char *what);
 
 /* Waits for @pid and says "@what: exit N" or "@what: signal N". */
+/* fork(2), with nothing left in stdio's buffers to be printed twice. */
+int fork_clean(void);
 void report_child(int pid, const char *what);
 
 void sleep_ms(unsigned int ms);

@@ -64,9 +64,7 @@ static void fork_as_nobody(struct heap *heap)
 	pid_t pid;
 
 	sleep_ms(200);
-	fflush(stdout);
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid == 0) {
 		heap_report(heap, "child of nobody");
 		heap_churn(heap);

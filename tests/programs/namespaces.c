@@ -16,9 +16,7 @@ static void in_child(int (*body)(void), const char *what)
 {
 	pid_t pid;
 
-	fflush(stdout);
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid == 0)
 		exit(body());
 	report_child(pid, what);
@@ -55,9 +53,7 @@ static int process_namespace(void)
 
 	check(unshare(CLONE_NEWPID) == 0, "unshare");
 	heap_rest(heap);
-	fflush(stdout);
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid == 0) {
 		printf("process %d\n", (int)getpid());
 		heap_churn(heap);

@@ -125,9 +125,7 @@ static void sibling(const struct heap *heap)
 
 	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
 	rest(heap, 6);
-	fflush(stdout);
-	pid = fork();
-	check(pid >= 0, "fork");
+	pid = fork_clean();
 	if (pid == 0) {
 		near.iov_base = malloc(LEN);
 		sleep_ms(200); /* cold again in the parent */
