@@ -299,9 +299,9 @@ static struct ferry__store *make_cached(struct inject_rule *rule)
 	return make();
 }
 
-START_TEST(write_without_room_is_refused)
+static void write_that_fails_is_refused(int error)
 {
-	struct inject_rule full = { .call = INJECT_PWRITEV, .error = EDQUOT };
+	struct inject_rule full = { .call = INJECT_PWRITEV, .error = error };
 	struct ferry__store *store = make();
 	struct conform_page page;
 
@@ -312,6 +312,18 @@ START_TEST(write_without_room_is_refused)
 	ck_assert_int_eq(conform_get(store, &page), 0);
 	ck_assert_uint_eq(stats_of(store).failed, 0);
 	store->ops->destroy(store);
+}
+
+START_TEST(write_without_room_is_refused)
+{
+	write_that_fails_is_refused(EDQUOT);
+}
+END_TEST
+
+/* Which is when pages go out. */
+START_TEST(write_without_memory_is_refused)
+{
+	write_that_fails_is_refused(ENOMEM);
 }
 END_TEST
 
@@ -468,6 +480,21 @@ START_TEST(without_direct_io_the_page_cache_is_used)
 	ck_assert(!file->io.direct);
 	ck_assert_str_eq(store->ops->name, "file, page cache");
 	conform_many_at_once(store);
+}
+END_TEST
+
+START_TEST(what_the_page_cache_has_no_room_for_is_refused)
+{
+	struct inject_rule rule;
+	struct inject_rule full = { .call = INJECT_FDATASYNC, .error = ENOSPC };
+	struct ferry__store *store = make_cached(&rule);
+	struct conform_page page;
+
+	inject_add(&full);
+	ck_assert_int_eq(conform_put(store, 1, &page), -ENOSPC);
+	ck_assert_int_eq(conform_put(store, 1, &page), 0);
+	ck_assert_int_eq(conform_get(store, &page), 0);
+	store->ops->destroy(store);
 }
 END_TEST
 
@@ -877,6 +904,7 @@ static const struct test tests[] = {
 	FILE_TEST(disk_with_room_again_is_used),
 	FILE_TEST(file_shrinks_when_its_end_is_free),
 	FILE_TEST(write_without_room_is_refused),
+	FILE_TEST(write_without_memory_is_refused),
 	FILE_TEST(write_error_ends_taking_but_not_giving),
 	FILE_TEST(interrupted_and_short_transfers_go_on),
 	FILE_TEST(read_error_may_be_asked_again),
@@ -884,6 +912,7 @@ static const struct test tests[] = {
 	FILE_TEST(damaged_contents_are_noticed),
 	FILE_TEST(any_buffer_will_do),
 	FILE_TEST(without_direct_io_the_page_cache_is_used),
+	FILE_TEST(what_the_page_cache_has_no_room_for_is_refused),
 	FILE_TEST(what_the_page_cache_could_not_write_is_refused),
 	FILE_TEST(direct_io_that_only_pretends_is_seen_through),
 	FILE_TEST(file_systems_that_set_no_space_aside_will_do),

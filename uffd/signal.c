@@ -56,6 +56,11 @@ static void watch_forks(void)
 	pthread_atfork(before_fork, after_fork, after_fork);
 }
 
+void ferry__signal_watch_forks(void)
+{
+	pthread_once(&fork_once, watch_forks);
+}
+
 /* Did an instruction of this thread raise it, as opposed to kill(2)? */
 static bool is_fault(const siginfo_t *info)
 {
@@ -222,7 +227,7 @@ int ferry__signal_add(int sig, struct ferry__signal_hook *hook)
 	struct slot *slot = &slots[sig];
 	int r = 0;
 
-	pthread_once(&fork_once, watch_forks);
+	ferry__signal_watch_forks();
 	pthread_mutex_lock(&lock);
 	push(slot, hook);
 	if (!slot->installed)

@@ -56,4 +56,11 @@ void ferry__signal_chain(int sig, siginfo_t *info, void *context);
  */
 void ferry__signal_fill(sigset_t *mask);
 
+/*
+ * Registers the handlers around fork(2), which the first ferry__signal_add()
+ * does otherwise: for a host whose own, in the child, add to signals. Any
+ * number of times.
+ */
+void ferry__signal_watch_forks(void);
+
 #endif

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "alloc/malloc/path.h"
@@ -41,16 +42,28 @@ static int write_all(int fd, const char *text, size_t len)
 	return 0;
 }
 
+/* More than RLIMIT_FSIZE is answered with a signal that ends the program. */
+static bool is_too_long(size_t len)
+{
+	struct rlimit limit;
+
+	return ferry__sys->getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+	       limit.rlim_cur != RLIM_INFINITY && len > limit.rlim_cur;
+}
+
 /* What cannot be written is not: nobody is there to be told. */
 static void write_file(const char *text, size_t len)
 {
 	char name[PATH_MAX], fresh[PATH_MAX];
 	int fd, r;
 
-	if (ferry__path_of(report.path, "", name, sizeof(name)) ||
+	if (is_too_long(len) ||
+	    ferry__path_of(report.path, "", name, sizeof(name)) ||
 	    ferry__path_of(report.path, ".new", fresh, sizeof(fresh)))
 		return;
-	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	/* In a folder of everybody the name may be a link that is a trap. */
+	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+		  0600);
 	if (fd < 0)
 		return;
 	r = write_all(fd, text, len);

@@ -117,11 +117,16 @@ static void add_running(struct out *out, struct ferry__pager *pager)
 {
 	const char *reason = ferry__offload_reason();
 	const char *blind = ferry__offload_blind();
+	struct ferry__pager_stats stats = { .running = false };
 
+	if (pager)
+		ferry__pager_stats(pager, &stats);
 	if (reason)
 		line(out, "running no (%s)\n", reason);
 	else if (!pager)
 		line(out, "running no (the heap is small)\n");
+	else if (!stats.running)
+		line(out, "running no (it starts, or has stopped for now)\n");
 	else
 		line(out, "running yes\n");
 	if (blind)

@@ -6,6 +6,7 @@
 #include "alloc/pager/pager-internal.h"
 #include "alloc/pager/probe.h"
 #include "uffd/fault.h"
+#include "uffd/signal.h"
 
 /* --- creation ------------------------------------------------------------ */
 
@@ -68,6 +69,7 @@ static void set_up(struct ferry__pager *pager,
 void ferry__pager_init(void)
 {
 	ferry__fault_own_table();
+	ferry__signal_watch_forks();
 }
 
 int ferry__pager_create(const struct ferry__pager_params *params,

@@ -173,6 +173,12 @@ static int full_error(int r)
 	return r == -EFBIG || r == -EDQUOT ? -ENOSPC : r;
 }
 
+/* What a write ended with: for want of room or memory, or for good. */
+static int write_error(int r)
+{
+	return r == -ENOMEM || full_error(r) == -ENOSPC ? -ENOSPC : -EIO;
+}
+
 /*
  * Growing beyond RLIMIT_FSIZE is answered with SIGXFSZ, which would end the
  * host: it is looked at first.
@@ -267,7 +273,7 @@ static int verdict(int r, bool write, struct tries *tries)
 	}
 	if (!write)
 		return ++tries->failed < READ_TRIES ? 0 : -EIO;
-	return full_error(r) == -ENOSPC ? -ENOSPC : -EIO;
+	return write_error(r);
 }
 
 /* Moves the pages [@i, @end) of @t, which lie in a row; each gets its error. */
@@ -396,7 +402,7 @@ static void transfer_bounced(struct ferry__file_io *io, bool write,
 	void *pages;
 
 	if (ferry__store_map(len, &pages) < 0) {
-		fail_all(t, -EIO);
+		fail_all(t, write ? -ENOSPC : -EIO);
 		return;
 	}
 	for (i = 0; i < t->n; i++)
@@ -413,11 +419,15 @@ static void transfer_bounced(struct ferry__file_io *io, bool write,
 void ferry__file_transfer(struct ferry__file_io *io, bool write,
 			  struct ferry__file_transfer *t)
 {
+	int r = 0;
+
 	fail_all(t, 0);
 	if (io->direct && !aligned(t))
 		transfer_bounced(io, write, t);
 	else
 		transfer_rows(io, write, t);
-	if (write && !io->direct && ferry__sys->fdatasync(io->fd) < 0)
-		fail_all(t, -EIO);
+	if (write && !io->direct)
+		r = ferry__sys->fdatasync(io->fd);
+	if (r < 0)
+		fail_all(t, write_error(r));
 }
