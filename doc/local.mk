@@ -50,10 +50,12 @@ uninstall-hook:
 	  rm -f "$(DESTDIR)$(mandir)/man$${page##*.}/$$alias"; \
 	done
 
-# Pictures: of the heap by hand, the others drawn by ferry-bench --plot.
+# Pictures: of the heap and of pages by hand, the others drawn by ferry-bench --plot.
+EXTRA_DIST += %D%/img/cold-page.svg
 EXTRA_DIST += %D%/img/compact-pages.svg
 EXTRA_DIST += %D%/img/compact-runs8.svg
 EXTRA_DIST += %D%/img/heap-cycle.svg
 EXTRA_DIST += %D%/img/heap-flip.svg
 EXTRA_DIST += %D%/img/heap-pauses.svg
+EXTRA_DIST += %D%/img/malloc-idle.svg
 EXTRA_DIST += %D%/img/move-batch.svg

@@ -83,16 +83,6 @@ static void make_cold(void)
 		ck_assert_int_eq(ferry_allocator_trim(a), 0);
 }
 
-static size_t descriptors(void)
-{
-	size_t n = 0;
-	int fd;
-
-	for (fd = 0; fd < 1000; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
-}
-
 static size_t blocks_of(const char *folder)
 {
 	struct stat st;
@@ -129,14 +119,14 @@ static void check_child(void)
 /* Out and back, beside a program that closes all its descriptors. */
 static void check_store(const char *store)
 {
-	size_t before = descriptors();
+	size_t before = harness_descriptors();
 	int round;
 
 	ck_assert_int_eq(try(store, &a), 0);
 	fill();
 	for (round = 0; round < 2; round++) {
 		make_cold();
-		ck_assert_uint_eq(descriptors(), before);
+		ck_assert_uint_eq(harness_descriptors(), before);
 		ck_assert_uint_eq(wrong(), 0);
 		make_cold();
 		check_child();
@@ -145,7 +135,7 @@ static void check_store(const char *store)
 	ck_assert_int_eq(stats().store_error, 0);
 	make_cold();
 	ferry_allocator_destroy(a);
-	ck_assert_uint_eq(descriptors(), before);
+	ck_assert_uint_eq(harness_descriptors(), before);
 }
 
 static void setup(void)

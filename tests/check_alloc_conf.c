@@ -27,16 +27,6 @@ static void parse(const char *string)
 	said[n > 0 ? n : 0] = '\0';
 }
 
-static size_t lines(void)
-{
-	const char *at = said;
-	size_t n = 0;
-
-	for (; (at = strchr(at, '\n')); at++)
-		n++;
-	return n;
-}
-
 START_TEST(nothing_is_all_defaults)
 {
 	parse(NULL);
@@ -67,7 +57,7 @@ START_TEST(what_is_not_understood_is_named_once_and_the_rest_counts)
 {
 	parse("colour:red,cold_after:soon,colour:red,nonsense,rate:1q,"
 	      "cold_after:99999999999999h,rss_target:1m");
-	ck_assert_uint_eq(lines(), 5);
+	ck_assert_uint_eq(harness_lines(said), 5);
 	ck_assert_ptr_nonnull(strstr(said, "unknown key in \"colour:red\""));
 	ck_assert_ptr_nonnull(strstr(said, "bad value in \"cold_after:soon\""));
 	ck_assert_ptr_nonnull(strstr(said, "\"nonsense\""));
@@ -80,7 +70,7 @@ START_TEST(stores_are_kept_in_order_with_their_ages)
 {
 	parse("store:memory,store:zstd@10s,store:file=/var/a@b/c@1h,"
 	      "store:node=3,store:redis=localhost:6379,store:tape");
-	ck_assert_uint_eq(lines(), 1);
+	ck_assert_uint_eq(harness_lines(said), 1);
 	ck_assert_uint_eq(conf.n_tiers, 5);
 	ck_assert_int_eq(conf.tiers[0].kind, FERRY__CONF_MEMORY);
 	ck_assert_int_eq(conf.tiers[1].codec, FERRY__CODEC_ZSTD);
@@ -102,7 +92,7 @@ START_TEST(offload_and_statistics_are_words)
 	ck_assert_mem_eq(conf.stats_file, "/tmp/x.%p", conf.stats_file_len);
 	ck_assert_uint_eq(conf.control_len, 4);
 	parse("offload:maybe,pressure:2");
-	ck_assert_uint_eq(lines(), 2);
+	ck_assert_uint_eq(harness_lines(said), 2);
 }
 END_TEST
 

@@ -22,6 +22,7 @@
 
 enum {
 	REFUSED = 0,
+	GIVEN_UP, /* by libnuma, when it is loaded */
 	NEVER_REFUSED = 3,
 	WRONG_CONTENTS,
 	WRONG_ERRNO,
@@ -103,7 +104,9 @@ static int victim(void)
 
 /* --- who looks on ---------------------------------------------------------------------- */
 
-/* 127: not even the loader had what it needs. */
+/* Not even the loader had what it needs. */
+#define NOT_LOADED 127
+
 static int run(__rlimit_resource_t resource, size_t bytes)
 {
 	struct rlimit limit = { bytes, bytes }, none = { 0, 0 };
@@ -118,16 +121,25 @@ static int run(__rlimit_resource_t resource, size_t bytes)
 		setrlimit(RLIMIT_CORE, &none);
 		setrlimit(resource, &limit);
 		execv("/proc/self/exe", argv);
-		_exit(127);
+		_exit(NOT_LOADED);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	return status;
 }
 
-/*
- * Whatever the limit. Where no block at all could be had the malloc had not
- * the memory to begin; that is for the smallest of limits alone.
- */
+/* What may be said of the smallest limits alone. */
+static bool could_not_begin(int status)
+{
+	switch (WEXITSTATUS(status)) {
+	case NOT_LOADED:
+	case GIVEN_UP:
+	case NOTHING_AT_ALL:
+		return true;
+	}
+	return false;
+}
+
+/* Whatever the limit, from the first on with which there is memory at all. */
 static void try_limits(__rlimit_resource_t resource)
 {
 	bool ran = false;
@@ -145,8 +157,7 @@ static void try_limits(__rlimit_resource_t resource)
 		ck_assert_msg(WIFEXITED(status),
 			      "a limit of %zu bytes: signal %d", bytes,
 			      WTERMSIG(status));
-		if (!ran && (WEXITSTATUS(status) == 127 ||
-			     WEXITSTATUS(status) == NOTHING_AT_ALL))
+		if (!ran && could_not_begin(status))
 			continue;
 		ck_assert_msg(!WEXITSTATUS(status),
 			      "a limit of %zu bytes: exit status %d", bytes,

@@ -264,16 +264,6 @@ static void kill_it(pid_t pid, int fd)
 	hear(pid, fd);
 }
 
-static size_t lines(void)
-{
-	const char *at = said;
-	size_t n = 0;
-
-	for (; (at = strchr(at, '\n')); at++)
-		n++;
-	return n;
-}
-
 static void assert_said(const char *what)
 {
 	ck_assert_msg(strstr(said, what) != NULL, "no \"%s\" in \"%s\"", what,
@@ -338,7 +328,7 @@ START_TEST(what_is_wrong_is_named_once_and_the_program_goes_on)
 		snprintf(word, sizeof(word), "\"%s\"\n", bad[i]);
 		assert_said(word);
 	}
-	ck_assert_uint_eq(lines(), ARRAY_SIZE(bad));
+	ck_assert_uint_eq(harness_lines(said), ARRAY_SIZE(bad));
 }
 END_TEST
 
@@ -358,7 +348,7 @@ START_TEST(a_word_longer_than_a_line_is_cut)
 	memset(conf, 'x', sizeof(conf));
 	conf[sizeof(conf) - 1] = '\0';
 	ck_assert_int_eq(run(conf, "only_run"), 0);
-	ck_assert_uint_eq(lines(), 1);
+	ck_assert_uint_eq(harness_lines(said), 1);
 	ck_assert_uint_lt(strlen(said), 300);
 }
 END_TEST
@@ -407,7 +397,7 @@ static void assert_refused(const char *store, int error)
 	ck_assert_msg(run(conf, "use") == 0, "%s: %s", store, said);
 	assert_said("ferry-malloc: the store ");
 	assert_said(strerror(error));
-	ck_assert_uint_eq(lines(), 1);
+	ck_assert_uint_eq(harness_lines(said), 1);
 }
 
 START_TEST(stores_that_cannot_be_had_are_named_and_others_used)

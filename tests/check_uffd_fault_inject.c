@@ -3,7 +3,6 @@
 #include <ferry/fault.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -234,16 +233,6 @@ static int create(enum ferry_fault_mode mode, enum ferry_reason *ret_reason)
 	return ferry_fault_service_create(&params, ret_reason, &s.service);
 }
 
-static size_t open_descriptors(void)
-{
-	size_t n = 0;
-	int fd;
-
-	for (fd = 0; fd < 1024; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
-}
-
 static void creation_fails(enum ferry_fault_mode mode, struct inject_rule rule)
 {
 	enum ferry_reason reason;
@@ -253,13 +242,13 @@ static void creation_fails(enum ferry_fault_mode mode, struct inject_rule rule)
 	ck_assert_int_eq(create(mode, NULL), 0);
 	ferry_fault_service_destroy(s.service);
 	ferry_signal_restore(SIGBUS);
-	before = open_descriptors();
+	before = harness_descriptors();
 	inject_start();
 	inject_add(&rule);
 	ck_assert_int_eq(create(mode, &reason), -rule.error);
 	ck_assert_uint_eq(inject_hits(&rule), 1);
 	inject_stop();
-	ck_assert_uint_eq(open_descriptors(), before);
+	ck_assert_uint_eq(harness_descriptors(), before);
 }
 
 START_TEST(failed_creation_leaves_nothing_open)
@@ -282,7 +271,7 @@ START_TEST(creation_survives_want_of_memory_at_any_point)
 
 	ck_assert_int_eq(create(FERRY_FAULT_THREAD, NULL), 0);
 	ferry_fault_service_destroy(s.service);
-	before = open_descriptors();
+	before = harness_descriptors();
 	for (rule.nth = 1; rule.nth < 20; rule.nth++) {
 		rule.hits = rule.seen = 0;
 		inject_start();
@@ -290,7 +279,7 @@ START_TEST(creation_survives_want_of_memory_at_any_point)
 		if (!create(FERRY_FAULT_THREAD, NULL))
 			ferry_fault_service_destroy(s.service);
 		inject_stop();
-		ck_assert_uint_eq(open_descriptors(), before);
+		ck_assert_uint_eq(harness_descriptors(), before);
 		if (!rule.hits)
 			break;
 	}

@@ -3,6 +3,7 @@
 #include "tests/harness.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -73,6 +74,25 @@ void harness_pause(void)
 	struct timespec moment = { .tv_nsec = 1000000 };
 
 	nanosleep(&moment, NULL);
+}
+
+size_t harness_descriptors(void)
+{
+	size_t n = 0;
+	int fd;
+
+	for (fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+size_t harness_lines(const char *text)
+{
+	size_t n = 0;
+
+	for (; (text = strchr(text, '\n')); text++)
+		n++;
+	return n;
 }
 
 uint64_t harness_seed(void)

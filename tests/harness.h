@@ -122,6 +122,12 @@ double harness_patience(double seconds);
 /* A moment without the processor. */
 void harness_pause(void);
 
+/* The descriptors of this process (of the calling thread's table). */
+size_t harness_descriptors(void);
+
+/* The lines of @text that have an end. */
+size_t harness_lines(const char *text);
+
 /*
  * The seed of this run (FERRY_TEST_SEED, else taken from the kernel). It is
  * the same in every test of a program.

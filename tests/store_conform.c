@@ -3,7 +3,6 @@
 #include "tests/store_conform.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -464,16 +463,6 @@ static void *use_elsewhere(void *arg)
 	return NULL;
 }
 
-static size_t descriptors(void)
-{
-	size_t n = 0;
-	int fd;
-
-	for (fd = 0; fd < 1000; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
-}
-
 void conform_goes_on_in_another_table(struct ferry__store *store)
 {
 	struct conform_page pages[PAGES];
@@ -489,11 +478,11 @@ void conform_goes_on_in_another_table(struct ferry__store *store)
 	conform_drop(store, pages, PAGES);
 	if (store->ops->leave)
 		store->ops->leave(store);
-	before = descriptors();
+	before = harness_descriptors();
 	ck_assert_int_eq(pthread_create(&thread, NULL, use_elsewhere, &e), 0);
 	pthread_join(thread, NULL);
 	ck_assert_uint_eq(e.wrong, 0);
 	conform_join(pid);
 	store->ops->destroy(store);
-	ck_assert_uint_eq(descriptors(), before);
+	ck_assert_uint_eq(harness_descriptors(), before);
 }

@@ -36,7 +36,7 @@ static bool read_class(unsigned int i)
 
 static bool read_classes(unsigned int *ret_n)
 {
-	unsigned int n, i, class = 0;
+	unsigned int n, i, c = 0;
 	size_t len = sizeof(n), step;
 
 	if (ferry__je_mallctl("arenas.nbins", &n, &len, NULL, 0) || n > 255)
@@ -45,11 +45,11 @@ static bool read_classes(unsigned int *ret_n)
 		if (!read_class(i))
 			return false;
 	for (step = 0; step < sizeof(ferry__bins.class_of); step++) {
-		while (class < n && ferry__bins.size_of[class] < step * 8)
-			class ++;
-		if (class == n)
+		while (c < n && ferry__bins.size_of[c] < step * 8)
+			c++;
+		if (c == n)
 			return false;
-		ferry__bins.class_of[step] = (uint8_t) class;
+		ferry__bins.class_of[step] = (uint8_t)c;
 	}
 	*ret_n = n;
 	return true;
