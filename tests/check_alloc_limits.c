@@ -35,9 +35,12 @@ struct block {
 	size_t size;
 };
 
+/* Not to be known to the compiler, which thinks that it leaves errno alone. */
+static void *(*volatile allocate)(size_t size) = malloc;
+
 static struct block *take(size_t size)
 {
-	struct block *b = malloc(size);
+	struct block *b = allocate(size);
 
 	if (b) {
 		memset(b, (int)(size % 251), size);
