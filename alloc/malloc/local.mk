@@ -63,6 +63,7 @@ endif
 %C%_libferry_malloc_la_SOURCES += %D%/advise.c
 %C%_libferry_malloc_la_SOURCES += %D%/hint.c
 %C%_libferry_malloc_la_SOURCES += %D%/info.c
+%C%_libferry_malloc_la_SOURCES += %D%/fork_raw.c
 %C%_libferry_malloc_la_SOURCES += %D%/wrap.c
 %C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la alloc/pager/libpager.la \
 	alloc/store/libstore.la uffd/libuffd.la
