@@ -306,6 +306,101 @@ START_TEST(an_idle_process_with_nothing_cold_is_woken_less_and_less)
 }
 END_TEST
 
+/* --- probes -------------------------------------------------------------- */
+
+#define BLOCK FERRY__BLOCK_PAGES
+
+/* What was in limbo of a block after each look at it, in the pager's thread. */
+static struct {
+	bool hot; /* all pages are touched after the first pages were taken */
+	bool wanted;
+	size_t first, then, soon, again;
+	uint64_t backoff;
+	sem_t done;
+} probed;
+
+static size_t look(struct ferry__pager_place *p, uint64_t now)
+{
+	p->now = now;
+	p->pager->policy.age_ns = 8 * SECOND;
+	p->pager->policy.idle = false;
+	ferry__block_look(p);
+	return ferry__block_in_limbo(p);
+}
+
+static void touch_first(size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		*(volatile char *)at(i) = *(volatile char *)at(i);
+}
+
+/* Times are named, so that nothing hangs on how quick this is. */
+static void tick_probe(void *arg, uint64_t now_ns, bool idle)
+{
+	struct ferry__pager_region *r = ferry__region_first(bed.pager);
+	struct ferry__pager_place p = { bed.pager, r, r->blocks, 0, BLOCK, 0 };
+	uint64_t begin = now_ns + 3600 * SECOND;
+
+	(void)arg, (void)idle;
+	/* Acquires what probe() has released. */
+	if (!__atomic_exchange_n(&probed.wanted, false, __ATOMIC_ACQ_REL))
+		return;
+	ferry__region_cover(bed.pager, r, bed.len);
+	*p.block = (struct ferry__pager_block){ 0 };
+	look(&p, begin);
+	probed.first = look(&p, begin + 2 * SECOND);
+	if (probed.hot)
+		touch_first(BLOCK);
+	probed.then = look(&p, begin + 3 * SECOND);
+	probed.backoff = p.block->backoff;
+	/* A quarter of twice the age, since it was found to be hot. */
+	probed.soon = look(&p, begin + 7 * SECOND - 1);
+	probed.again = look(&p, begin + 7 * SECOND);
+	sem_post(&probed.done);
+}
+
+static void probe(bool hot)
+{
+	memset(&probed, 0, sizeof(probed));
+	probed.hot = hot;
+	ck_assert_int_eq(sem_init(&probed.done, 0, 0), 0);
+	bed_params(&bed);
+	bed.params.tick = tick_probe;
+	bed_start(&bed, PAGES);
+	__atomic_store_n(&probed.wanted, true, __ATOMIC_RELEASE);
+	ck_assert_int_eq(ferry__pager_run(bed.pager, false), 0);
+	while (sem_wait(&probed.done))
+		;
+	assert_pages(bed.addr, PAGES * bed.page, 1);
+	bed_end(&bed);
+}
+
+START_TEST(of_a_hot_block_a_few_pages_are_taken)
+{
+	probe(true);
+	ck_assert_uint_ge(probed.first, 1);
+	ck_assert_uint_le(probed.first, 5);
+	ck_assert_uint_eq(probed.then, 0);
+	ck_assert_uint_eq(probed.backoff, 1);
+	ck_assert_uint_eq(probed.soon, 0);
+	ck_assert_uint_ge(probed.again, 1);
+	ck_assert_uint_le(probed.again, 5);
+}
+END_TEST
+
+START_TEST(of_a_cold_block_the_others_follow)
+{
+	probe(false);
+	ck_assert_uint_ge(probed.first, 1);
+	ck_assert_uint_le(probed.first, 5);
+	ck_assert_uint_gt(probed.then, BLOCK / 2);
+	ck_assert_uint_eq(probed.backoff, 0);
+	ck_assert_uint_ge(probed.again, probed.then);
+}
+END_TEST
+
 /* --- a debugger ---------------------------------------------------------- */
 
 /* A child that traces its parent without stopping it, until it is told. */
@@ -408,6 +503,8 @@ static const struct test tests[] = {
 	TEST(hot_pages_are_asked_about_less_and_less, PAGER_NEEDS),
 	TEST(an_idle_process_with_nothing_cold_is_woken_less_and_less,
 	     PAGER_NEEDS),
+	TEST(of_a_hot_block_a_few_pages_are_taken, PAGER_NEEDS),
+	TEST(of_a_cold_block_the_others_follow, PAGER_NEEDS),
 	TEST(what_is_traced_has_all_in_memory, PAGER_NEEDS),
 	TEST(cold_memory_cannot_be_read_as_a_file, PAGER_NEEDS),
 	TEST(threads_can_be_stopped_and_started_again, PAGER_NEEDS),

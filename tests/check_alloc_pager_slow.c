@@ -6,6 +6,7 @@
  */
 #include <pthread.h>
 
+#include "alloc/pager/pager-internal.h"
 #include "tests/pager_bed.h"
 #include "tests/served.h"
 
@@ -152,6 +153,42 @@ START_TEST(a_discard_does_not_wait_for_another_store)
 }
 END_TEST
 
+static bool is_wanted(size_t page)
+{
+	struct ferry__pager_region *r =
+		ferry__region_find(bed.pager, (uintptr_t)bed.addr);
+
+	return ferry__word_load(&r->words[page]) & FERRY__WORD_WANTED;
+}
+
+static void *touch_it(void *page)
+{
+	(void)*(volatile char *)page;
+	return NULL;
+}
+
+START_TEST(a_page_that_comes_back_leaves_the_copies_of_others_alone)
+{
+	const size_t page = 3;
+	pthread_t thread;
+
+	bed_params(&bed);
+	bed.params.n_tiers = 2;
+	bed.tier[1].after_ns = 10 * MS;
+	bed_start(&bed, PAGES);
+	fake_order(bed.fake[0], hold_get, (uintptr_t)at(page));
+	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
+	fake_await_held(bed.fake[0]);
+	ck_assert_int_eq(pthread_create(&thread, NULL, touch_it, at(page)), 0);
+	AWAIT(is_wanted(page));
+	fake_order(bed.fake[0], hold_get, 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	end_older();
+	assert_pages(bed.addr, PAGES * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST(a_page_that_is_being_put_comes_when_it_is_touched, PAGER_NEEDS),
 	TEST(what_is_written_during_a_put_counts, PAGER_NEEDS),
@@ -160,6 +197,8 @@ static const struct test tests[] = {
 	TEST(a_page_on_its_way_to_another_store_comes_when_it_is_touched,
 	     PAGER_NEEDS),
 	TEST(a_discard_does_not_wait_for_another_store, PAGER_NEEDS),
+	TEST(a_page_that_comes_back_leaves_the_copies_of_others_alone,
+	     PAGER_NEEDS),
 };
 
 int main(int argc, char **argv)

@@ -290,17 +290,38 @@ START_TEST(without_memory_for_one_pages_are_packed_without)
 }
 END_TEST
 
-START_TEST(the_limit_holds_with_dictionaries)
+/* Puts until it is full, and looks at the limit after each. */
+static uint64_t fill_up(uint64_t limit)
 {
 	uint64_t n, i;
 
-	MAKE(4 * MIB);
 	for (n = 0; n < 4 * PAGES && try_put(1, n) == 0; n++)
-		ck_assert_uint_le(stats().memory, 4 * MIB);
+		ck_assert_uint_le(stats().memory, limit);
 	ck_assert_uint_lt(n, 4 * PAGES);
-	ck_assert_uint_ge(stats().memory, 4 * MIB - 64 * page_size());
+	ck_assert_uint_le(stats().memory, limit);
+	ck_assert_uint_ge(stats().memory, limit - 64 * page_size());
 	for (i = 0; i < n; i++)
 		ck_assert(comes_back(1, i));
+	return n;
+}
+
+START_TEST(the_limit_holds_with_dictionaries)
+{
+	uint64_t n;
+
+	MAKE(4 * MIB);
+	memory()->dicts.enabled = false;
+	n = fill_up(4 * MIB);
+	unmake();
+	MAKE(4 * MIB);
+	ck_assert_uint_gt(fill_up(4 * MIB), n);
+	ck_assert_uint_ge(stats().dictionaries, 1);
+	unmake();
+	/* One would be made when there is no room for it. */
+	MAKE(4 * MIB);
+	memory()->dicts.wait = n - 40;
+	fill_up(4 * MIB);
+	ck_assert_uint_eq(stats().dictionaries, 0);
 	unmake();
 }
 END_TEST

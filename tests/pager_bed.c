@@ -64,6 +64,15 @@ static void stay(struct fake_store *f)
 		sleep_for(100000);
 }
 
+static void stay_in_get(struct fake_store *f, uint64_t tag)
+{
+	if (__atomic_load_n(&f->hold_get, __ATOMIC_RELAXED) != tag)
+		return;
+	__atomic_fetch_add(&f->held, 1, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&f->hold_get, __ATOMIC_RELAXED) == tag)
+		sleep_for(100000);
+}
+
 static int fake_put(struct ferry__store *store, const void *page, uint64_t tag,
 		    ferry__store_handle *ret_handle)
 {
@@ -102,6 +111,7 @@ static int fake_get(struct ferry__store *store, ferry__store_handle handle,
 {
 	struct fake_store *f = fake(store);
 
+	stay_in_get(f, tag);
 	if (get_fails(f))
 		return __atomic_load_n(&f->get_error, __ATOMIC_RELAXED);
 	if (__atomic_load_n(&f->corrupt, __ATOMIC_RELAXED) ||

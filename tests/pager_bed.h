@@ -33,10 +33,11 @@ struct fake_store {
 	int put_error, get_error;
 	uint64_t get_fails; /* so many gets fail, then none */
 	uint64_t put_delay_ns;
-	bool hold;     /* puts last for as long */
-	uint64_t held; /* those that began, or went on, under it; release */
-	bool corrupt;  /* gets answer EILSEQ */
-	bool forking;  /* no put and no drop may come */
+	bool hold;	   /* puts last for as long */
+	uint64_t hold_get; /* gets under this tag do, too */
+	uint64_t held;	   /* those that began, or went on, under it; release */
+	bool corrupt;	   /* gets answer EILSEQ */
+	bool forking;	   /* no put and no drop may come */
 	uint64_t while_forking;
 };
 

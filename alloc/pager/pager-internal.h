@@ -280,6 +280,7 @@ struct ferry__pager {
 	struct ferry__pager_request *requests; /* Q1: a stack of them */
 	unsigned int held;		       /* H1: nothing is taken */
 	struct ferry__pager_hand look, serving;
+	unsigned char *copies; /* the looking thread's: pager_put.c */
 	struct ferry__pager_policy policy;
 	/* Pages now in limbo and in stores; relaxed, exact when at rest. */
 	uint64_t limbo, stored;

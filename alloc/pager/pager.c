@@ -128,6 +128,7 @@ void ferry__pager_destroy(struct ferry__pager *pager)
 	ferry__sigbus_free(pager);
 	ferry__pager_unmap(pager->look.staging, size);
 	ferry__pager_unmap(pager->serving.staging, size);
+	ferry__pager_unmap(pager->copies, size);
 	ferry__pager_unmap(pager->bell, ferry__page_size);
 	ferry__pager_unmap(pager->tiers, tiers_size(pager->params.n_tiers));
 	ferry__pager_unmap(pager, sizeof(*pager));

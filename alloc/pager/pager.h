@@ -39,7 +39,8 @@ struct ferry__pager_params {
 	uint64_t idle_after_ns; /* the same while the process uses no CPU */
 	uint64_t rss_target;	/* bytes resident to shrink to; 0: none */
 	bool pressure;		/* shrink sooner under memory pressure (PSI) */
-	uint64_t rate;		/* most bytes to take out a second; 0: any */
+	/* Most bytes to put a second, be it from store to store; 0: any. */
+	uint64_t rate;
 	/*
 	 * Most refaults from stores a minute, in thousandths of the pages in
 	 * use; above it the pager backs off. 2 is 0.2 %; 0: no limit.

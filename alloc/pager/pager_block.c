@@ -80,15 +80,20 @@ void ferry__block_note_raw(struct ferry__pager_place *p)
 		b->raw_backoff++;
 }
 
-size_t ferry__block_in_limbo(const struct ferry__pager_place *p)
+static size_t pages_in(const struct ferry__pager_place *p,
+		       enum ferry__word_state state)
 {
 	size_t i, n = 0;
 
 	for (i = 0; i < p->n; i++)
 		n += ferry__word_state(ferry__word_load(
-			     &p->region->words[p->page + i])) ==
-		     FERRY__WORD_LIMBO;
+			     &p->region->words[p->page + i])) == state;
 	return n;
+}
+
+size_t ferry__block_in_limbo(const struct ferry__pager_place *p)
+{
+	return pages_in(p, FERRY__WORD_LIMBO);
 }
 
 /* Pages of one block grow older together; late ones are not waited for. */
@@ -151,7 +156,8 @@ static uint64_t take(struct ferry__pager_place *p, uint64_t wish)
 	if (wish)
 		taken = ferry__pager_take(p->pager, p->region, p->page, p->n,
 					  wish);
-	if (taken)
+	/* What a probe left there is stored with what came now. */
+	if (taken || ferry__block_in_limbo(p))
 		b->limbo_at = p->now;
 	/* Pinned, shared and locked pages: less and less often (P8). */
 	if (!b->shared && (taken || !wish))
@@ -224,10 +230,14 @@ static void drop_empty(struct ferry__pager_place *p)
 		b->limbo_at = p->now;
 }
 
+/* It takes as much of a processor as storing does: the same rate. */
 static void demote_block(struct ferry__pager_place *p)
 {
 	struct ferry__pager_block *b = p->block;
+	size_t n = pages_in(p, FERRY__WORD_STORED);
 
+	if (!ferry__policy_allows(p->pager, n * ferry__page_size))
+		return;
 	ferry__pager_demote(p->pager, p->region, p->page, p->n,
 			    p->now - b->stored_at);
 	b->tier++;

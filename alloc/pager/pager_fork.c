@@ -131,13 +131,18 @@ void ferry__pager_fork_parent(struct ferry__pager *pager)
 	size_t i;
 
 	pthread_mutex_unlock(&pager->cover);
-	if (ferry__pager_sees_forks(pager))
-		ferry__pager_await_children(pager);
 	for (i = pager->n_tiers; i-- > 0;) {
 		store = pager->tiers[i].store;
 		if (store->ops->fork_parent)
 			store->ops->fork_parent(store);
 	}
+	/*
+	 * After the stores' own locks, which come behind the gate. Nothing
+	 * changes in them for all that: whoever would is kept out until
+	 * let_changes(), and the handler by serve_only().
+	 */
+	if (ferry__pager_sees_forks(pager))
+		ferry__pager_await_children(pager);
 	serve_only(pager, 0);
 	let_changes(pager);
 	FERRY__PROBE0(fork_parent);

@@ -82,9 +82,10 @@ static void note_put(struct ferry__pager_tier_state *tier, int error,
 		tier->broken = true;
 }
 
+/* Not the staging buffer: a page may have to come back meanwhile. */
 static void *copy_of(const struct batch *b, size_t i)
 {
-	return b->pager->look.staging + i * ferry__page_size;
+	return b->pager->copies + i * ferry__page_size;
 }
 
 static uintptr_t address(const struct batch *b, size_t i)

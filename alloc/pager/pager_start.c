@@ -325,9 +325,12 @@ static int get_ready(struct ferry__pager *pager)
 		pager->look.staging = ferry__pager_map(size);
 	if (!pager->serving.staging)
 		pager->serving.staging = ferry__pager_map(size);
+	if (!pager->copies)
+		pager->copies = ferry__pager_map(size);
 	if (!pager->bell)
 		pager->bell = ferry__pager_map(ferry__page_size);
-	return pager->look.staging && pager->serving.staging && pager->bell
+	return pager->look.staging && pager->serving.staging && pager->copies &&
+			       pager->bell
 		       ? 0
 		       : -ENOMEM;
 }
