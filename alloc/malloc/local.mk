@@ -4,7 +4,7 @@ noinst_LTLIBRARIES += %D%/libmalloc.la
 lib_LTLIBRARIES += %D%/libferry-malloc.la
 
 # jemalloc under other names, as an object that links like one of ours.
-%D%/engine.lo: %D%/engine.sh $(JEMALLOC_PIC) Makefile
+%D%/engine.lo: %D%/engine.sh alloc/store/archive.sh $(JEMALLOC_PIC) Makefile
 	$(AM_V_GEN)AR='$(AR)' NM='$(NM)' OBJCOPY='$(OBJCOPY)' LD='$(LD)' \
 	  $(SHELL) $(srcdir)/%D%/engine.sh '$(JEMALLOC_PIC)' $@
 CLEANFILES += %D%/engine.lo %D%/.libs/engine.o
