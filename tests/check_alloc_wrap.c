@@ -8,8 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -33,8 +35,23 @@ static void note_end(bool for_ever)
 	ended_for_ever += for_ever;
 }
 
+static int fork_begun, fork_ended, fork_answer;
+
+static int note_fork_begin(void)
+{
+	fork_begun++;
+	return fork_answer;
+}
+
+static void note_fork_end(void)
+{
+	fork_ended++;
+}
+
 static const struct ferry__quiet notes = { .begin = note_begin,
-					   .end = note_end };
+					   .end = note_end,
+					   .fork_begin = note_fork_begin,
+					   .fork_end = note_fork_end };
 
 static struct sock_filter allow_all[] = {
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
@@ -236,6 +253,123 @@ START_TEST(children_that_share_memory_disturb_nobody)
 }
 END_TEST
 
+/* --- forks that run no handlers ------------------------------------------ */
+
+static int is_noted(void *arg)
+{
+	(void)arg;
+	return fork_begun == 1 && fork_ended == 1 ? 0 : 1;
+}
+
+static long fork_by_clone(void)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+
+	return clone(is_noted, stack + sizeof(stack), SIGCHLD, NULL);
+}
+
+static long fork_by_Fork(void)
+{
+	return _Fork();
+}
+
+static long fork_by_clone_call(void)
+{
+	return syscall(SYS_clone, (long)SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
+static long fork_by_clone3_call(void)
+{
+	struct clone_args args = { .exit_signal = SIGCHLD };
+
+	return syscall(SYS_clone3, &args, sizeof(args));
+}
+
+static long (*const forks[])(void) = {
+	fork_by_Fork,
+	fork_by_clone,
+	fork_by_clone_call,
+	fork_by_clone3_call,
+};
+
+#define N_FORKS (sizeof(forks) / sizeof(forks[0]))
+
+START_TEST(forks_are_told_of_in_both_processes)
+{
+	int status;
+	long pid;
+	size_t i;
+
+	ferry__quiet_set(&notes);
+	for (i = 0; i < N_FORKS; i++) {
+		fork_begun = fork_ended = 0;
+		pid = forks[i]();
+		if (!pid)
+			_exit(is_noted(NULL));
+		ck_assert_int_gt(pid, 0);
+		ck_assert_int_eq(waitpid((pid_t)pid, &status, 0), pid);
+		ck_assert_int_eq(status, 0);
+		ck_assert_int_eq(fork_begun, 1);
+		ck_assert_int_eq(fork_ended, 1);
+	}
+	assert_noted(0, 0);
+}
+END_TEST
+
+START_TEST(fork_that_may_not_be_is_not)
+{
+	size_t i;
+
+	ferry__quiet_set(&notes);
+	fork_answer = -EAGAIN;
+	for (i = 0; i < N_FORKS; i++) {
+		ck_assert_int_eq(forks[i](), -1);
+		ck_assert_int_eq(errno, EAGAIN);
+	}
+	ck_assert_int_eq(fork_begun, (int)N_FORKS);
+	ck_assert_int_eq(fork_ended, 0);
+}
+END_TEST
+
+static int end_at_once(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+START_TEST(forks_of_no_copy_disturb_nobody)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	int status, pid;
+
+	ferry__quiet_set(&notes);
+	pid = clone(end_at_once, stack + sizeof(stack),
+		    CLONE_VM | CLONE_VFORK | SIGCHLD, NULL);
+	ck_assert_int_gt(pid, 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(fork_begun, 0);
+}
+END_TEST
+
+START_TEST(clones_that_cannot_be_are_refused_by_the_kernel)
+{
+	struct clone_args args = { .exit_signal = SIGCHLD };
+	void *none =
+		mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ferry__quiet_set(&notes);
+	ck_assert_int_eq(syscall(SYS_clone3, none, sizeof(args)), -1);
+	ck_assert(errno == EFAULT || errno == ENOSYS);
+	ck_assert_int_eq(syscall(SYS_clone3, &args, 8L), -1);
+	ck_assert(errno == EINVAL || errno == ENOSYS);
+	ck_assert_int_eq(clone(NULL, NULL, SIGCHLD, NULL), -1);
+	ck_assert_int_eq(errno, EINVAL);
+	ck_assert_int_eq(fork_begun, 0);
+	munmap(none, 4096);
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST(other_calls_are_as_they_were, NULL),
 	TEST(six_arguments_arrive, NULL),
@@ -249,6 +383,10 @@ static const struct test tests[] = {
 	TEST(credentials_of_one_thread_are_met_quiet, NULL),
 	TEST(filter_in_a_child_is_met_quiet, "seccomp"),
 	TEST(children_that_share_memory_disturb_nobody, "seccomp"),
+	TEST(forks_are_told_of_in_both_processes, NULL),
+	TEST(fork_that_may_not_be_is_not, NULL),
+	TEST(forks_of_no_copy_disturb_nobody, NULL),
+	TEST(clones_that_cannot_be_are_refused_by_the_kernel, NULL),
 };
 
 int main(int argc, char **argv)

@@ -84,6 +84,7 @@ CHECK_MALLOC += %D%/check_alloc_limits
 CHECK_MALLOC += %D%/check_alloc_malloc
 CHECK_MALLOC += %D%/check_alloc_settings
 CHECK_MALLOC += %D%/stress_alloc_malloc
+CHECK_MALLOC += %D%/check_alloc_raw_fork
 CHECK_MALLOC += %D%/check_alloc_wrap
 if HAVE_MALLOC
 CHECK_MALLOC += %D%/check_alloc_allocator
@@ -213,6 +214,7 @@ MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_limits_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_hint_LDADD = $(MALLOC_TEST_LIBS)
+%C%_check_alloc_raw_fork_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_settings_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_conf_SOURCES = %D%/check_alloc_conf.c alloc/malloc/conf.c
 %C%_check_alloc_allocator_LDADD = %D%/libharness.la \
@@ -234,7 +236,7 @@ ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
 	$(CHECK_LIBS) $(FERRY_LIBS)
 # These names are the C library's; here they are the program's.
 %C%_check_alloc_wrap_SOURCES = %D%/check_alloc_wrap.c \
-	alloc/malloc/quiet.c alloc/malloc/wrap.c
+	alloc/malloc/fork_raw.c alloc/malloc/quiet.c alloc/malloc/wrap.c
 %C%_check_alloc_bins_SOURCES = %D%/check_alloc_bins.c \
 	alloc/instance/bins.c
 %C%_check_alloc_bins_LDADD = $(ENGINE_TEST_LIBS)

@@ -22,7 +22,7 @@ fail() {
   status=1
 }
 
-sed -n 's/^\t\([a-z0-9_]*\);$/\1/p' \
+sed -n 's/^\t\([A-Za-z0-9_]*\);$/\1/p' \
   "$FERRY_SRCDIR/alloc/malloc/malloc.map" | sort >"$tmp/mapped"
 # shellcheck disable=SC2086 # libtool's NM has an option
 ${NM:-nm} -D --defined-only "$library" |

@@ -24,6 +24,14 @@ FERRY__HIDDEN void ferry__library_work(void);
 FERRY__HIDDEN bool ferry__fork_hold(void);
 FERRY__HIDDEN void ferry__fork_release(void);
 
+/*
+ * The same for a fork that runs no handlers: waits for threads of ours that
+ * are in jemalloc, whose locks nobody would give back in the child. Released
+ * in both processes. -EAGAIN: this thread is in the midst of a fork. It may be
+ * called in signal handlers.
+ */
+FERRY__HIDDEN int ferry__fork_begin_raw(void);
+
 /* Registers what happens around fork(2). */
 FERRY__HIDDEN void ferry__fork_init(void);
 

@@ -4,7 +4,7 @@ noinst_LTLIBRARIES += %D%/libmalloc.la
 lib_LTLIBRARIES += %D%/libferry-malloc.la
 
 # jemalloc under other names, as an object that links like one of ours.
-%D%/engine.lo: %D%/engine.sh $(JEMALLOC_PIC) Makefile
+%D%/engine.lo: %D%/engine.sh alloc/store/archive.sh $(JEMALLOC_PIC) Makefile
 	$(AM_V_GEN)AR='$(AR)' NM='$(NM)' OBJCOPY='$(OBJCOPY)' LD='$(LD)' \
 	  $(SHELL) $(srcdir)/%D%/engine.sh '$(JEMALLOC_PIC)' $@
 CLEANFILES += %D%/engine.lo %D%/.libs/engine.o
@@ -63,6 +63,7 @@ endif
 %C%_libferry_malloc_la_SOURCES += %D%/advise.c
 %C%_libferry_malloc_la_SOURCES += %D%/hint.c
 %C%_libferry_malloc_la_SOURCES += %D%/info.c
+%C%_libferry_malloc_la_SOURCES += %D%/fork_raw.c
 %C%_libferry_malloc_la_SOURCES += %D%/wrap.c
 %C%_libferry_malloc_la_LIBADD = %D%/libmalloc.la alloc/pager/libpager.la \
 	alloc/store/libstore.la uffd/libuffd.la

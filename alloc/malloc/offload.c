@@ -50,6 +50,7 @@ static struct {
 	unsigned int held;	/* restore() without resume(); atomic */
 	uint64_t next_decay_ns; /* of the pager's thread */
 	unsigned int forks;	/* of this process; under fork_lock */
+	bool restored;		/* for a fork without handlers; likewise */
 	bool stopped;		/* and could not be started again */
 	bool purged;		/* since the process was last busy; likewise */
 } offload;
@@ -243,6 +244,14 @@ static void start_again(void)
 	__atomic_store_n(&offload.stopped, stopped, __ATOMIC_RELAXED);
 }
 
+/* In both processes. */
+static void raw_fork_end(void)
+{
+	if (offload.restored)
+		ferry__offload_resume();
+	ferry__fork_release();
+}
+
 static void quiet_end(bool for_ever)
 {
 	if (for_ever)
@@ -251,8 +260,30 @@ static void quiet_end(bool for_ever)
 		start_again();
 }
 
+/*
+ * A fork whose child finds nothing that is out and has nobody who serves it:
+ * all comes back, unless the kernel tells of such forks (DESIGN F10). Held, so
+ * that a pager that starts meanwhile takes nothing either.
+ */
+static int raw_fork_begin(void)
+{
+	struct ferry__pager *pager;
+	int r = ferry__fork_begin_raw();
+
+	if (r)
+		return r;
+	pager = ferry__offload_pager();
+	offload.restored = !pager || !ferry__pager_sees_forks(pager);
+	if (!offload.restored || !ferry__offload_restore())
+		return 0;
+	raw_fork_end();
+	return -EAGAIN;
+}
+
 static const struct ferry__quiet quiet = { .begin = quiet_begin,
-					   .end = quiet_end };
+					   .end = quiet_end,
+					   .fork_begin = raw_fork_begin,
+					   .fork_end = raw_fork_end };
 
 /* --- start ---------------------------------------------------------------------------- */
 

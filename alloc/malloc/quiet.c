@@ -25,17 +25,41 @@ void ferry__quiet_fork_child(void)
 		owner = getpid();
 }
 
-const struct ferry__quiet *ferry__quiet_begin(void)
+static const struct ferry__quiet *current(void)
 {
 	/* Q1 pairs with the stores in ferry__quiet_set() and _end(). */
 	const struct ferry__quiet *who =
 		__atomic_load_n(&quiet, __ATOMIC_ACQUIRE);
 
-	if (!who || owner != getpid())
+	return who && owner == getpid() ? who : NULL;
+}
+
+const struct ferry__quiet *ferry__quiet_begin(void)
+{
+	const struct ferry__quiet *who = current();
+
+	if (!who)
 		return NULL;
 	FERRY__PROBE0(quiet_begin);
 	who->begin();
 	return who;
+}
+
+int ferry__quiet_fork_begin(const struct ferry__quiet **ret_who)
+{
+	const struct ferry__quiet *who = current();
+	int r = who ? who->fork_begin() : 0;
+
+	if (r)
+		return r;
+	*ret_who = who;
+	return 0;
+}
+
+void ferry__quiet_fork_end(const struct ferry__quiet *who)
+{
+	if (who)
+		who->fork_end();
 }
 
 void ferry__quiet_end(const struct ferry__quiet *who, bool for_ever)

@@ -5,6 +5,8 @@
  * users want a process of one thread; capabilities that the caller alone has
  * make setuid(2) fail in other threads, for which the C library aborts. Before
  * them all memory is brought back and the threads end (wrap.c).
+ *
+ * And forks that run no handlers, whose children would not be served.
  */
 #ifndef FERRY_ALLOC_MALLOC_QUIET_H
 #define FERRY_ALLOC_MALLOC_QUIET_H
@@ -25,6 +27,14 @@ struct ferry__quiet {
 	 * Without, threads may start again when they are next wanted.
 	 */
 	void (*end)(bool for_ever);
+	/*
+	 * Before a fork that runs no handlers: what its child would not find
+	 * is brought back, and no thread of ours has a lock that it needs.
+	 * 0: fork_end() is to be called in both processes; or a negative
+	 * errno, and there may be no such fork now.
+	 */
+	int (*fork_begin)(void);
+	void (*fork_end)(void);
 };
 
 /*
@@ -43,5 +53,12 @@ FERRY__HIDDEN void ferry__quiet_fork_child(void);
 FERRY__HIDDEN const struct ferry__quiet *ferry__quiet_begin(void);
 FERRY__HIDDEN void ferry__quiet_end(const struct ferry__quiet *quiet,
 				    bool for_ever);
+
+/*
+ * Around a fork that runs no handlers. Returns 0 and who is to be given to
+ * end(), in both processes (NULL: nobody), or a negative errno.
+ */
+FERRY__HIDDEN int ferry__quiet_fork_begin(const struct ferry__quiet **ret_who);
+FERRY__HIDDEN void ferry__quiet_fork_end(const struct ferry__quiet *who);
 
 #endif

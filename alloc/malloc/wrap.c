@@ -4,14 +4,19 @@
  * the C library's functions: prctl(2), seccomp(2) by way of syscall(2),
  * unshare(2), setns(2), capset(2).
  *
+ * And the forks that go by syscall(2), which run no handlers: fork_raw.c has
+ * the others.
+ *
  * All but those few calls cost a comparison, set errno as before and may be
  * made in signal handlers and in children of vfork(2): they are the bare
  * instruction, as in the C library.
  */
 #include <errno.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -69,6 +74,7 @@ enum kind {
 	USUAL = 0,
 	ALONE,	/* without threads of ours; they may come back */
 	FILTER, /* they may not: what is installed stays */
+	FORK,	/* of a copy of the memory */
 };
 
 /* What the kernel shares out only to a process of one thread. */
@@ -88,9 +94,45 @@ static enum kind kind_of_prctl(int option, long b)
 	}
 }
 
+/* Where the child goes on with a stack of its own it does not return here. */
+static enum kind kind_of_clone(uint64_t flags, uint64_t stack)
+{
+	return flags & CLONE_VM || stack ? USUAL : FORK;
+}
+
+/*
+ * An operation that does not exist: the kernel reads the mask and does
+ * nothing. Filters of system calls allow this one.
+ */
+static bool is_readable(const uint64_t *word)
+{
+	return bare(SYS_rt_sigprocmask, -1, (long)word, 0, sizeof(*word), 0,
+		    0) != -EFAULT;
+}
+
+/* What is too short or cannot be read is the kernel's to refuse. */
+static enum kind kind_of_clone3(long at, long size)
+{
+	const struct clone_args *args = (const struct clone_args *)at;
+
+	if ((unsigned long)size < CLONE_ARGS_SIZE_VER0 ||
+	    !is_readable((const uint64_t *)&args->flags) ||
+	    !is_readable((const uint64_t *)&args->stack))
+		return USUAL;
+	return kind_of_clone(args->flags, args->stack);
+}
+
 static enum kind kind_of(long n, long a, long b)
 {
 	switch (n) {
+#ifdef SYS_fork
+	case SYS_fork:
+		return FORK;
+#endif
+	case SYS_clone:
+		return kind_of_clone((uint64_t)a, (uint64_t)b);
+	case SYS_clone3:
+		return kind_of_clone3(a, b);
 	case SYS_seccomp:
 		return a == SECCOMP_SET_MODE_FILTER ||
 				       a == SECCOMP_SET_MODE_STRICT
@@ -120,6 +162,19 @@ static long quietly(enum kind kind, long n, long a, long b, long c, long d,
 	return with_errno(ret);
 }
 
+static long forking(long n, long a, long b, long c, long d, long e, long f)
+{
+	const struct ferry__quiet *who;
+	int r = ferry__quiet_fork_begin(&who);
+	long ret;
+
+	if (r < 0)
+		return with_errno(r);
+	ret = bare(n, a, b, c, d, e, f);
+	ferry__quiet_fork_end(who);
+	return with_errno(ret);
+}
+
 /* --- in place of the C library's --------------------------------------------------- */
 
 /*
@@ -138,6 +193,8 @@ long ferry__wrap_syscall(long n, long a, long b, long c, long d, long e, long f)
 {
 	enum kind kind = kind_of(n, a, b);
 
+	if (__builtin_expect(kind == FORK, 0))
+		return forking(n, a, b, c, d, e, f);
 	if (__builtin_expect(kind != USUAL, 0))
 		return quietly(kind, n, a, b, c, d, e, f);
 	return with_errno(bare(n, a, b, c, d, e, f));

@@ -181,6 +181,9 @@ void ferry__pager_fork_prepare(struct ferry__pager *pager);
 void ferry__pager_fork_parent(struct ferry__pager *pager);
 void ferry__pager_fork_child(struct ferry__pager *pager);
 
+/* Does the kernel tell of forks that run no handlers? Any thread. */
+bool ferry__pager_sees_forks(struct ferry__pager *pager);
+
 struct ferry__pager_stats {
 	bool running;
 	enum ferry_reason reason; /* why it is not */

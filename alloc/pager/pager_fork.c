@@ -94,8 +94,7 @@ static void serve_only(struct ferry__pager *pager, int tid)
 	pthread_mutex_unlock(&pager->serve);
 }
 
-/* Does the kernel tell this pager of forks? */
-static bool is_told(struct ferry__pager *pager)
+bool ferry__pager_sees_forks(struct ferry__pager *pager)
 {
 	return ferry__pager_state(pager) == FERRY__PAGER_ON &&
 	       pager->sees_forks;
@@ -142,7 +141,7 @@ void ferry__pager_fork_parent(struct ferry__pager *pager)
 	 * changes in them for all that: whoever would is kept out until
 	 * let_changes(), and the handler by serve_only().
 	 */
-	if (is_told(pager))
+	if (ferry__pager_sees_forks(pager))
 		ferry__pager_await_children(pager);
 	serve_only(pager, 0);
 	let_changes(pager);
@@ -160,6 +159,8 @@ static void reset(struct ferry__pager *pager)
 	pager->requests = NULL;
 	pager->fork_tid = 0;
 	pager->forking = 0;
+	/* By threads that are not here; a raw fork waits for none. */
+	pager->discards = 0;
 	pager->windows = 0;
 	pager->children = NULL;
 	pager->rung = 0;
@@ -216,7 +217,7 @@ void ferry__pager_fork_child(struct ferry__pager *pager)
 	size_t i;
 
 	block_signals(&mask);
-	served = is_told(pager) && ferry__pager_ring(pager);
+	served = ferry__pager_sees_forks(pager) && ferry__pager_ring(pager);
 	FERRY__PROBE2(fork_child, ferry__pager_read(&pager->limbo),
 		      ferry__pager_read(&pager->stored));
 	for (i = pager->n_tiers; i-- > 0;) {

@@ -4,11 +4,12 @@ noinst_LTLIBRARIES += %D%/libstore.la
 if HAVE_HIREDIS
 # hiredis under other names and with other memory, as one object of ours.
 HIREDIS_OBJECT = %D%/hiredis.lo
-%D%/hiredis.lo: %D%/hiredis.sh $(HIREDIS_ARCHIVE) Makefile
+%D%/hiredis.lo: %D%/hiredis.sh %D%/archive.sh $(HIREDIS_ARCHIVE) Makefile
 	$(AM_V_GEN)AR='$(AR)' NM='$(NM)' OBJCOPY='$(OBJCOPY)' LD='$(LD)' \
 	  $(SHELL) $(srcdir)/%D%/hiredis.sh '$(HIREDIS_ARCHIVE)' $@
 CLEANFILES += %D%/hiredis.lo %D%/.libs/hiredis.o
 endif
+EXTRA_DIST += %D%/archive.sh
 EXTRA_DIST += %D%/hiredis.sh
 
 %C%_libstore_la_CPPFLAGS = $(AM_CPPFLAGS) $(LZ4_CFLAGS) $(ZSTD_CFLAGS) \
