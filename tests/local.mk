@@ -322,7 +322,7 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_node_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_redis_SOURCES = %D%/check_alloc_store_redis.c \
-	%D%/server.c %D%/server.h
+	%D%/relay.c %D%/relay.h %D%/server.c %D%/server.h
 %C%_check_alloc_store_redis_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_redis_CPPFLAGS = $(AM_CPPFLAGS) $(HIREDIS_CFLAGS)
 %C%_stress_alloc_store_LDADD = $(STORE_TEST_LIBS)

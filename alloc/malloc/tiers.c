@@ -40,7 +40,8 @@ static int create_store(const struct ferry__conf_tier *tier, uint64_t limit,
 	where[tier->where_len] = '\0';
 	if (tier->kind == FERRY__CONF_FILE)
 		return ferry__store_file_create(where, limit, ret_store);
-	return ferry__store_redis_create(where, REDIS_TIMEOUT_MS, ret_store);
+	return ferry__store_redis_create(where, REDIS_TIMEOUT_MS, limit,
+					 ret_store);
 }
 
 static int open_one(struct ferry__tiers *tiers,
