@@ -74,8 +74,10 @@ CHECK_ALLOC += %D%/check_alloc_store_file
 CHECK_ALLOC += %D%/check_alloc_store_dict
 CHECK_ALLOC += %D%/check_alloc_store_memory
 CHECK_ALLOC += %D%/check_alloc_store_node
-CHECK_ALLOC += %D%/check_alloc_store_redis
 CHECK_ALLOC += %D%/stress_alloc_store
+if HAVE_HIREDIS
+CHECK_ALLOC += %D%/check_alloc_store_redis
+endif
 
 CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_conf
