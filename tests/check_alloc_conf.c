@@ -82,6 +82,50 @@ START_TEST(stores_are_kept_in_order_with_their_ages)
 }
 END_TEST
 
+START_TEST(passwords_are_not_in_complaints)
+{
+	parse("store:redsi=redis://:secret@host,"
+	      "shop:redis=:secret@host,"
+	      "redis=redis://secret@host/1");
+	ck_assert_uint_eq(lines(), 3);
+	ck_assert_ptr_null(strstr(said, "secret"));
+	ck_assert_ptr_nonnull(
+		strstr(said, "\"store:redsi=redis://:***@host\""));
+	ck_assert_ptr_nonnull(strstr(said, "\"shop:redis=:***@host\""));
+	ck_assert_ptr_nonnull(strstr(said, "\"redis=redis://***@host/1\""));
+}
+END_TEST
+
+static void assert_password(const char *address, const char *password)
+{
+	size_t at = 0, len = 0;
+	bool any = ferry__conf_password(address, strlen(address), &at, &len);
+
+	ck_assert_int_eq(any, password != NULL);
+	if (!password)
+		return;
+	ck_assert_uint_eq(len, strlen(password));
+	ck_assert_mem_eq(address + at, password, len);
+}
+
+START_TEST(passwords_are_found)
+{
+	assert_password("redis://:a%40b@host:6379/1", "a%40b");
+	assert_password("redis://me:a/b:c@d@host", "a/b:c@d");
+	assert_password("redis://secret@host", "secret");
+	assert_password("rediss://me:secret@host", "secret");
+	assert_password("unix://me:secret@/run/a@b?db=2", "secret");
+	assert_password("unix://:a/b@/run/x", "a/b");
+	assert_password("unix://:secret@relative", "secret");
+	assert_password(":secret@host", "secret");
+	assert_password("host:6379", NULL);
+	assert_password("redis://host:6379/1", NULL);
+	assert_password("unix:///run/a@b:c", NULL);
+	assert_password("/run/a:b@c", NULL);
+	assert_password("", NULL);
+}
+END_TEST
+
 START_TEST(offload_and_statistics_are_words)
 {
 	parse("offload:sigbus,stats_exit:on,stats_signal:yes,pressure:off,"
@@ -101,6 +145,8 @@ static const struct test tests[] = {
 	TEST(numbers_have_units, NULL),
 	TEST(what_is_not_understood_is_named_once_and_the_rest_counts, NULL),
 	TEST(stores_are_kept_in_order_with_their_ages, NULL),
+	TEST(passwords_are_not_in_complaints, NULL),
+	TEST(passwords_are_found, NULL),
 	TEST(offload_and_statistics_are_words, NULL),
 };
 

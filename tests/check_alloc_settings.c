@@ -412,10 +412,34 @@ START_TEST(stores_that_cannot_be_had_are_named_and_others_used)
 	ck_assert_int_eq(write(fd, "mine", 4), 4);
 	close(fd);
 	assert_refused(store, EEXIST);
+	assert_refused("node=4000", EINVAL);
+}
+END_TEST
+
+START_TEST(servers_that_cannot_be_had_are_named_and_others_used)
+{
+	char store[256];
+
 	snprintf(store, sizeof(store), "redis=%s/none", folder);
 	assert_refused(store, ENOENT);
 	assert_refused("redis=127.0.0.1:1", ECONNREFUSED);
-	assert_refused("node=4000", EINVAL);
+}
+END_TEST
+
+START_TEST(a_password_is_shown_to_nobody)
+{
+	char conf[512];
+
+	assert_refused("redis=redis://:secret@127.0.0.1:1", ECONNREFUSED);
+	assert_said("\"redis redis://:***@127.0.0.1:1\"");
+	assert_refused("redis=redis://me:sec/ret@127.0.0.1:1/3", ECONNREFUSED);
+	assert_said("\"redis redis://me:***@127.0.0.1:1/3\"");
+	snprintf(conf, sizeof(conf),
+		 EAGER "store:redis=unix://me:secret@%s/none", folder);
+	ck_assert_int_eq(run(conf, "print_stats"), 0);
+	assert_said("running yes\n");
+	assert_said("</malloc>");
+	ck_assert_ptr_null(strstr(said, "secret"));
 }
 END_TEST
 
@@ -621,6 +645,9 @@ static const struct test tests[] = {
 	TEST(values_at_the_limits_are_taken, "malloc"),
 	SETTING_TEST(stores_that_cannot_be_had_are_named_and_others_used,
 		     OFFLOAD),
+	SETTING_TEST(servers_that_cannot_be_had_are_named_and_others_used,
+		     OFFLOAD ",redis_server"),
+	SETTING_TEST(a_password_is_shown_to_nobody, OFFLOAD ",redis_server"),
 	SETTING_TEST(every_store_is_in_the_statistics, OFFLOAD),
 	SETTING_TEST(a_full_disk_takes_no_more, OFFLOAD ",root"),
 	TEST(without_rights_the_statistics_say_why, "malloc,root"),

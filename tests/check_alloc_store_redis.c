@@ -21,6 +21,7 @@
 #include "alloc/store/redis.h"
 #include "tests/inject.h"
 #include "tests/memory.h"
+#include "tests/relay.h"
 #include "tests/server.h"
 #include "tests/stored.h"
 #include "uffd/sys.h"
@@ -39,7 +40,7 @@ static void setup_server(void)
 
 static int make_at(const char *address, struct ferry__store **ret_store)
 {
-	return ferry__store_redis_create(address, TIMEOUT_MS, ret_store);
+	return ferry__store_redis_create(address, TIMEOUT_MS, 0, ret_store);
 }
 
 static struct ferry__store *make(void)
@@ -98,7 +99,7 @@ static struct ferry__redis_name name_of(struct ferry__store *store,
 {
 	struct ferry__redis_name name;
 
-	ferry__redis_name(inner(store)->prefix, page->handle, &name);
+	ferry__redis_name(inner(store), page->handle, &name);
 	return name;
 }
 
@@ -236,7 +237,7 @@ START_TEST(server_of_another_kind_is_named)
 	for (i = 0; i < ARRAY_SIZE(said); i++) {
 		pid = listen_as(said[i].text);
 		ck_assert_int_eq(
-			ferry__store_redis_create(server_path, 300, &store),
+			ferry__store_redis_create(server_path, 300, 0, &store),
 			said[i].error);
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
@@ -312,6 +313,38 @@ START_TEST(password_and_database_are_used)
 	ck_assert_int_eq(conform_put(store, 1, &page), 0);
 	ck_assert_int_eq(conform_get(store, &page), 0);
 	store->ops->destroy(store);
+}
+END_TEST
+
+#define LIMIT ((uint64_t)64 << 10)
+
+START_TEST(no_more_than_the_limit_is_on_the_server)
+{
+	struct ferry__store *store = NULL;
+	struct conform_page *pages = calloc(20000, sizeof(*pages)), more;
+	size_t n = 0;
+	int r = 0;
+
+	ck_assert_int_eq(ferry__store_redis_create(server_path, TIMEOUT_MS,
+						   LIMIT, &store),
+			 0);
+	while (n < 20000 && r == 0) {
+		r = conform_put(store, n + 1, &pages[n]);
+		n += r == 0;
+	}
+	ck_assert_int_eq(r, -ENOSPC);
+	ck_assert_uint_gt(n, 10);
+	ck_assert_uint_le(stats_of(store).elsewhere, LIMIT);
+	ck_assert_uint_gt(stats_of(store).elsewhere, LIMIT - 2 * page_size());
+	ck_assert_uint_eq(conform_wrong(store, pages, n), 0);
+	/* What was dropped is on the server until that has said otherwise. */
+	conform_drop(store, pages, n / 2);
+	store->ops->maintain(store);
+	ck_assert_int_eq(conform_put(store, 70000, &more), 0);
+	ck_assert_uint_eq(conform_wrong(store, pages + n / 2, n - n / 2), 0);
+	store->ops->destroy(store);
+	ck_assert_int_eq(ASK("DBSIZE"), 0);
+	free(pages);
 }
 END_TEST
 
@@ -419,6 +452,176 @@ START_TEST(cut_connections_are_made_again)
 }
 END_TEST
 
+/* --- a connection that was given up, and what it still says --------------- */
+
+#define MANY_KEYS 300
+#define PER_KEY	  64
+
+static struct ferry__store *make_behind_relay(void)
+{
+	struct ferry__store *store = NULL;
+
+	relay_start();
+	ck_assert_int_eq(make_at(relay_path, &store), 0);
+	return store;
+}
+
+/* All that was said has been done by now. */
+static void end_behind_relay(struct ferry__store *store)
+{
+	store->ops->destroy(store);
+	relay_end();
+	ck_assert_int_eq(ASK("DBSIZE"), 0);
+}
+
+START_TEST(pages_of_a_connection_given_up_overwrite_none)
+{
+	struct ferry__store *store = make_behind_relay();
+	struct conform_page pages[PER_KEY], late;
+
+	relay_hold();
+	ck_assert_int_eq(conform_put(store, 500, &late), -ENOSPC);
+	wait_until_taken(store, &pages[0]);
+	conform_put_all(store, 1, pages + 1, PER_KEY - 1);
+	relay_release();
+	ck_assert_uint_eq(conform_wrong(store, pages + 1, PER_KEY - 1), 0);
+	ck_assert_int_eq(conform_get(store, &pages[0]), 0);
+	end_behind_relay(store);
+}
+END_TEST
+
+static void hold(void *arg)
+{
+	(void)arg;
+	relay_hold();
+}
+
+START_TEST(drops_of_a_connection_given_up_remove_none)
+{
+	/* Of what maintain() sends the first is whether anybody is there. */
+	struct inject_rule second = {
+		.call = INJECT_SEND, .nth = 2, .done = INJECT_ALL, .hook = hold
+	};
+	struct ferry__store *store = make_behind_relay();
+	struct conform_page pages[PER_KEY];
+
+	conform_put_all(store, 1, pages, PER_KEY);
+	conform_drop(store, pages, PER_KEY);
+	inject_start();
+	inject_add(&second);
+	store->ops->maintain(store);
+	inject_stop();
+	ck_assert_uint_eq(second.hits, 1);
+	wait_until_taken(store, &pages[0]);
+	conform_drop(store, pages, 1);
+	store->ops->maintain(store);
+	conform_put_all(store, 1, pages, PER_KEY);
+	relay_release();
+	ck_assert_uint_eq(conform_wrong(store, pages, PER_KEY), 0);
+	end_behind_relay(store);
+}
+END_TEST
+
+/* --- errors that pass ----------------------------------------------------- */
+
+START_TEST(errors_are_told_apart)
+{
+	static const struct {
+		const char *text;
+		int error;
+	} said[] = {
+		{ "MISCONF Errors writing to the disk", -EAGAIN },
+		{ "NOREPLICAS Not enough good replicas to write.", -EAGAIN },
+		{ "LOADING Redis is loading the dataset in memory", -EAGAIN },
+		{ "BUSY Redis is busy running a script.", -EAGAIN },
+		{ "TRYAGAIN Multiple keys request", -EAGAIN },
+		{ "CLUSTERDOWN Hash slot not served", -EAGAIN },
+		{ "CLUSTERDOWN", -EAGAIN },
+		{ "MASTERDOWN Link with MASTER is down", -EAGAIN },
+		{ "OOM command not allowed", -ENOSPC },
+		{ "READONLY You can't write", -EROFS },
+		{ "NOPERM this user has no permissions", -EACCES },
+		{ "NOAUTH Authentication required.", -EACCES },
+		{ "BUSYKEY Target key name already exists.", -EPROTO },
+		{ "WRONGTYPE Operation", -EPROTO },
+		{ "ERR unknown command", -EPROTO },
+		{ "", -EPROTO },
+	};
+	redisReply reply = { .type = REDIS_REPLY_ERROR };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(said); i++) {
+		reply.str = (char *)said[i].text;
+		ck_assert_int_eq(ferry__redis_reply_error(&reply),
+				 said[i].error);
+	}
+	reply.type = REDIS_REPLY_STATUS;
+	ck_assert_int_eq(ferry__redis_reply_error(&reply), 0);
+}
+END_TEST
+
+START_TEST(server_without_replicas_gets_pages_when_it_has_them)
+{
+	struct ferry__store *store = make();
+	struct conform_page page, more;
+
+	ck_assert_int_eq(conform_put(store, 1, &page), 0);
+	ASK("CONFIG", "SET", "min-replicas-to-write", "1");
+	ck_assert_int_eq(conform_put(store, 2, &more), -ENOSPC);
+	ck_assert_int_eq(conform_put(store, 2, &more), -ENOSPC);
+	ck_assert_int_eq(conform_get(store, &page), 0);
+	ASK("CONFIG", "SET", "min-replicas-to-write", "0");
+	ck_assert_int_eq(conform_put(store, 2, &more), 0);
+	ck_assert_int_eq(conform_get(store, &more), 0);
+	store->ops->destroy(store);
+	ck_assert_int_eq(ASK("DBSIZE"), 0);
+}
+END_TEST
+
+START_TEST(replica_for_a_moment_is_asked_again)
+{
+	struct ferry__store *store = make();
+	struct conform_page page, more;
+
+	ck_assert_int_eq(conform_put(store, 1, &page), 0);
+	ASK("REPLICAOF", "127.0.0.1", "1");
+	ck_assert_int_eq(conform_put(store, 2, &more), -ENOSPC);
+	ck_assert_int_eq(conform_get(store, &page), 0);
+	ASK("CONFIG", "SET", "replica-serve-stale-data", "no");
+	ck_assert_int_eq(conform_put(store, 2, &more), -ENOSPC);
+	ck_assert_int_eq(conform_get(store, &page), -ETIMEDOUT);
+	ASK("REPLICAOF", "NO", "ONE");
+	ck_assert_int_eq(conform_get(store, &page), 0);
+	ck_assert_int_eq(conform_put(store, 2, &more), 0);
+	ck_assert_int_eq(conform_get(store, &more), 0);
+	store->ops->destroy(store);
+}
+END_TEST
+
+START_TEST(what_the_server_refuses_is_asked_for_again)
+{
+	struct ferry__store *store = make();
+	struct conform_page pages[2];
+	struct ferry__redis_name name;
+
+	conform_put_all(store, 1, pages, 2);
+	name = name_of(store, &pages[0]);
+	ck_assert_int_eq(ASK("EXPIRE", name.key, "100"), 1);
+	ASK("CONFIG", "SET", "min-replicas-to-write", "1");
+	inner(store)->next_renewal = 0;
+	conform_drop(store, &pages[1], 1);
+	store->ops->maintain(store);
+	ck_assert_int_eq(ASK("HLEN", name.key), 2);
+	ck_assert_int_le(ASK("TTL", name.key), 100);
+	ASK("CONFIG", "SET", "min-replicas-to-write", "0");
+	store->ops->maintain(store);
+	ck_assert_int_eq(ASK("HLEN", name.key), 1);
+	ck_assert_int_gt(ASK("TTL", name.key), FERRY__REDIS_TTL / 2);
+	ck_assert_int_eq(conform_get(store, &pages[0]), 0);
+	store->ops->destroy(store);
+}
+END_TEST
+
 START_TEST(poor_sockets_do_not_matter)
 {
 	struct inject_rule sends = { .call = INJECT_SEND,
@@ -499,6 +702,56 @@ START_TEST(keys_are_given_time_again_and_again)
 	store->ops->maintain(store);
 	ck_assert_int_gt(ASK("TTL", name.key), FERRY__REDIS_TTL / 2);
 	store->ops->destroy(store);
+}
+END_TEST
+
+/* Each takes nearly all the time that a request has. */
+static void take_long(void *arg)
+{
+	(void)arg;
+	inject_clock_advance(TIMEOUT_MS * UINT64_C(900000));
+}
+
+START_TEST(many_keys_are_given_time_by_a_slow_server)
+{
+	struct inject_rule slow = { .call = INJECT_SEND,
+				    .count = INJECT_ALWAYS,
+				    .done = INJECT_ALL,
+				    .hook = take_long };
+	struct ferry__store *store = make();
+	struct conform_page *pages =
+		calloc(MANY_KEYS * PER_KEY, sizeof(*pages));
+	struct ferry__redis_name name;
+	size_t i, calls;
+
+	conform_put_all(store, 1, pages, MANY_KEYS * PER_KEY);
+	for (i = 0; i < MANY_KEYS; i++) {
+		name = name_of(store, &pages[i * PER_KEY]);
+		ck_assert_int_eq(ASK("EXPIRE", name.key, "100"), 1);
+	}
+	inner(store)->next_renewal = 0;
+	inject_start();
+	inject_clock(ferry__sys->now_ns());
+	inject_add(&slow);
+	for (calls = 0; !inner(store)->next_renewal; calls++)
+		store->ops->maintain(store);
+	inject_stop();
+	/* Nor is it all of them at once, with pages that wait for it. */
+	ck_assert_uint_gt(calls, 1);
+	for (i = 0; i < MANY_KEYS; i++) {
+		name = name_of(store, &pages[i * PER_KEY]);
+		ck_assert_int_gt(ASK("TTL", name.key), FERRY__REDIS_TTL / 2);
+	}
+	conform_drop(store, pages, MANY_KEYS * PER_KEY);
+	inject_start();
+	inject_clock(ferry__sys->now_ns());
+	inject_add(&slow);
+	while (inner(store)->dropped)
+		store->ops->maintain(store);
+	inject_stop();
+	ck_assert_int_eq(ASK("DBSIZE"), 0);
+	store->ops->destroy(store);
+	free(pages);
 }
 END_TEST
 
@@ -641,14 +894,22 @@ static const struct test tests[] = {
 	REDIS_TEST(server_that_becomes_unfit_gets_no_more),
 	OWN_SERVER_TEST(replica_that_only_reads_is_refused),
 	OWN_SERVER_TEST(password_and_database_are_used),
+	REDIS_TEST(no_more_than_the_limit_is_on_the_server),
 	OWN_SERVER_TEST(full_server_loses_nothing),
 	REDIS_TEST(killed_server_is_left_alone_until_it_is_back),
 	REDIS_TEST(hung_server_is_waited_for_in_vain_only_so_long),
 	REDIS_TEST(cut_connections_are_made_again),
 	REDIS_TEST(poor_sockets_do_not_matter),
+	REDIS_TEST(pages_of_a_connection_given_up_overwrite_none),
+	REDIS_TEST(drops_of_a_connection_given_up_remove_none),
+	OWN_SERVER_TEST(errors_are_told_apart),
+	REDIS_TEST(server_without_replicas_gets_pages_when_it_has_them),
+	REDIS_TEST(replica_for_a_moment_is_asked_again),
+	REDIS_TEST(what_the_server_refuses_is_asked_for_again),
 	REDIS_TEST(keys_end_with_the_store),
 	REDIS_TEST(dropped_pages_leave_the_server),
 	REDIS_TEST(keys_are_given_time_again_and_again),
+	REDIS_TEST(many_keys_are_given_time_by_a_slow_server),
 	REDIS_TEST(value_that_is_not_ours_is_noticed),
 	REDIS_TEST(page_under_another_s_name_is_noticed),
 	REDIS_TEST(pages_that_do_not_compress_are_kept_whole),

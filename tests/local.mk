@@ -74,8 +74,10 @@ CHECK_ALLOC += %D%/check_alloc_store_file
 CHECK_ALLOC += %D%/check_alloc_store_dict
 CHECK_ALLOC += %D%/check_alloc_store_memory
 CHECK_ALLOC += %D%/check_alloc_store_node
-CHECK_ALLOC += %D%/check_alloc_store_redis
 CHECK_ALLOC += %D%/stress_alloc_store
+if HAVE_HIREDIS
+CHECK_ALLOC += %D%/check_alloc_store_redis
+endif
 
 CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_conf
@@ -324,7 +326,7 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_node_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_redis_SOURCES = %D%/check_alloc_store_redis.c \
-	%D%/server.c %D%/server.h
+	%D%/relay.c %D%/relay.h %D%/server.c %D%/server.h
 %C%_check_alloc_store_redis_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_redis_CPPFLAGS = $(AM_CPPFLAGS) $(HIREDIS_CFLAGS)
 %C%_stress_alloc_store_LDADD = $(STORE_TEST_LIBS)

@@ -315,21 +315,89 @@ static const struct key keys[] = {
 	{ "stats_interval", FIELD(stats_interval_ns), set_time },
 };
 
+/* --- passwords -------------------------------------------------------------------- */
+
+/* The text after @word within @text, or NULL. */
+static const char *after(struct text text, const char *word)
+{
+	const char *at = memmem(text.at, text.len, word, strlen(word));
+
+	return at ? at + strlen(word) : NULL;
+}
+
+bool ferry__conf_password(const char *address, size_t len, size_t *ret_at,
+			  size_t *ret_len)
+{
+	struct text text = { address, len };
+	const char *login = after(text, "://") ?: address, *at, *end, *colon;
+
+	text.len = len - (size_t)(login - address);
+	text.at = login;
+	/* A path, which may have an @. */
+	if (!text.len || *login == '/')
+		return false;
+	end = memrchr(login, '@', text.len);
+	/* So may a path behind. */
+	at = after(text, "@/");
+	if (at && len >= 5 && !memcmp(address, "unix:", 5))
+		end = at - 2;
+	if (!end)
+		return false;
+	colon = memchr(login, ':', (size_t)(end - login));
+	at = colon ? colon + 1 : login;
+	*ret_at = (size_t)(at - address);
+	*ret_len = (size_t)(end - at);
+	return true;
+}
+
+/* Where an address begins in what may be meant to name a server, or NULL. */
+static const char *address_in(struct text item)
+{
+	const char *address = after(item, "redis=");
+
+	return address || !after(item, "://") ? address : item.at;
+}
+
+/* The password in what may be meant to name a server; else what is empty. */
+static struct text password_in(struct text item)
+{
+	const char *address = address_in(item);
+	size_t at, len;
+
+	if (!address ||
+	    !ferry__conf_password(
+		    address, item.len - (size_t)(address - item.at), &at, &len))
+		return (struct text){ item.at + item.len, 0 };
+	return (struct text){ address + at, len };
+}
+
 /* --- the string --------------------------------------------------------------------- */
+
+static size_t append(char *line, size_t n, size_t size, struct text text)
+{
+	size_t len = text.len < size - n ? text.len : size - n;
+
+	memcpy(line + n, text.at, len);
+	return n + len;
+}
 
 /* Where there is no standard error there is nobody to tell. */
 static void complain(const char *what, struct text text)
 {
 	static const char who[] = "ferry-malloc: FERRY_MALLOC_CONF: ";
+	struct text secret = password_in(text), front, back;
 	char line[256];
-	size_t n = sizeof(who) - 1, len = strlen(what);
+	size_t size = sizeof(line) - 2, n;
 
-	memcpy(line, who, n);
-	memcpy(line + n, what, len);
-	n += len;
-	len = text.len < sizeof(line) - n - 2 ? text.len : sizeof(line) - n - 2;
-	memcpy(line + n, text.at, len);
-	n += len;
+	front = (struct text){ text.at, (size_t)(secret.at - text.at) };
+	back.at = secret.at + secret.len;
+	back.len = text.len - front.len - secret.len;
+	n = append(line, 0, size, (struct text){ who, sizeof(who) - 1 });
+	n = append(line, n, size, (struct text){ what, strlen(what) });
+	n = append(line, n, size, front);
+	if (secret.len)
+		n = append(line, n, size, (struct text){ "***", 3 });
+	n = append(line, n, size, back);
 	line[n++] = '"';
 	line[n++] = '\n';
 	ferry__sys->write(STDERR_FILENO, line, n);

@@ -69,6 +69,13 @@ void ferry__conf_parse(struct ferry__conf *conf, const char *string);
  */
 int ferry__conf_read(struct ferry__conf *conf, const char *string);
 
+/*
+ * Which part of the address of a server is a password, which nobody is to
+ * see: false, none. Rather more than less where it is not understood.
+ */
+bool ferry__conf_password(const char *address, size_t len, size_t *ret_at,
+			  size_t *ret_len);
+
 /* Frees what either has mapped. */
 void ferry__conf_fini(struct ferry__conf *conf);
 

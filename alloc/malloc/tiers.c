@@ -40,7 +40,8 @@ static int create_store(const struct ferry__conf_tier *tier, uint64_t limit,
 	where[tier->where_len] = '\0';
 	if (tier->kind == FERRY__CONF_FILE)
 		return ferry__store_file_create(where, limit, ret_store);
-	return ferry__store_redis_create(where, REDIS_TIMEOUT_MS, ret_store);
+	return ferry__store_redis_create(where, REDIS_TIMEOUT_MS, limit,
+					 ret_store);
 }
 
 static int open_one(struct ferry__tiers *tiers,
@@ -108,12 +109,19 @@ static void complain(const struct ferry__conf_tier *tier, int error)
 {
 	static const char *const kinds[] = { "memory", "file", "node",
 					     "redis" };
+	const char *where = tier->where_len ? tier->where : "", *back;
+	size_t len = tier->where_len, at = len, secret = 0;
 	char line[512];
-	int n = snprintf(line, sizeof(line),
-			 "ferry-malloc: the store \"%s %.*s\" is not used: "
-			 "%s\n",
-			 kinds[tier->kind], (int)tier->where_len,
-			 tier->where_len ? tier->where : "", strerror(-error));
+	int n;
+
+	if (tier->kind == FERRY__CONF_REDIS)
+		ferry__conf_password(where, len, &at, &secret);
+	back = where + at + secret;
+	n = snprintf(line, sizeof(line),
+		     "ferry-malloc: the store \"%s %.*s%s%.*s\" is not used: "
+		     "%s\n",
+		     kinds[tier->kind], (int)at, where, secret ? "***" : "",
+		     (int)(len - at - secret), back, strerror(-error));
 
 	if (n > 0)
 		ferry__sys->write(STDERR_FILENO, line,

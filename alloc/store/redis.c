@@ -48,7 +48,7 @@ static bool stopped(const struct ferry__redis_store *store)
 	return __atomic_load_n(&store->stopped, __ATOMIC_RELAXED);
 }
 
-static uint64_t deadline_of(const struct ferry__redis_store *store)
+uint64_t ferry__redis_deadline(const struct ferry__redis_store *store)
 {
 	return ferry__sys->now_ns() + store->timeout_ns;
 }
@@ -58,7 +58,7 @@ static uint64_t deadline_of(const struct ferry__redis_store *store)
 static int open_out(struct ferry__redis_store *store, bool thorough)
 {
 	struct ferry__redis_link *link = &store->out.link;
-	uint64_t deadline = deadline_of(store);
+	uint64_t deadline = ferry__redis_deadline(store);
 	int r;
 
 	if (!store->spare) {
@@ -66,6 +66,10 @@ static int open_out(struct ferry__redis_store *store, bool thorough)
 		if (r < 0)
 			return r;
 	}
+	/* R1: were they used up, names would come again. */
+	if (store->epoch == UINT32_MAX)
+		return -EIO;
+	store->epoch++;
 	r = ferry__redis_link_open(link, &store->address, deadline);
 	if (r == 0)
 		r = ferry__redis_check_server(store, link, thorough, deadline);
@@ -107,7 +111,7 @@ static int ready(struct ferry__redis_store *store)
 
 struct batch {
 	uint64_t slot[BATCH];
-	uint32_t len[BATCH]; /* of the value */
+	size_t page[BATCH]; /* which of those to be put */
 	size_t n;
 };
 
@@ -117,7 +121,9 @@ static int take(struct ferry__redis_store *store, uint64_t *ret_slot)
 
 	if (ferry__slots_take(&store->slots, 1, ret_slot))
 		return 0;
-	if (n > MOST_SLOTS || ferry__slots_grow(&store->slots, n + STEP) < 0 ||
+	if (n > MOST_SLOTS ||
+	    ferry__table_grow(&store->sent, n + STEP - 1) < 0 ||
+	    ferry__slots_grow(&store->slots, n + STEP) < 0 ||
 	    !ferry__slots_take(&store->slots, 1, ret_slot))
 		return -ENOSPC;
 	return 0;
@@ -153,7 +159,7 @@ static int add_expiry(struct ferry__redis_store *store, uint64_t slot)
 	struct ferry__redis_name name;
 	char ttl[16];
 
-	ferry__redis_name(store->prefix, slot, &name);
+	ferry__redis_name(store, slot, &name);
 	snprintf(ttl, sizeof(ttl), "%u", FERRY__REDIS_TTL);
 	return ferry__redis_link_say(&store->out.link, "EXPIRE", name.key, ttl,
 				     NULL);
@@ -164,30 +170,66 @@ static bool ends_key(const struct batch *b, size_t i)
 	return i + 1 == b->n || b->slot[i] / 64 != b->slot[i + 1] / 64;
 }
 
-static int add_page(struct ferry__redis_store *store, struct batch *b, size_t i,
-		    const void *page, uint64_t tag)
+/* The value in the store's room, @len bytes, to the field of the slot @i. */
+static int add_value(struct ferry__redis_store *store, uint64_t i, size_t len)
 {
-	struct ferry__slot *slot = ferry__slots_at(&store->slots, b->slot[i]);
 	struct ferry__redis_name name;
 	struct ferry__redis_word words[4] = {
 		{ "HSET", 4 },
 		{ name.key, 0 },
 		{ name.field, 0 },
-		{ store->value, 0 },
+		{ store->value, len },
 	};
-	int r;
 
-	ferry__redis_name(store->prefix, b->slot[i], &name);
+	ferry__redis_name(store, i, &name);
 	words[1].len = strlen(name.key);
 	words[2].len = strlen(name.field);
-	words[3].len = make_value(store, page, tag);
-	b->len[i] = (uint32_t)words[3].len;
+	return ferry__redis_link_add(&store->out.link, words, 4);
+}
+
+static void describe(struct ferry__redis_store *store, uint64_t i, size_t len)
+{
+	struct ferry__slot *slot = ferry__slots_at(&store->slots, i);
+
 	slot->sum = ((struct ferry__redis_head *)store->value)->sum;
 	slot->born = ferry__generations_now(&store->generations);
-	r = ferry__redis_link_add(&store->out.link, words, 4);
-	if (r == 0 && ends_key(b, i))
-		r = add_expiry(store, b->slot[i]);
-	return r;
+	*ferry__redis_sent_at(store, i) = (struct ferry__redis_sent){
+		.epoch = store->epoch,
+		.len = (uint32_t)len,
+	};
+	count(&store->stored, len);
+}
+
+static bool fits(const struct ferry__redis_store *store, size_t len)
+{
+	uint64_t stored = value_of(&store->stored);
+
+	return !store->limit ||
+	       (stored <= store->limit && len <= store->limit - stored);
+}
+
+/* Page number @k: to a slot, and to what is sent. -ENOSPC: it is not. */
+static int add_page(struct ferry__redis_store *store, struct batch *b, size_t k,
+		    const void *page, uint64_t tag)
+{
+	size_t len = make_value(store, page, tag);
+	uint64_t i;
+	int r;
+
+	if (!fits(store, len))
+		return -ENOSPC;
+	r = take(store, &i);
+	if (r < 0)
+		return r;
+	describe(store, i, len);
+	b->slot[b->n] = i;
+	b->page[b->n++] = k;
+	r = b->n > 1 && ends_key(b, b->n - 2)
+		    ? add_expiry(store, b->slot[b->n - 2])
+		    : 0;
+	if (r == 0)
+		add_value(store, i, len);
+	return 0;
 }
 
 /* What came of it is not known: the field has to go before the slot is used. */
@@ -199,7 +241,7 @@ static void forget(struct ferry__redis_store *store, uint64_t i)
 /* The error that the pager shall see for what the server answered. */
 static int put_error(struct ferry__redis_store *store, int error)
 {
-	if (error == -ENOSPC || error == -EAGAIN)
+	if (ferry__redis_error_passes(error))
 		return -ENOSPC;
 	stop(store);
 	return -EIO;
@@ -225,55 +267,49 @@ static int read_reply(struct ferry__redis_store *store, const struct batch *b,
 	return r < 0 ? put_error(store, r) : 0;
 }
 
-static void keep(struct ferry__redis_store *store, uint64_t i, uint32_t len)
+/* The link is closed where this does not end well. */
+static void send_batch(struct ferry__redis_store *store, const struct batch *b,
+		       uint64_t deadline)
 {
-	/* Until it is dropped nothing else is in .next. */
-	ferry__slots_at(&store->slots, i)->next = len;
-	count(&store->live, 1);
-	count(&store->stored, len);
-	count(&store->puts, 1);
+	if (store->out.link.fd >= 0 &&
+	    add_expiry(store, b->slot[b->n - 1]) == 0)
+		ferry__redis_link_send(&store->out.link, deadline);
 }
 
-static int send_batch(struct ferry__redis_store *store, struct batch *b,
-		      const void *const *pages, const uint64_t *tags,
-		      uint64_t deadline)
+/* What became of the page at @k of the batch. */
+static int end_page(struct ferry__redis_store *store, const struct batch *b,
+		    size_t k, uint64_t deadline)
 {
-	size_t i;
-	int r = 0;
+	int error = store->out.link.fd < 0 ? -ENOSPC
+					   : read_reply(store, b, k, deadline);
 
-	for (i = 0; i < b->n && r == 0; i++)
-		r = add_page(store, b, i, pages[i], tags[i]);
-	return r < 0 ? r : ferry__redis_link_send(&store->out.link, deadline);
+	if (error) {
+		forget(store, b->slot[k]);
+		return error;
+	}
+	count(&store->live, 1);
+	count(&store->puts, 1);
+	return 0;
 }
 
 static void put_locked(struct ferry__redis_store *store,
 		       const void *const *pages, const uint64_t *tags, size_t n,
 		       ferry__store_handle *ret_handles, int *ret_errors)
 {
-	uint64_t deadline = deadline_of(store);
+	uint64_t deadline = ferry__redis_deadline(store);
 	struct batch b = { .n = 0 };
-	int error = ready(store);
-	size_t i;
+	size_t i, k;
 
-	while (b.n < n && !error) {
-		error = take(store, &b.slot[b.n]);
-		b.n += !error;
-	}
+	for (i = 0; i < n; i++)
+		ret_errors[i] =
+			ready(store)
+				?: add_page(store, &b, i, pages[i], tags[i]);
 	if (b.n)
-		send_batch(store, &b, pages, tags, deadline);
-	for (i = 0; i < b.n; i++) {
-		ret_errors[i] = store->out.link.fd < 0
-					? -ENOSPC
-					: read_reply(store, &b, i, deadline);
-		if (ret_errors[i]) {
-			forget(store, b.slot[i]);
-			continue;
-		}
-		keep(store, b.slot[i], b.len[i]);
-		ret_handles[i] = b.slot[i];
+		send_batch(store, &b, deadline);
+	for (k = 0; k < b.n; k++) {
+		ret_handles[b.page[k]] = b.slot[k];
+		ret_errors[b.page[k]] = end_page(store, &b, k, deadline);
 	}
-	for (; i < n; i++)
-		ret_errors[i] = error;
 }
 
 static void count_errors(struct ferry__redis_store *store, const int *errors,
@@ -325,12 +361,9 @@ static int redis_put(struct ferry__store *base, const void *page, uint64_t tag,
 
 static int add_get(struct ferry__redis_store *store, uint64_t i)
 {
-	const char *prefix = i < store->slots.first
-				     ? ferry__redis_part_of(store, i)->prefix
-				     : store->prefix;
 	struct ferry__redis_name name;
 
-	ferry__redis_name(prefix, i, &name);
+	ferry__redis_name(store, i, &name);
 	return ferry__redis_link_say(&store->in.link, "HGET", name.key,
 				     name.field, NULL);
 }
@@ -379,7 +412,7 @@ static int read_page(struct ferry__redis_store *store, uint64_t i, uint64_t tag,
 		r = open_value(store, i, tag, reply->str, reply->len, page);
 	else if (reply->type == REDIS_REPLY_NIL)
 		r = -EILSEQ;
-	else if (ferry__redis_reply_error(reply) == -EAGAIN)
+	else if (ferry__redis_error_passes(ferry__redis_reply_error(reply)))
 		r = -EAGAIN;
 	else
 		r = -EIO;
@@ -419,7 +452,7 @@ static void get_locked(struct ferry__redis_store *store,
 		       const ferry__store_handle *handles, const uint64_t *tags,
 		       size_t n, void *const *pages, int *ret_errors)
 {
-	uint64_t deadline = deadline_of(store);
+	uint64_t deadline = ferry__redis_deadline(store);
 	size_t i;
 
 	for (i = 0; i < n; i++)
@@ -469,8 +502,6 @@ static void redis_drop(struct ferry__store *base, ferry__store_handle handle)
 	if (handle < store->slots.first) {
 		ferry__redis_part_drop(ferry__redis_part_of(store, handle));
 	} else {
-		count(&store->stored,
-		      -(uint64_t)ferry__slots_at(&store->slots, handle)->next);
 		count(&store->live, -1ull);
 		ferry__generations_drop(&store->generations, handle);
 	}
@@ -479,10 +510,10 @@ static void redis_drop(struct ferry__store *base, ferry__store_handle handle)
 
 /* --- housekeeping --------------------------------------------------------- */
 
-static void check_again(struct ferry__redis_store *store, uint64_t deadline)
+static void check_again(struct ferry__redis_store *store)
 {
 	int r = ferry__redis_check_server(store, &store->out.link, false,
-					  deadline);
+					  ferry__redis_deadline(store));
 
 	if (r == -EPERM)
 		stop(store);
@@ -490,27 +521,28 @@ static void check_again(struct ferry__redis_store *store, uint64_t deadline)
 		store->next_check = ferry__sys->now_ns() + CHECK_EVERY;
 }
 
-static void renew(struct ferry__redis_store *store, uint64_t deadline)
+static void renew(struct ferry__redis_store *store)
 {
-	if (ferry__redis_renew(store, deadline) == 0)
+	if (ferry__redis_renew(store) == 0)
 		store->next_renewal = ferry__sys->now_ns() + RENEW_EVERY;
 }
 
 /* Is anybody there? So that the next put need not find out. */
-static void ping(struct ferry__redis_store *store, uint64_t deadline)
+static void ping(struct ferry__redis_store *store)
 {
 	struct ferry__redis_link *link = &store->out.link;
 	redisReply *reply;
 
 	if (ferry__redis_link_say(link, "PING", NULL) == 0 &&
-	    ferry__redis_link_ask(link, deadline, &reply) == 0)
+	    ferry__redis_link_ask(link, ferry__redis_deadline(store), &reply) ==
+		    0)
 		ferry__redis_reply_free(reply);
 }
 
 static void maintain_locked(struct ferry__redis_store *store)
 {
 	const struct ferry__redis_link *link = &store->out.link;
-	uint64_t now = ferry__sys->now_ns(), deadline = deadline_of(store);
+	uint64_t now = ferry__sys->now_ns();
 
 	ferry__generations_check(&store->generations);
 	if (link->fd < 0 && now >= store->next_try) {
@@ -518,13 +550,13 @@ static void maintain_locked(struct ferry__redis_store *store)
 		reopen(store);
 	}
 	if (link->fd >= 0)
-		ping(store, deadline);
+		ping(store);
 	if (link->fd >= 0)
-		ferry__redis_remove_dropped(store, deadline);
+		ferry__redis_remove_dropped(store);
 	if (link->fd >= 0 && now >= store->next_renewal)
-		renew(store, deadline);
+		renew(store);
 	if (link->fd >= 0 && now >= store->next_check)
-		check_again(store, deadline);
+		check_again(store);
 }
 
 static void redis_maintain(struct ferry__store *base)
@@ -548,7 +580,9 @@ static void redis_stats(struct ferry__store *base,
 		.pages = value_of(&store->live),
 		.memory = sizeof(*store) + ferry__redis_pool_held() +
 			  ferry__coder_held(&store->coder) +
-			  ferry__slots_bytes(&store->slots),
+			  ferry__slots_bytes(&store->slots) +
+			  ferry__slots_count(&store->slots) *
+				  sizeof(struct ferry__redis_sent),
 		.elsewhere = value_of(&store->stored),
 		.puts = value_of(&store->puts),
 		.gets = value_of(&store->gets),
@@ -571,6 +605,7 @@ static void free_all(struct ferry__redis_store *store)
 	ferry__redis_fork_fini(store);
 	ferry__coder_fini(&store->coder);
 	ferry__slots_fini(&store->slots);
+	ferry__table_fini(&store->sent);
 	ferry__store_unmap(store->value, value_room());
 	pthread_mutex_destroy(&store->out.lock);
 	pthread_mutex_destroy(&store->in.lock);
@@ -583,7 +618,7 @@ static void remove_keys(struct ferry__redis_store *store)
 	ferry__generations_check(&store->generations);
 	if (!ferry__generations_any(&store->generations) &&
 	    (store->out.link.fd >= 0 || open_out(store, false) == 0))
-		ferry__redis_remove_all(store, deadline_of(store));
+		ferry__redis_remove_all(store);
 }
 
 static void redis_destroy(struct ferry__store *base)
@@ -605,6 +640,8 @@ static void begin_anew(struct ferry__redis_store *store)
 	ferry__slots_close(&store->slots);
 	ferry__redis_new_prefix(store);
 	store->dropped = 0;
+	store->renewed = 0;
+	__atomic_store_n(&store->stored, 0, __ATOMIC_RELAXED);
 	store->fresh = true;
 }
 
@@ -649,16 +686,20 @@ static void slot_unused(void *arg, uint64_t i)
 	forget(arg, i);
 }
 
-static int init(struct ferry__redis_store *store, unsigned int timeout_ms)
+static int init(struct ferry__redis_store *store, unsigned int timeout_ms,
+		uint64_t limit)
 {
 	int r;
 
 	store->base.ops = &redis_ops;
 	store->timeout_ns =
 		(timeout_ms ? timeout_ms : TIMEOUT_MS) * (SECOND / 1000);
+	store->limit = limit;
 	store->out.link.fd = -1;
 	store->in.link.fd = -1;
 	ferry__slots_init(&store->slots);
+	ferry__table_init(&store->sent, sizeof(struct ferry__redis_sent),
+			  (unsigned int)__builtin_ctzll(ferry__page_size) - 3);
 	store->generations.slots = &store->slots;
 	store->generations.free = slot_unused;
 	store->generations.arg = store;
@@ -669,7 +710,7 @@ static int init(struct ferry__redis_store *store, unsigned int timeout_ms)
 }
 
 int ferry__store_redis_create(const char *address, unsigned int timeout_ms,
-			      struct ferry__store **ret_store)
+			      uint64_t limit, struct ferry__store **ret_store)
 {
 	struct ferry__redis_store *store;
 	void *mem;
@@ -679,7 +720,7 @@ int ferry__store_redis_create(const char *address, unsigned int timeout_ms,
 	if (r < 0)
 		return r;
 	store = mem;
-	r = init(store, timeout_ms);
+	r = init(store, timeout_ms, limit);
 	if (r == 0)
 		r = ferry__redis_address_parse(address, &store->address);
 	if (r == 0)

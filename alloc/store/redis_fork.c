@@ -65,21 +65,22 @@ void ferry__redis_fork_fini(struct ferry__redis_store *store)
 	}
 }
 
-struct ferry__redis_part *ferry__redis_part_of(struct ferry__redis_store *store,
-					       uint64_t i)
+struct ferry__redis_part *
+ferry__redis_part_of(const struct ferry__redis_store *store, uint64_t i)
 {
 	struct ferry__redis_part *part = store->parts;
 
 	while (part && (i < part->first || i >= part->end))
 		part = part->next;
-	ferry__check(part);
 	return part;
 }
 
 void ferry__redis_part_drop(struct ferry__redis_part *part)
 {
-	void *page = part->page;
+	void *page;
 
+	ferry__check(part);
+	page = part->page;
 	/* RS1: acq_rel: the last comes after what others did with theirs. */
 	if (__atomic_sub_fetch(&part->live, 1, __ATOMIC_ACQ_REL))
 		return;
@@ -140,6 +141,7 @@ void ferry__redis_fork_child(struct ferry__store *base)
 	store->fresh = true;
 	store->stopped = false;
 	store->dropped = 0;
+	store->renewed = 0;
 	store->live = 0;
 	store->stored = 0;
 	/* Threads that had them are not here. */

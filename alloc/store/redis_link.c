@@ -263,19 +263,28 @@ int ferry__redis_reply_error(const redisReply *reply)
 		const char *word;
 		int error;
 	} known[] = {
-		{ "OOM", -ENOSPC },	  { "NOAUTH", -EACCES },
-		{ "WRONGPASS", -EACCES }, { "NOPERM", -EACCES },
-		{ "READONLY", -EROFS },	  { "LOADING", -EAGAIN },
-		{ "BUSY", -EAGAIN },	  { "TRYAGAIN", -EAGAIN },
+		{ "OOM", -ENOSPC },	    { "NOAUTH", -EACCES },
+		{ "WRONGPASS", -EACCES },   { "NOPERM", -EACCES },
+		{ "READONLY", -EROFS },	    { "LOADING", -EAGAIN },
+		{ "BUSY", -EAGAIN },	    { "TRYAGAIN", -EAGAIN },
+		{ "MISCONF", -EAGAIN },	    { "NOREPLICAS", -EAGAIN },
+		{ "CLUSTERDOWN", -EAGAIN }, { "MASTERDOWN", -EAGAIN },
 	};
-	size_t i;
+	size_t i, len;
 
 	if (reply->type != REDIS_REPLY_ERROR)
 		return 0;
+	len = strcspn(reply->str, " ");
 	for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (!strncmp(reply->str, known[i].word, strlen(known[i].word)))
+		if (len == strlen(known[i].word) &&
+		    !memcmp(reply->str, known[i].word, len))
 			return known[i].error;
 	return -EPROTO;
+}
+
+bool ferry__redis_error_passes(int error)
+{
+	return error == -EAGAIN || error == -ENOSPC || error == -EROFS;
 }
 
 /* --- opening -------------------------------------------------------------- */

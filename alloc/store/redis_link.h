@@ -69,7 +69,15 @@ void ferry__redis_reply_free(redisReply *reply);
 int ferry__redis_link_ask(struct ferry__redis_link *link, uint64_t deadline,
 			  redisReply **ret_reply);
 
-/* What an error reply means here; 0 for any other. */
+/*
+ * What an error reply means here; 0 for any other: -ENOSPC memory is short;
+ * -EROFS a replica, which it may be for a moment; -EAGAIN it loads, a script
+ * runs, its disk is full, its replicas or its master are out of reach, ...;
+ * -EACCES not allowed; -EPROTO all else.
+ */
 int ferry__redis_reply_error(const redisReply *reply);
+
+/* Is it one that may pass, so that the same is asked again later? */
+bool ferry__redis_error_passes(int error);
 
 #endif

@@ -5,10 +5,11 @@
 #include <errno.h>
 
 int ferry__store_redis_create(const char *address, unsigned int timeout_ms,
-			      struct ferry__store **ret_store)
+			      uint64_t limit, struct ferry__store **ret_store)
 {
 	(void)address;
 	(void)timeout_ms;
+	(void)limit;
 	(void)ret_store;
 	return -EOPNOTSUPP;
 }

@@ -127,35 +127,70 @@ int ferry__redis_check_server(struct ferry__redis_store *store,
 
 /* --- many keys ------------------------------------------------------------ */
 
-void ferry__redis_name(const char *prefix, uint64_t i,
-		       struct ferry__redis_name *ret)
+/* Nobody needs keys of a part that is all dropped. */
+static const char *prefix_of(const struct ferry__redis_store *store, uint64_t i)
 {
+	const struct ferry__redis_part *part;
+
+	if (i >= store->slots.first)
+		return store->prefix;
+	part = ferry__redis_part_of(store, i);
+	return part && __atomic_load_n(&part->live, __ATOMIC_RELAXED)
+		       ? part->prefix
+		       : NULL;
+}
+
+static bool name_of(const struct ferry__redis_store *store, uint64_t i,
+		    struct ferry__redis_name *ret)
+{
+	const char *prefix = prefix_of(store, i);
+
+	if (!prefix)
+		return false;
 	snprintf(ret->key, sizeof(ret->key), "%s%llx", prefix,
 		 (unsigned long long)i / 64);
-	snprintf(ret->field, sizeof(ret->field), "%x", (unsigned int)(i % 64));
+	snprintf(ret->field, sizeof(ret->field), "%x.%x",
+		 (unsigned int)(i % 64), ferry__redis_sent_at(store, i)->epoch);
+	return true;
+}
+
+void ferry__redis_name(const struct ferry__redis_store *store, uint64_t i,
+		       struct ferry__redis_name *ret)
+{
+	ferry__check(name_of(store, i, ret));
+}
+
+/* The error of a reply that may be another when it is asked again, or 0. */
+static int passing(const redisReply *reply)
+{
+	int error = ferry__redis_reply_error(reply);
+
+	return ferry__redis_error_passes(error) ? -EAGAIN : 0;
 }
 
 /*
- * Sends what was added and reads @n replies, of which errors do not count:
- * keys are gone or not theirs.
+ * Sends what was added and reads @n replies. Returns -EAGAIN for errors that
+ * pass; others do not count: keys are not theirs.
  */
-static int finish(struct ferry__redis_link *link, unsigned int n,
-		  uint64_t deadline)
+static int finish(struct ferry__redis_store *store, unsigned int n)
 {
+	struct ferry__redis_link *link = &store->out.link;
+	uint64_t deadline = ferry__redis_deadline(store);
 	redisReply *reply;
-	int r = ferry__redis_link_send(link, deadline);
+	int r = ferry__redis_link_send(link, deadline), error = 0;
 
 	while (n-- && r == 0) {
 		r = ferry__redis_link_reply(link, deadline, &reply);
-		if (r == 0)
-			ferry__redis_reply_free(reply);
+		if (r < 0)
+			break;
+		error = error ?: passing(reply);
+		ferry__redis_reply_free(reply);
 	}
-	return r;
+	return r ?: error;
 }
 
 /* Up to a pipeline of the stack @next. Returns how many, or an error. */
-static int remove_some(struct ferry__redis_store *store, uint64_t next,
-		       uint64_t deadline)
+static int remove_some(struct ferry__redis_store *store, uint64_t next)
 {
 	struct ferry__redis_link *link = &store->out.link;
 	struct ferry__redis_name name;
@@ -163,85 +198,96 @@ static int remove_some(struct ferry__redis_store *store, uint64_t next,
 	int r = 0;
 
 	while (next && n < PIPELINE && r == 0) {
-		ferry__redis_name(store->prefix, next - 1, &name);
+		ferry__redis_name(store, next - 1, &name);
 		r = ferry__redis_link_say(link, "HDEL", name.key, name.field,
 					  NULL);
 		next = ferry__slots_at(&store->slots, next - 1)->next;
 		n++;
 	}
 	if (r == 0)
-		r = finish(link, n, deadline);
+		r = finish(store, n);
 	return r < 0 ? r : (int)n;
 }
 
-int ferry__redis_remove_dropped(struct ferry__redis_store *store,
-				uint64_t deadline)
+/* Its field is gone. */
+static void free_slot(struct ferry__redis_store *store, uint64_t i)
+{
+	__atomic_fetch_sub(&store->stored, ferry__redis_sent_at(store, i)->len,
+			   __ATOMIC_RELAXED);
+	ferry__slots_free(&store->slots, i);
+}
+
+void ferry__redis_remove_dropped(struct ferry__redis_store *store)
 {
 	uint64_t i, next = ferry__slots_take_stack(&store->dropped);
+	uint64_t until = ferry__redis_deadline(store);
 	int n = 0;
 
-	while (next) {
-		n = remove_some(store, next, deadline);
-		if (n < 0)
-			break;
-		while (n--) {
+	while (next && n >= 0 && ferry__sys->now_ns() < until) {
+		n = remove_some(store, next);
+		for (; n > 0; n--) {
 			i = next - 1;
 			next = ferry__slots_at(&store->slots, i)->next;
-			ferry__slots_free(&store->slots, i);
+			free_slot(store, i);
 		}
-		n = 0;
 	}
 	while (next) {
 		i = next - 1;
 		next = ferry__slots_at(&store->slots, i)->next;
 		ferry__slots_push(&store->slots, &store->dropped, i);
 	}
-	return n < 0 ? n : 0;
 }
 
-/* One command for each key of the slots [@first, @end) under @prefix. */
-static int for_keys(struct ferry__redis_store *store, const char *prefix,
-		    uint64_t first, uint64_t end, const char *command,
-		    const char *argument, uint64_t deadline)
+/*
+ * One command for each of up to a pipeline of keys from the slot *@at on, which
+ * then is where to go on. Keys without a page are no exception, since there may
+ * be fields that came late.
+ */
+static int for_some_keys(struct ferry__redis_store *store, const char *command,
+			 const char *argument, uint64_t *at)
 {
-	struct ferry__redis_link *link = &store->out.link;
 	struct ferry__redis_name name;
 	unsigned int n = 0;
 	uint64_t i;
 	int r = 0;
 
-	for (i = first; i < end && r == 0; i += 64) {
-		if (!ferry__slots_word(&store->slots, i / 64))
+	for (i = *at; i < store->slots.n && n < PIPELINE && r == 0; i += 64) {
+		if (!name_of(store, i, &name))
 			continue;
-		ferry__redis_name(prefix, i, &name);
-		r = ferry__redis_link_say(link, command, name.key, argument,
-					  NULL);
-		if (r == 0 && ++n == PIPELINE) {
-			r = finish(link, n, deadline);
-			n = 0;
-		}
+		r = ferry__redis_link_say(&store->out.link, command, name.key,
+					  argument, NULL);
+		n++;
 	}
-	return r < 0 ? r : finish(link, n, deadline);
-}
-
-int ferry__redis_renew(struct ferry__redis_store *store, uint64_t deadline)
-{
-	const struct ferry__redis_part *part;
-	char ttl[16];
-	int r;
-
-	snprintf(ttl, sizeof(ttl), "%u", FERRY__REDIS_TTL);
-	r = for_keys(store, store->prefix, store->slots.first, store->slots.n,
-		     "EXPIRE", ttl, deadline);
-	for (part = store->parts; part && r == 0; part = part->next)
-		if (__atomic_load_n(&part->live, __ATOMIC_RELAXED))
-			r = for_keys(store, part->prefix, part->first,
-				     part->end, "EXPIRE", ttl, deadline);
+	if (r == 0)
+		r = finish(store, n);
+	if (r == 0)
+		*at = i;
 	return r;
 }
 
-int ferry__redis_remove_all(struct ferry__redis_store *store, uint64_t deadline)
+int ferry__redis_renew(struct ferry__redis_store *store)
 {
-	return for_keys(store, store->prefix, store->slots.first,
-			store->slots.n, "UNLINK", NULL, deadline);
+	uint64_t until = ferry__redis_deadline(store);
+	char ttl[16];
+	int r = 0;
+
+	snprintf(ttl, sizeof(ttl), "%u", FERRY__REDIS_TTL);
+	while (store->renewed < store->slots.n && r == 0) {
+		if (ferry__sys->now_ns() >= until)
+			return -EAGAIN;
+		r = for_some_keys(store, "EXPIRE", ttl, &store->renewed);
+	}
+	if (r == 0)
+		store->renewed = 0;
+	return r;
+}
+
+int ferry__redis_remove_all(struct ferry__redis_store *store)
+{
+	uint64_t at = store->slots.first;
+	int r = 0;
+
+	while (at < store->slots.n && r == 0)
+		r = for_some_keys(store, "UNLINK", NULL, &at);
+	return r;
 }

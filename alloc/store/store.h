@@ -171,7 +171,10 @@ int ferry__store_node_create(int node, uint64_t limit,
  * "[v6-address]:port", the path of a socket,
  * "redis://[[user]:password@]host[:port][/db]" or
  * "unix://[[user]:password@]/path[?db=N]". A host is resolved once.
- * @timeout_ms bounds each request; 0: one second.
+ * @timeout_ms bounds each request; 0: one second. @limit: most bytes of
+ * values on the server (pages as they are sent, compressed mostly; names and
+ * what the server adds are not counted), 0 for no limit. Pages that were
+ * dropped count until the server has said that they are gone.
  *
  * Keys begin with a random prefix of this store. destroy deletes them; what a
  * process leaves behind that ends without it goes after a day, and a process
@@ -184,9 +187,12 @@ int ferry__store_node_create(int node, uint64_t limit,
  * the address; errors of connect(2); -ETIMEDOUT; -EACCES not let in; -EPERM the
  * server may evict keys (maxmemory is set, and maxmemory-policy is not
  * noeviction), which is looked at now and then later, too: then it takes no
- * more; -EROFS, -ENOSPC, -EPROTO a trial failed; -EOPNOTSUPP not built.
+ * more; -EROFS, -ENOSPC, -EAGAIN (it loads, its disk is full, its replicas are
+ * out of reach), -EPROTO a trial failed; -EOPNOTSUPP not built. Of these, what
+ * may pass is -ENOSPC of put() once the store is made, and get() asks again
+ * until its time is over.
  */
 int ferry__store_redis_create(const char *address, unsigned int timeout_ms,
-			      struct ferry__store **ret_store);
+			      uint64_t limit, struct ferry__store **ret_store);
 
 #endif
