@@ -246,15 +246,30 @@ static void through_pipe(struct slot *slot)
 /* Where the malloc is another one, it has no hints. */
 #pragma weak ferry_hint_cold
 #pragma weak ferry_hint_hot
+#pragma weak ferry_hint_pin
+#pragma weak ferry_hint_none
+
+static void pin_for_a_while(struct slot *slot)
+{
+	ferry_hint_pin(slot->at, slot->size);
+	check(slot);
+	ferry_hint_none(slot->at, slot->size);
+}
 
 static void hint(struct slot *slot, struct random *rng)
 {
 	if (!ferry_hint_cold)
 		return;
-	if (random_below(rng, 3))
-		ferry_hint_cold(slot->at, slot->size);
-	else
+	switch (random_below(rng, 4)) {
+	case 0:
 		ferry_hint_hot(slot->at, slot->size);
+		break;
+	case 1:
+		pin_for_a_while(slot);
+		break;
+	default:
+		ferry_hint_cold(slot->at, slot->size);
+	}
 }
 
 static void refill(struct slot *slot, struct random *rng)
