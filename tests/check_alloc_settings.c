@@ -91,10 +91,31 @@ static int use(void)
 	return verify(false);
 }
 
+/* Do the statistics say that a store has refused pages? */
+static bool has_refused(void)
+{
+	int fds[2], stderr_fd = dup(STDERR_FILENO);
+	char text[4096];
+	ssize_t n;
+
+	if (stderr_fd < 0 || pipe(fds))
+		abort();
+	dup2(fds[1], STDERR_FILENO);
+	close(fds[1]);
+	malloc_stats();
+	dup2(stderr_fd, STDERR_FILENO);
+	close(stderr_fd);
+	n = read(fds[0], text, sizeof(text) - 1);
+	close(fds[0]);
+	text[n > 0 ? n : 0] = '\0';
+	return strstr(text, "store0 ") && !strstr(text, " refused 0 ");
+}
+
 static int use_noise(void)
 {
 	fill(true);
 	rest();
+	AWAIT(has_refused());
 	malloc_stats();
 	return verify(true);
 }
