@@ -163,7 +163,7 @@ static void keep(struct ferry__file_store *store, uint64_t i, const void *page,
 	struct ferry__slot *slot = ferry__slots_at(&store->slots, i);
 
 	slot->sum = ferry__store_checksum(page, tag);
-	slot->born = ferry__generations_now(&store->generations);
+	slot->born = ferry__generations_now(&store->parts.generations);
 	count(&store->live, 1);
 	count(&store->puts, 1);
 }
@@ -284,8 +284,7 @@ static void get_batch(struct ferry__file_store *store,
 		ferry__check(handles[i] < ferry__slots_count(&store->slots));
 		if (handles[i] < store->slots.first)
 			ret_errors[i] = ferry__file_inherited_get(
-				ferry__file_inherited_of(store, handles[i]),
-				handles[i], pages[i]);
+				store, handles[i], pages[i]);
 		if (!ret_errors[i])
 			ret_errors[i] =
 				verify(store, handles[i], tags[i], pages[i]);
@@ -323,10 +322,9 @@ static void file_drop(struct ferry__store *base, ferry__store_handle handle)
 
 	ferry__gate_enter(&store->calls);
 	if (handle < store->slots.first) {
-		ferry__file_inherited_drop(
-			ferry__file_inherited_of(store, handle));
+		ferry__file_inherited_drop(store, handle);
 	} else {
-		ferry__generations_drop(&store->generations, handle);
+		ferry__generations_drop(&store->parts.generations, handle);
 		__atomic_fetch_sub(&store->live, 1, __ATOMIC_RELAXED);
 	}
 	ferry__gate_leave(&store->calls);
@@ -354,7 +352,7 @@ static void file_maintain(struct ferry__store *base)
 	pthread_mutex_lock(&store->grow);
 	/* FS1 */
 	__atomic_store_n(&store->full, false, __ATOMIC_RELAXED);
-	ferry__generations_check(&store->generations);
+	ferry__generations_check(&store->parts.generations);
 	cut_off(store);
 	pthread_mutex_unlock(&store->grow);
 	ferry__gate_leave(&store->calls);
@@ -364,12 +362,11 @@ static void file_stats(struct ferry__store *base,
 		       struct ferry__store_stats *ret)
 {
 	struct ferry__file_store *store = of(base);
-	const struct ferry__file_inherited *part;
 
 	ferry__gate_enter(&store->calls);
 	pthread_mutex_lock(&store->grow);
 	*ret = (struct ferry__store_stats){
-		.pages = value(&store->live),
+		.pages = value(&store->live) + ferry__parts_live(&store->parts),
 		.memory = store->bytes + ferry__slots_bytes(&store->slots),
 		.elsewhere = store->io.len,
 		.puts = value(&store->puts),
@@ -377,8 +374,6 @@ static void file_stats(struct ferry__store *base,
 		.refused = value(&store->refused),
 		.failed = value(&store->failed),
 	};
-	for (part = store->inherited; part; part = part->next)
-		ret->pages += value(&part->live);
 	pthread_mutex_unlock(&store->grow);
 	ferry__gate_leave(&store->calls);
 }
@@ -469,9 +464,9 @@ static void init(struct ferry__file_store *store, size_t bytes, uint64_t limit)
 	store->io.path = store->path;
 	store->io.fd = -1;
 	ferry__slots_init(&store->slots);
-	store->generations.slots = &store->slots;
-	store->generations.free = free_slot;
-	store->generations.arg = store;
+	store->parts.generations.slots = &store->slots;
+	store->parts.generations.free = free_slot;
+	store->parts.generations.arg = store;
 	ferry__file_locks_init(store);
 }
 

@@ -37,7 +37,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "alloc/store/generations.h"
+#include "alloc/store/parts.h"
 #include "alloc/store/ring.h"
 #include "alloc/store/gate.h"
 #include "alloc/store/slots.h"
@@ -96,12 +96,9 @@ void ferry__file_transfer(struct ferry__file_io *io, bool write,
 
 /* Pages in the file of a process that this one descends from. */
 struct ferry__file_inherited {
-	struct ferry__file_inherited *next;
-	uint64_t first, end; /* slots */
-	uint64_t live;	     /* pages kept; relaxed: see FK1 */
-	const char *map;     /* the file */
+	struct ferry__part part;
+	const char *map; /* the file */
 	size_t map_len;
-	void *page; /* of the generation; NULL: had none */
 };
 
 struct ferry__file_store {
@@ -114,10 +111,8 @@ struct ferry__file_store {
 	struct ferry__file_io io;
 	bool full;   /* FS1: relaxed: no growth before the next maintain() */
 	bool broken; /* FS2: relaxed: takes no more */
-	struct ferry__generations generations; /* checked under .grow */
-	uint64_t live; /* pages in the own file; relaxed */
-	struct ferry__file_inherited *inherited; /* changes in fork_child */
-	struct ferry__file_inherited *spare;	 /* for the next child */
+	struct ferry__parts parts; /* generations checked under .grow */
+	uint64_t live;		   /* pages in the own file; relaxed */
 	/* Statistics, relaxed: nothing hangs on them. */
 	uint64_t puts, gets, refused, failed;
 	char path[];
@@ -132,14 +127,10 @@ void ferry__file_fork_fini(struct ferry__file_store *store);
 /* The same, and what children have of the file is theirs from here on. */
 void ferry__file_fork_leave(struct ferry__file_store *store);
 
-/* The part that the slot @i, below slots.first, belongs to. */
-struct ferry__file_inherited *
-ferry__file_inherited_of(struct ferry__file_store *store, uint64_t i);
-
-/* Reads an inherited page. Returns 0 or -EIO. */
-int ferry__file_inherited_get(const struct ferry__file_inherited *part,
-			      uint64_t i, void *page);
-void ferry__file_inherited_drop(struct ferry__file_inherited *part);
+/* Reads the inherited page in the slot @i. Returns 0 or -EIO. */
+int ferry__file_inherited_get(struct ferry__file_store *store, uint64_t i,
+			      void *page);
+void ferry__file_inherited_drop(struct ferry__file_store *store, uint64_t i);
 void ferry__file_inherited_free(struct ferry__file_store *store);
 
 void ferry__file_fork_prepare(struct ferry__store *store);

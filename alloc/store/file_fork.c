@@ -6,95 +6,76 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "alloc/store/map.h"
 #include "uffd/sys.h"
 #include "uffd/uapi.h"
 
-struct ferry__file_inherited *
-ferry__file_inherited_of(struct ferry__file_store *store, uint64_t i)
-{
-	struct ferry__file_inherited *part = store->inherited;
+#define PART_SIZE sizeof(struct ferry__file_inherited)
 
-	while (part && (i < part->first || i >= part->end))
-		part = part->next;
-	ferry__check(part);
-	return part;
+static struct ferry__file_inherited *of_part(struct ferry__part *part)
+{
+	return (struct ferry__file_inherited *)part;
 }
 
-int ferry__file_inherited_get(const struct ferry__file_inherited *part,
-			      uint64_t i, void *page)
+int ferry__file_inherited_get(struct ferry__file_store *store, uint64_t i,
+			      void *page)
 {
-	char *from = (char *)part->map + (i - part->first) * ferry__page_size;
+	const struct ferry__part *part = ferry__parts_find(&store->parts, i);
+	const struct ferry__file_inherited *file =
+		(const struct ferry__file_inherited *)part;
+	char *from;
+	int r;
 
+	ferry__check(part);
+	from = (char *)file->map + (i - part->first) * ferry__page_size;
 	/*
 	 * Read in before it is touched: where the device fails, that is an
 	 * error instead of SIGBUS. Too old a kernel for it is none.
 	 */
-	int r = ferry__sys->madvise(from, ferry__page_size,
-				    FERRY__MADV_POPULATE_READ);
-
+	r = ferry__sys->madvise(from, ferry__page_size,
+				FERRY__MADV_POPULATE_READ);
 	if (r < 0 && r != -EINVAL)
 		return -EIO;
 	memcpy(page, from, ferry__page_size);
 	return 0;
 }
 
-static void inherited_unmap(struct ferry__file_inherited *part)
+static void unmap_file(struct ferry__file_inherited *file)
 {
-	if (part->map)
-		ferry__sys->munmap((void *)part->map, part->map_len);
-	ferry__generation_page_free(part->page);
-	part->map = NULL;
-	part->page = NULL;
+	if (file->map)
+		ferry__sys->munmap((void *)file->map, file->map_len);
+	file->map = NULL;
 }
 
-void ferry__file_inherited_drop(struct ferry__file_inherited *part)
+void ferry__file_inherited_drop(struct ferry__file_store *store, uint64_t i)
 {
-	/* FK1: acq_rel: the last comes after what others read there. */
-	if (__atomic_sub_fetch(&part->live, 1, __ATOMIC_ACQ_REL) == 0)
-		inherited_unmap(part);
+	struct ferry__part *part = ferry__parts_find(&store->parts, i);
+
+	if (ferry__part_drop(part))
+		unmap_file(of_part(part));
 }
 
 int ferry__file_fork_init(struct ferry__file_store *store)
 {
-	void *mem;
-	int r;
-
-	r = ferry__store_map(sizeof(*store->spare), &mem);
-	if (r < 0)
-		return r;
-	r = ferry__generations_start(&store->generations);
-	if (r < 0) {
-		ferry__store_unmap(mem, sizeof(*store->spare));
-		return r;
-	}
-	store->spare = mem;
-	return 0;
+	return ferry__parts_start(&store->parts, PART_SIZE);
 }
 
 void ferry__file_fork_fini(struct ferry__file_store *store)
 {
-	ferry__generations_fini(&store->generations);
-	ferry__store_unmap(store->spare, sizeof(*store->spare));
-	store->spare = NULL;
+	ferry__parts_stop(&store->parts, PART_SIZE);
 }
 
 void ferry__file_fork_leave(struct ferry__file_store *store)
 {
-	ferry__file_fork_fini(store);
-	ferry__generations_inherit(&store->generations);
+	ferry__parts_leave(&store->parts, PART_SIZE);
 }
 
 void ferry__file_inherited_free(struct ferry__file_store *store)
 {
-	struct ferry__file_inherited *part;
+	struct ferry__part *part;
 
-	while (store->inherited) {
-		part = store->inherited;
-		store->inherited = part->next;
-		inherited_unmap(part);
-		ferry__store_unmap(part, sizeof(*part));
-	}
+	for (part = store->parts.list; part; part = part->next)
+		unmap_file(of_part(part));
+	ferry__parts_free(&store->parts, PART_SIZE);
 }
 
 /* --- around fork(2) ------------------------------------------------------- */
@@ -114,43 +95,29 @@ void ferry__file_fork_parent(struct ferry__store *base)
 	struct ferry__file_store *store = of(base);
 
 	if (store->live)
-		ferry__generations_forked(&store->generations);
+		ferry__generations_forked(&store->parts.generations);
 	ferry__gate_open(&store->calls);
 }
 
 /* The parent's file becomes a part that is read only. */
-static void inherit(struct ferry__file_store *store, void *page)
+static void inherit(struct ferry__file_store *store)
 {
-	struct ferry__file_inherited *part = store->spare;
+	struct ferry__part *part = ferry__parts_inherit(
+		&store->parts, PART_SIZE, &store->slots, store->live);
 
-	*part = (struct ferry__file_inherited){
-		.next = store->inherited,
-		.first = store->slots.first,
-		.end = store->slots.n,
-		.live = store->live,
-		.map = store->io.map,
-		.map_len = store->io.map_len,
-		.page = page,
-	};
-	store->inherited = part;
-	store->spare = NULL;
-}
-
-static void inherit_nothing(struct ferry__file_store *store, void *page)
-{
-	ferry__generation_page_free(page);
-	if (store->io.map)
+	if (part) {
+		of_part(part)->map = store->io.map;
+		of_part(part)->map_len = store->io.map_len;
+	} else if (store->io.map) {
 		ferry__sys->munmap(store->io.map, store->io.map_len);
-	ferry__store_unmap(store->spare, sizeof(*store->spare));
-	store->spare = NULL;
+	}
 }
 
 void ferry__file_fork_child(struct ferry__store *base)
 {
 	struct ferry__file_store *store = of(base);
-	void *page = ferry__generations_inherit(&store->generations);
 
-	(store->live ? inherit : inherit_nothing)(store, page);
+	inherit(store);
 	ferry__file_forget(&store->io);
 	ferry__slots_close(&store->slots);
 	store->live = 0;

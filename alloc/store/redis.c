@@ -61,7 +61,7 @@ static int open_out(struct ferry__redis_store *store, bool thorough)
 	uint64_t deadline = ferry__redis_deadline(store);
 	int r;
 
-	if (!store->spare) {
+	if (!store->parts.spare) {
 		r = ferry__redis_fork_init(store);
 		if (r < 0)
 			return r;
@@ -192,7 +192,7 @@ static void describe(struct ferry__redis_store *store, uint64_t i, size_t len)
 	struct ferry__slot *slot = ferry__slots_at(&store->slots, i);
 
 	slot->sum = ((struct ferry__redis_head *)store->value)->sum;
-	slot->born = ferry__generations_now(&store->generations);
+	slot->born = ferry__generations_now(&store->parts.generations);
 	*ferry__redis_sent_at(store, i) = (struct ferry__redis_sent){
 		.epoch = store->epoch,
 		.len = (uint32_t)len,
@@ -500,10 +500,10 @@ static void redis_drop(struct ferry__store *base, ferry__store_handle handle)
 
 	ferry__gate_enter(&store->calls);
 	if (handle < store->slots.first) {
-		ferry__redis_part_drop(ferry__redis_part_of(store, handle));
+		ferry__part_drop(ferry__parts_find(&store->parts, handle));
 	} else {
 		count(&store->live, -1ull);
-		ferry__generations_drop(&store->generations, handle);
+		ferry__generations_drop(&store->parts.generations, handle);
 	}
 	ferry__gate_leave(&store->calls);
 }
@@ -544,7 +544,7 @@ static void maintain_locked(struct ferry__redis_store *store)
 	const struct ferry__redis_link *link = &store->out.link;
 	uint64_t now = ferry__sys->now_ns();
 
-	ferry__generations_check(&store->generations);
+	ferry__generations_check(&store->parts.generations);
 	if (link->fd < 0 && now >= store->next_try) {
 		store->fresh = false;
 		reopen(store);
@@ -574,10 +574,10 @@ static void redis_stats(struct ferry__store *base,
 			struct ferry__store_stats *ret)
 {
 	struct ferry__redis_store *store = of(base);
-	const struct ferry__redis_part *part;
 
 	*ret = (struct ferry__store_stats){
-		.pages = value_of(&store->live),
+		.pages = value_of(&store->live) +
+			 ferry__parts_live(&store->parts),
 		.memory = sizeof(*store) + ferry__redis_pool_held() +
 			  ferry__coder_held(&store->coder) +
 			  ferry__slots_bytes(&store->slots) +
@@ -589,8 +589,6 @@ static void redis_stats(struct ferry__store *base,
 		.refused = value_of(&store->refused),
 		.failed = value_of(&store->failed),
 	};
-	for (part = store->parts; part; part = part->next)
-		ret->pages += value_of(&part->live);
 }
 
 static size_t value_room(void)
@@ -615,8 +613,8 @@ static void free_all(struct ferry__redis_store *store)
 /* Unless children read them. */
 static void remove_keys(struct ferry__redis_store *store)
 {
-	ferry__generations_check(&store->generations);
-	if (!ferry__generations_any(&store->generations) &&
+	ferry__generations_check(&store->parts.generations);
+	if (!ferry__generations_any(&store->parts.generations) &&
 	    (store->out.link.fd >= 0 || open_out(store, false) == 0))
 		ferry__redis_remove_all(store);
 }
@@ -633,10 +631,7 @@ static void redis_destroy(struct ferry__store *base)
 /* As a child begins: under keys of its own, when the first page comes. */
 static void begin_anew(struct ferry__redis_store *store)
 {
-	ferry__generations_fini(&store->generations);
-	ferry__generations_inherit(&store->generations);
-	ferry__store_unmap(store->spare, sizeof(*store->spare));
-	store->spare = NULL;
+	ferry__redis_fork_leave(store);
 	ferry__slots_close(&store->slots);
 	ferry__redis_new_prefix(store);
 	store->dropped = 0;
@@ -700,9 +695,9 @@ static int init(struct ferry__redis_store *store, unsigned int timeout_ms,
 	ferry__slots_init(&store->slots);
 	ferry__table_init(&store->sent, sizeof(struct ferry__redis_sent),
 			  (unsigned int)__builtin_ctzll(ferry__page_size) - 3);
-	store->generations.slots = &store->slots;
-	store->generations.free = slot_unused;
-	store->generations.arg = store;
+	store->parts.generations.slots = &store->slots;
+	store->parts.generations.free = slot_unused;
+	store->parts.generations.arg = store;
 	ferry__redis_locks_init(store);
 	ferry__redis_new_prefix(store);
 	r = ferry__coder_init(&store->coder, FERRY__CODEC_LZ4);

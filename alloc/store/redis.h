@@ -47,7 +47,7 @@
 #include <stdint.h>
 
 #include "alloc/store/codec.h"
-#include "alloc/store/generations.h"
+#include "alloc/store/parts.h"
 #include "alloc/store/redis_link.h"
 #include "alloc/store/gate.h"
 #include "alloc/store/slots.h"
@@ -77,10 +77,7 @@ struct ferry__redis_sent {
 
 /* Pages under the keys of a process that this one descends from. */
 struct ferry__redis_part {
-	struct ferry__redis_part *next;
-	uint64_t first, end; /* slots */
-	uint64_t live;	     /* RS1: pages kept */
-	void *page;	     /* of the generation, see generations.h */
+	struct ferry__part part;
 	char prefix[FERRY__REDIS_PREFIX];
 };
 
@@ -97,7 +94,7 @@ struct ferry__redis_store {
 	char prefix[FERRY__REDIS_PREFIX];
 	struct ferry__slots slots;
 	struct ferry__table sent; /* struct ferry__redis_sent */
-	struct ferry__generations generations;
+	struct ferry__parts parts;
 	struct ferry__coder coder;
 	struct ferry__gate calls;
 	struct ferry__redis_channel out, in;
@@ -109,8 +106,6 @@ struct ferry__redis_store {
 	bool fresh;	  /* the child has not connected yet; under .out.lock */
 	bool stopped;	  /* RS2: relaxed: takes no more pages, ever */
 	uint64_t dropped; /* stack of slots whose fields are to go, see R1 */
-	struct ferry__redis_part *parts; /* changes in fork_child */
-	struct ferry__redis_part *spare; /* for the next child */
 	/* Relaxed: nothing hangs on them. */
 	uint64_t live;	 /* pages */
 	uint64_t stored; /* bytes of values that may be on the server */
@@ -173,14 +168,19 @@ int ferry__redis_remove_all(struct ferry__redis_store *store);
 /* What forks need. Returns 0 or -ENOMEM. */
 int ferry__redis_fork_init(struct ferry__redis_store *store);
 void ferry__redis_fork_fini(struct ferry__redis_store *store);
+/* No pages: what children have is theirs from here on. */
+void ferry__redis_fork_leave(struct ferry__redis_store *store);
 
 void ferry__redis_new_prefix(struct ferry__redis_store *store);
 void ferry__redis_locks_init(struct ferry__redis_store *store);
 
-/* The part that the slot @i, below slots.first, belongs to; NULL: none. */
-struct ferry__redis_part *
-ferry__redis_part_of(const struct ferry__redis_store *store, uint64_t i);
-void ferry__redis_part_drop(struct ferry__redis_part *part);
+/*
+ * The prefix of the slot @i, below slots.first; NULL: nobody needs its key, as
+ * all pages that were inherited with it are dropped.
+ */
+const char *
+ferry__redis_inherited_prefix(const struct ferry__redis_store *store,
+			      uint64_t i);
 
 void ferry__redis_fork_prepare(struct ferry__store *store);
 void ferry__redis_fork_parent(struct ferry__store *store);

@@ -6,9 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "alloc/store/map.h"
 #include "alloc/store/redis_pool.h"
 #include "uffd/sys.h"
+
+#define PART_SIZE sizeof(struct ferry__redis_part)
 
 static struct ferry__redis_store *of(struct ferry__store *base)
 {
@@ -35,57 +36,29 @@ void ferry__redis_locks_init(struct ferry__redis_store *store)
 
 int ferry__redis_fork_init(struct ferry__redis_store *store)
 {
-	void *mem;
-	int r;
-
-	r = ferry__store_map(sizeof(*store->spare), &mem);
-	if (r < 0)
-		return r;
-	r = ferry__generations_start(&store->generations);
-	if (r < 0) {
-		ferry__store_unmap(mem, sizeof(*store->spare));
-		return r;
-	}
-	store->spare = mem;
-	return 0;
+	return ferry__parts_start(&store->parts, PART_SIZE);
 }
 
 void ferry__redis_fork_fini(struct ferry__redis_store *store)
 {
-	struct ferry__redis_part *part;
-
-	ferry__generations_fini(&store->generations);
-	ferry__store_unmap(store->spare, sizeof(*store->spare));
-	store->spare = NULL;
-	while (store->parts) {
-		part = store->parts;
-		store->parts = part->next;
-		ferry__generation_page_free(part->page);
-		ferry__store_unmap(part, sizeof(*part));
-	}
+	ferry__parts_stop(&store->parts, PART_SIZE);
+	ferry__parts_free(&store->parts, PART_SIZE);
 }
 
-struct ferry__redis_part *
-ferry__redis_part_of(const struct ferry__redis_store *store, uint64_t i)
+void ferry__redis_fork_leave(struct ferry__redis_store *store)
 {
-	struct ferry__redis_part *part = store->parts;
-
-	while (part && (i < part->first || i >= part->end))
-		part = part->next;
-	return part;
+	ferry__parts_leave(&store->parts, PART_SIZE);
 }
 
-void ferry__redis_part_drop(struct ferry__redis_part *part)
+const char *
+ferry__redis_inherited_prefix(const struct ferry__redis_store *store,
+			      uint64_t i)
 {
-	void *page;
+	const struct ferry__part *part = ferry__parts_find(&store->parts, i);
 
-	ferry__check(part);
-	page = part->page;
-	/* RS1: acq_rel: the last comes after what others did with theirs. */
-	if (__atomic_sub_fetch(&part->live, 1, __ATOMIC_ACQ_REL))
-		return;
-	part->page = NULL;
-	ferry__generation_page_free(page);
+	return part && __atomic_load_n(&part->live, __ATOMIC_RELAXED)
+		       ? ((const struct ferry__redis_part *)part)->prefix
+		       : NULL;
 }
 
 void ferry__redis_fork_prepare(struct ferry__store *base)
@@ -98,40 +71,26 @@ void ferry__redis_fork_parent(struct ferry__store *base)
 	struct ferry__redis_store *store = of(base);
 
 	if (store->live)
-		ferry__generations_forked(&store->generations);
+		ferry__generations_forked(&store->parts.generations);
 	ferry__gate_open(&store->calls);
 }
 
 /* The parent's keys become a part that is read only. */
-static void inherit(struct ferry__redis_store *store, void *page)
+static void inherit(struct ferry__redis_store *store)
 {
-	struct ferry__redis_part *part = store->spare;
+	struct ferry__redis_part *part =
+		(struct ferry__redis_part *)ferry__parts_inherit(
+			&store->parts, PART_SIZE, &store->slots, store->live);
 
-	*part = (struct ferry__redis_part){
-		.next = store->parts,
-		.first = store->slots.first,
-		.end = store->slots.n,
-		.live = store->live,
-		.page = page,
-	};
-	memcpy(part->prefix, store->prefix, sizeof(part->prefix));
-	store->parts = part;
-	store->spare = NULL;
-}
-
-static void inherit_nothing(struct ferry__redis_store *store, void *page)
-{
-	ferry__generation_page_free(page);
-	ferry__store_unmap(store->spare, sizeof(*store->spare));
-	store->spare = NULL;
+	if (part)
+		memcpy(part->prefix, store->prefix, sizeof(part->prefix));
 }
 
 void ferry__redis_fork_child(struct ferry__store *base)
 {
 	struct ferry__redis_store *store = of(base);
-	void *page = ferry__generations_inherit(&store->generations);
 
-	(store->live ? inherit : inherit_nothing)(store, page);
+	inherit(store);
 	ferry__redis_pool_fork_child();
 	ferry__redis_link_forget(&store->out.link);
 	ferry__redis_link_forget(&store->in.link);

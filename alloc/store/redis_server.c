@@ -127,17 +127,11 @@ int ferry__redis_check_server(struct ferry__redis_store *store,
 
 /* --- many keys ------------------------------------------------------------ */
 
-/* Nobody needs keys of a part that is all dropped. */
 static const char *prefix_of(const struct ferry__redis_store *store, uint64_t i)
 {
-	const struct ferry__redis_part *part;
-
-	if (i >= store->slots.first)
-		return store->prefix;
-	part = ferry__redis_part_of(store, i);
-	return part && __atomic_load_n(&part->live, __ATOMIC_RELAXED)
-		       ? part->prefix
-		       : NULL;
+	return i >= store->slots.first
+		       ? store->prefix
+		       : ferry__redis_inherited_prefix(store, i);
 }
 
 static bool name_of(const struct ferry__redis_store *store, uint64_t i,
