@@ -50,7 +50,8 @@ uninstall-hook:
 	  rm -f "$(DESTDIR)$(mandir)/man$${page##*.}/$$alias"; \
 	done
 
-# Pictures: of the heap and of pages by hand, the others drawn by ferry-bench --plot.
+# Pictures: of the heap and of pages by hand, the others drawn by ferry-bench --plot
+# (malloc-idle without its marks).
 EXTRA_DIST += %D%/img/cold-page.svg
 EXTRA_DIST += %D%/img/compact-pages.svg
 EXTRA_DIST += %D%/img/compact-runs8.svg
