@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/cgroup.h"
 #include "runtime/policy.h"
+#include "uffd/cgroup.h"
 #include "uffd/sys.h"
 
 /* All that options can set; applied as a whole or not at all. */

@@ -22,8 +22,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#include "runtime/cgroup.h"
 #include "runtime/heap-internal.h"
+#include "uffd/cgroup.h"
 
 /*
  * All tasks at once stalled for 0.1 s of 2 s. Some task of a machine always

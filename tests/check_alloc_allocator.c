@@ -770,6 +770,26 @@ START_TEST(a_child_has_cold_blocks_too)
 }
 END_TEST
 
+/* However small the instance is. */
+START_TEST(who_says_cold_wants_it_out)
+{
+	struct ferry_allocator *small =
+		make("rate:0,refault_limit:0,cold_after:1h,idle_after:1h");
+	void *p = ferry_allocator_malloc(small, 4 * MIB);
+
+	fill(p, 4 * MIB, 7);
+	do {
+		ck_assert_int_eq(
+			ferry_allocator_hint(small, p, 4 * MIB,
+					     FERRY_ALLOCATOR_HINT_COLD),
+			0);
+		harness_pause();
+	} while (!stats_of(small).stored);
+	ck_assert(holds(p, 4 * MIB, 7));
+	ferry_allocator_destroy(small);
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST(blocks_hold_what_is_written, "malloc"),
 	TEST(edges_are_as_in_the_c_library, "malloc"),
@@ -785,6 +805,7 @@ static const struct test tests[] = {
 	TEST(each_instance_has_a_policy_of_its_own, OFFLOAD),
 	TEST(cold_blocks_go_out_and_come_back, OFFLOAD),
 	TEST(hints_are_followed, OFFLOAD),
+	TEST(who_says_cold_wants_it_out, OFFLOAD),
 	TEST(all_can_be_brought_back_and_kept, OFFLOAD),
 	TEST(without_offload_it_is_an_ordinary_allocator, "malloc"),
 	TEST(a_child_has_all_blocks, "malloc"),

@@ -142,6 +142,14 @@ static bool could_not_begin(int status)
 	return false;
 }
 
+/* The small ones all, where something may be missing at each turn. */
+static size_t step_from(size_t bytes)
+{
+	size_t runs = harness_scaled(64);
+
+	return bytes < 12 * MIB || runs > 64 ? MIB : 64 / runs * MIB;
+}
+
 /* Whatever the limit, from the first on with which there is memory at all. */
 static void try_limits(__rlimit_resource_t resource)
 {
@@ -152,7 +160,7 @@ static void try_limits(__rlimit_resource_t resource)
 #ifdef FERRY_SANITIZE
 	harness_skip("limits", "a sanitizer has mappings of its own");
 #endif
-	for (bytes = 3 * MIB; bytes <= 64 * MIB; bytes += MIB) {
+	for (bytes = 3 * MIB; bytes <= 64 * MIB; bytes += step_from(bytes)) {
 		status = run(resource, bytes);
 		/* The kernel could not even begin with it. */
 		if (!ran && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)

@@ -25,25 +25,10 @@ static char *at(size_t page)
 	return bed.addr + page * bed.page;
 }
 
-static void prepare(void)
-{
-	ferry__pager_fork_prepare(bed.pager);
-}
-
-static void parent(void)
-{
-	ferry__pager_fork_parent(bed.pager);
-}
-
-static void child(void)
-{
-	ferry__pager_fork_child(bed.pager);
-}
-
 static void begin(size_t pages)
 {
 	bed_begin(&bed, pages);
-	ck_assert_int_eq(pthread_atfork(prepare, parent, child), 0);
+	bed_at_fork();
 }
 
 /* Runs @fn in a child; its answer must be true. */
@@ -198,13 +183,14 @@ static void touch_early(void)
 	early_right = page_holds(at(60), 61);
 	at(50)[100] = 'x';
 	at(50)[101] = 0;
-	child();
+	bed_fork_child();
 }
 
 static void begin_early(void (*first)(void))
 {
 	bed_begin(&bed, PAGES);
-	ck_assert_int_eq(pthread_atfork(prepare, parent, first), 0);
+	ck_assert_int_eq(
+		pthread_atfork(bed_fork_prepare, bed_fork_parent, first), 0);
 	bed_all_out(&bed);
 }
 
@@ -240,7 +226,7 @@ static void read_all_early(void)
 {
 	early_right = pages_hold();
 	memset(at(3), 0, bed.page);
-	child();
+	bed_fork_child();
 }
 
 static bool all_but_zeroes_hold(void)
@@ -343,7 +329,7 @@ static void touch_unserved(void)
 {
 	at(50)[100] = 'x';
 	touch(at(60));
-	child();
+	bed_fork_child();
 }
 
 static bool unserved_pages_hold(void)
@@ -490,7 +476,7 @@ static pid_t raw_child;
 
 static void fork_raw_in_the_window(void)
 {
-	prepare();
+	bed_fork_prepare();
 	raw_child = raw_fork();
 	if (!raw_child)
 		_exit(!pages_hold());
@@ -501,8 +487,9 @@ START_TEST(a_fork_without_handlers_beside_an_ordinary_one_finds_all)
 	int status;
 
 	bed_begin(&bed, PAGES);
-	ck_assert_int_eq(
-		pthread_atfork(fork_raw_in_the_window, parent, touch_early), 0);
+	ck_assert_int_eq(pthread_atfork(fork_raw_in_the_window, bed_fork_parent,
+					touch_early),
+			 0);
 	bed_all_out(&bed);
 	in_child(early_pages_hold);
 	ck_assert_int_eq(waitpid(raw_child, &status, 0), raw_child);
@@ -524,6 +511,37 @@ static bool forks_and_verifies(void)
 		      !page_holds(at(500), 501));
 	return waitpid(pid, &status, 0) == pid && !status && at(3)[1] == 9;
 }
+
+/* All is where it belongs, and the parent's pager is no longer its own. */
+static bool ends_its_pager(void)
+{
+	size_t i;
+
+	if (ferry__pager_stop(bed.pager) || bed_stats(&bed).stored ||
+	    !pages_hold())
+		return false;
+	for (i = 0; i < 3; i++)
+		memset(at(i), 9, bed.page);
+	ferry__pager_destroy(bed.pager);
+	return at(2)[1] == 9 && page_holds(at(3), 4) && !bed.fake[0]->pages;
+}
+
+START_TEST(a_child_without_handlers_can_end_its_pager)
+{
+	int status;
+	pid_t pid;
+
+	begin(PAGES);
+	bed_all_out(&bed);
+	pid = raw_fork();
+	if (!pid)
+		_exit(!ends_its_pager());
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	assert_pages(bed.addr, bed.pages * bed.page, 1);
+	bed_end(&bed);
+}
+END_TEST
 
 START_TEST(a_child_without_handlers_can_fork_in_both_ways)
 {
@@ -596,7 +614,7 @@ START_TEST(forks_beside_threads_that_fault_find_all)
 	bed_params(&bed);
 	bed.params.cold_after_ns = bed.params.idle_after_ns = 1000000;
 	bed_start(&bed, PAGES);
-	ck_assert_int_eq(pthread_atfork(prepare, parent, child), 0);
+	bed_at_fork();
 	for (i = 0; i < 2; i++)
 		pthread_create(&thread[i], NULL, touch_pages, (void *)(i + 1));
 	for (i = 0; i < rounds; i++)
@@ -633,6 +651,7 @@ static const struct test tests[] = {
 	TEST(locking_all_memory_brings_all_back, PAGER_NEEDS),
 	TEST(a_child_that_shares_the_memory_is_served, PAGER_NEEDS),
 	TEST(a_fork_without_handlers_finds_cold_pages, PAGER_NEEDS),
+	TEST(a_child_without_handlers_can_end_its_pager, PAGER_NEEDS),
 	TEST(a_child_without_handlers_can_fork_in_both_ways, PAGER_NEEDS),
 	TEST(a_fork_without_handlers_beside_an_ordinary_one_finds_all,
 	     PAGER_NEEDS),

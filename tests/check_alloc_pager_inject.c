@@ -9,12 +9,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <ferry/uffd.h>
+
+#include "alloc/pager/pager-internal.h"
 #include "tests/inject.h"
 #include "tests/pager_bed.h"
 #include "tests/served.h"
 #include "uffd/uapi.h"
 
-#define PAGES 300
+#define PAGES  300
+#define SECOND UINT64_C(1000000000)
 
 static struct bed bed;
 
@@ -109,6 +113,25 @@ START_TEST(pages_that_stay_busy_are_let_be)
 	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
 	ck_assert_uint_eq(bed_here(&bed), PAGES);
 	ck_assert_uint_gt(bed_stats(&bed).busy, 0);
+	end();
+}
+END_TEST
+
+/* A program may serve faults of its own in memory that it has from malloc(). */
+START_TEST(memory_of_anothers_userfaultfd_is_let_be)
+{
+	struct ferry_uffd_params params = FERRY_INIT(struct ferry_uffd_params);
+	struct ferry_uffd *uffd;
+
+	begin();
+	ck_assert_int_eq(ferry_uffd_open(&params, NULL, &uffd), 0);
+	ck_assert_int_eq(ferry_uffd_register(uffd, bed.addr, HUGE_SIZE,
+					     FERRY_REGISTER_MISSING, NULL),
+			 0);
+	bed_run(&bed);
+	ck_assert_uint_eq(bed_here(&bed), PAGES);
+	ferry_uffd_close(uffd);
+	bed_all_out(&bed);
 	end();
 }
 END_TEST
@@ -218,6 +241,41 @@ START_TEST(a_store_that_fails_in_passing_is_asked_again)
 }
 END_TEST
 
+static uint64_t give_up(void)
+{
+	struct ferry__pager_region *r = ferry__region_first(bed.pager);
+
+	return ferry__pager_given_up(bed.pager, ferry__word_load(r->words));
+}
+
+/*
+ * What nobody waited for does not count as waiting: a store that failed an
+ * hour ago has as long as any to come back.
+ */
+START_TEST(a_failure_that_nobody_waited_for_is_forgotten)
+{
+	inject_start();
+	inject_clock(SECOND);
+	bed_begin(&bed, PAGES);
+	bed_all_out(&bed);
+	fake_order(bed.fake[0], get_error, -ETIMEDOUT);
+	fake_order(bed.fake[0], get_fails, UINT64_MAX);
+	ck_assert_int_eq(ferry__pager_restore_all(bed.pager), -ETIMEDOUT);
+	fake_order(bed.fake[0], get_fails, 0);
+	ferry__pager_resume(bed.pager);
+	inject_clock_advance(3600 * SECOND);
+	ck_assert(!give_up());
+	inject_clock_advance(9 * SECOND);
+	ck_assert(!give_up());
+	inject_clock_advance(2 * SECOND);
+	ck_assert(give_up());
+	/* Who waited then is gone, and another comes. */
+	inject_clock_advance(3600 * SECOND);
+	ck_assert(!give_up());
+	end();
+}
+END_TEST
+
 START_TEST(restore_all_says_when_pages_cannot_be_had)
 {
 	begin();
@@ -292,6 +350,107 @@ START_TEST(a_lost_descriptor_ends_the_program)
 }
 END_TEST
 
+/* --- stops --------------------------------------------------------------- */
+
+static void *stop(void *arg)
+{
+	ck_assert_int_eq(ferry__pager_stop(bed.pager), 0);
+	return arg;
+}
+
+/* In who discards, when a page of it is its own. */
+static void stop_meanwhile(void *thread)
+{
+	size_t i;
+
+	ck_assert_int_eq(pthread_create(thread, NULL, stop, NULL), 0);
+	AWAIT(__atomic_load_n(&bed.pager->stop, __ATOMIC_ACQUIRE));
+	/* Stores that were left too early would be left by now. */
+	for (i = 0; i < 200; i++)
+		harness_pause();
+}
+
+START_TEST(stores_are_left_when_what_is_discarded_is_gone)
+{
+	pthread_t thread;
+	struct inject_rule rule = {
+		.call = INJECT_MADVISE,
+		.request = MADV_DONTNEED,
+		.nth = 2, /* the first is the whole range's */
+		.hook = stop_meanwhile,
+		.arg = &thread,
+	};
+
+	begin();
+	bed_all_out(&bed);
+	rule.at = (uintptr_t)at(10);
+	inject_add(&rule);
+	ck_assert_int_eq(ferry__pager_discard(bed.pager, at(10), bed.page), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_uint_eq(inject_hits(&rule), 1);
+	ck_assert_uint_eq(fake_count(bed.fake[0], pages), 0);
+	ck_assert_uint_eq(fake_count(bed.fake[0], kept_when_left), 0);
+	fill_pages(at(10), bed.page, 11);
+	end();
+}
+END_TEST
+
+/* Fresh pages of the heap, one by one. */
+#define FRESH 100
+static size_t touched;
+
+static void *touch_fresh(void *page)
+{
+	*(volatile char *)page = 1;
+	__atomic_fetch_add(&touched, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/*
+ * While the threads end, in the home thread: somebody goes on, and has either
+ * got a page or asks for it when this returns.
+ */
+static void touch_while_stopping(void *arg)
+{
+	size_t before = __atomic_load_n(&touched, __ATOMIC_ACQUIRE);
+	pthread_t *threads = arg, thread;
+	static size_t n;
+
+	if (!__atomic_load_n(&bed.pager->stop, __ATOMIC_ACQUIRE) || n == FRESH)
+		return;
+	ck_assert_int_eq(
+		pthread_create(&thread, NULL, touch_fresh, at(PAGES + n)), 0);
+	threads[n++] = thread;
+	AWAIT(__atomic_load_n(&touched, __ATOMIC_ACQUIRE) != before ||
+	      __atomic_load_n(&bed.pager->faults, __ATOMIC_ACQUIRE));
+}
+
+START_TEST(who_needs_the_helper_gets_its_page_while_threads_end)
+{
+	pthread_t threads[FRESH] = { 0 };
+	struct inject_rule rule = {
+		.call = INJECT_CLOSE,
+		.count = INJECT_ALWAYS,
+		.hook = touch_while_stopping,
+		.arg = threads,
+	};
+	size_t i;
+
+	bed_service = FERRY__PAGER_SIGBUS;
+	begin();
+	bed_all_out(&bed);
+	/* As a program that closes all that it does not know. */
+	ck_assert_int_eq(close(ferry_uffd_fd(bed.pager->uffd)), 0);
+	touch(at(0));
+	inject_add(&rule);
+	ck_assert_int_eq(ferry__pager_stop(bed.pager), 0);
+	ck_assert_ptr_nonnull((void *)threads[0]);
+	for (i = 0; i < FRESH && threads[i]; i++)
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+	end();
+}
+END_TEST
+
 static const struct test tests[] = {
 	TEST(pages_hold_despite_short_moves, PAGER_NEEDS),
 	TEST(pages_hold_despite_busy_pages, PAGER_NEEDS),
@@ -307,14 +466,18 @@ static const struct test tests[] = {
 	TEST(pages_hold_despite_no_pagemap_scan, PAGER_NEEDS),
 	TEST(pages_hold_despite_refused_registrations, PAGER_NEEDS),
 	TEST(pages_that_stay_busy_are_let_be, PAGER_NEEDS),
+	TEST(memory_of_anothers_userfaultfd_is_let_be, PAGER_NEEDS),
 	TEST(without_moves_nothing_goes_out, PAGER_NEEDS),
 	TEST(without_a_userfaultfd_nothing_goes_out, PAGER_NEEDS),
 	TEST(a_store_that_fails_takes_no_more_and_loses_none, PAGER_NEEDS),
 	TEST(a_full_store_is_asked_again_later, PAGER_NEEDS),
 	TEST(a_store_that_fails_in_passing_is_asked_again, PAGER_NEEDS),
+	TEST(a_failure_that_nobody_waited_for_is_forgotten, PAGER_NEEDS),
 	TEST(restore_all_says_when_pages_cannot_be_had, PAGER_NEEDS),
 	TEST(a_lost_page_ends_the_program_with_its_name, PAGER_NEEDS),
 	TEST(a_lost_descriptor_ends_the_program, PAGER_NEEDS),
+	TEST(stores_are_left_when_what_is_discarded_is_gone, PAGER_NEEDS),
+	TEST(who_needs_the_helper_gets_its_page_while_threads_end, PAGER_NEEDS),
 };
 
 int main(int argc, char **argv)

@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "alloc/pager/pager-internal.h"
@@ -84,6 +85,98 @@ START_TEST(no_limit_of_refaults_never_backs_off)
 }
 END_TEST
 
+/* What the parent of a fork did is not held against its child. */
+START_TEST(refaults_of_before_are_not_counted)
+{
+	struct ferry__pager *pager;
+	uint64_t now = SECOND;
+
+	bed_params(&bed);
+	bed.params.refault_limit = 2;
+	pager = still_pager();
+	pager->counts.refaults = 1000000;
+	ferry__policy_update(pager, now);
+	ferry__policy_update(pager, now += 11 * SECOND);
+	ck_assert_uint_eq(pager->policy.slower, 0);
+	ferry__pager_destroy(pager);
+}
+END_TEST
+
+/* Long ages are not to begin anew at zero. */
+START_TEST(however_often_an_age_doubles_it_grows)
+{
+	const uint64_t ages[] = { 10 * SECOND, 60 * SECOND, 3600 * SECOND,
+				  36500 * (86400 * SECOND) };
+	struct ferry__pager *pager;
+	uint64_t now = SECOND, last;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ages); i++) {
+		bed_params(&bed);
+		bed.params.cold_after_ns = bed.params.idle_after_ns = ages[i];
+		bed.params.refault_limit = 2;
+		pager = still_pager();
+		for (last = 0; last < 12; last++) {
+			pager->counts.refaults += 10000000;
+			ferry__policy_update(pager, now += 11 * SECOND);
+			ck_assert_uint_ge(pager->policy.age_ns, ages[i]);
+		}
+		ferry__pager_destroy(pager);
+	}
+}
+END_TEST
+
+START_TEST(what_is_busy_for_ever_is_not_asked_about_all_the_time)
+{
+	struct ferry__pager_place p = { .n = FERRY__BLOCK_PAGES,
+					.now = SECOND };
+	struct ferry__pager_block block = { .backoff = 10, .busy_backoff = 10 };
+
+	bed_params(&bed);
+	p.pager = still_pager();
+	p.region = ferry__region_first(p.pager);
+	p.block = &block;
+	/* 17 s, and ten times doubled by refaults. */
+	p.pager->policy.age_ns = 1ull << 44;
+	block.due = block.empty_due = UINT64_MAX;
+	ck_assert_uint_gt(ferry__block_look(&p), p.now + (1ull << 44));
+	ferry__pager_destroy(p.pager);
+}
+END_TEST
+
+/* Clocks that are read one after the other: a little more, a little less. */
+static uint64_t process_cpu;
+
+static uint64_t cpu_clock(int clock)
+{
+	return clock == CLOCK_PROCESS_CPUTIME_ID ? process_cpu : 1000;
+}
+
+START_TEST(a_process_that_does_nothing_is_idle)
+{
+	static struct ferry__sys table;
+	struct ferry__pager *pager;
+	uint64_t now = SECOND, i;
+
+	bed_params(&bed);
+	pager = still_pager();
+	table = *ferry__sys;
+	table.clock_ns = cpu_clock;
+	ferry__sys = &table;
+	process_cpu = 5 * SECOND;
+	ferry__policy_update(pager, now);
+	for (i = 0; i < 10; i++) {
+		process_cpu += i % 2 ? 400 : -400;
+		ferry__policy_update(pager, now += SECOND);
+		ck_assert(pager->policy.idle);
+	}
+	process_cpu += SECOND / 50;
+	ferry__policy_update(pager, now += SECOND);
+	ck_assert(!pager->policy.idle);
+	ferry__pager_destroy(pager);
+}
+END_TEST
+
 START_TEST(a_rate_lets_out_so_much_a_second)
 {
 	struct ferry__pager *pager;
@@ -102,6 +195,30 @@ START_TEST(a_rate_lets_out_so_much_a_second)
 	/* Ten seconds, and what the first one may begin with. */
 	ck_assert_uint_ge(sum, 9u << 20);
 	ck_assert_uint_le(sum, 12u << 20);
+	inject_stop();
+	ferry__pager_destroy(pager);
+}
+END_TEST
+
+/* However often it is asked, and however little it is. */
+START_TEST(a_low_rate_lets_out_so_much_a_minute)
+{
+	struct ferry__pager *pager;
+	uint64_t sum = 0, i;
+
+	inject_start();
+	inject_clock(100 * SECOND);
+	bed_params(&bed);
+	bed.params.rate = 900;
+	pager = still_pager();
+	for (i = 0; i < 600000; i++) {
+		if (ferry__policy_allows(pager, 4096))
+			sum += 4096;
+		inject_clock_advance(SECOND / 10000);
+	}
+	/* A minute's worth, by pages. */
+	ck_assert_uint_ge(sum, 12 * 4096);
+	ck_assert_uint_le(sum, 16 * 4096);
 	inject_stop();
 	ferry__pager_destroy(pager);
 }
@@ -129,8 +246,8 @@ END_TEST
 
 /* --- pressure ------------------------------------------------------------ */
 
-/* The system stalled for @us microseconds since it was started. */
-static void stalled(uint64_t us)
+/* What @path counts stalled for @us microseconds since it was started. */
+static void stalled_in(const char *path, uint64_t us)
 {
 	char text[256];
 
@@ -138,7 +255,12 @@ static void stalled(uint64_t us)
 		 "some avg10=0.00 avg60=0.00 avg300=0.00 total=%llu\n"
 		 "full avg10=0.00 avg60=0.00 avg300=0.00 total=%llu\n",
 		 (unsigned long long)us, (unsigned long long)us / 2);
-	files_add("/proc/pressure/memory", text);
+	files_add(path, text);
+}
+
+static void stalled(uint64_t us)
+{
+	stalled_in("/proc/pressure/memory", us);
 }
 
 static struct ferry__pager *pager_of(bool pressure)
@@ -176,6 +298,27 @@ START_TEST(under_pressure_pages_grow_old_sooner)
 	ck_assert_uint_eq(pager->policy.age_ns, 8 * SECOND);
 	look_on(pager, 20, 0);
 	ck_assert_uint_eq(pager->policy.age_ns, 64 * SECOND);
+	ferry__pager_destroy(pager);
+}
+END_TEST
+
+/* In a system where that is lost among many processors. */
+START_TEST(stalls_of_the_own_group_are_pressure_too)
+{
+	struct ferry__pager *pager = pager_of(true);
+	uint64_t now = SECOND, sum = 1;
+
+	files_add("/proc/self/cgroup", "0::/box/inner\n");
+	stalled(1000);
+	for (; pager->policy.haste < 2; now += 2 * SECOND) {
+		ck_assert_uint_lt(sum, SECOND);
+		stalled_in("/sys/fs/cgroup/box/memory.pressure", sum += 100000);
+		ferry__policy_update(pager, now);
+	}
+	/* Another group, whose clock is behind: nothing is known yet. */
+	stalled_in("/sys/fs/cgroup/box/memory.pressure", 5);
+	ferry__policy_update(pager, now);
+	ck_assert_uint_eq(pager->policy.haste, 1);
 	ferry__pager_destroy(pager);
 }
 END_TEST
@@ -494,9 +637,15 @@ END_TEST
 static const struct test tests[] = {
 	TEST(refaults_beyond_the_limit_double_the_age, NULL),
 	TEST(no_limit_of_refaults_never_backs_off, NULL),
+	TEST(refaults_of_before_are_not_counted, NULL),
+	TEST(however_often_an_age_doubles_it_grows, NULL),
+	TEST(what_is_busy_for_ever_is_not_asked_about_all_the_time, NULL),
+	TEST(a_process_that_does_nothing_is_idle, NULL),
 	TEST(a_rate_lets_out_so_much_a_second, NULL),
+	TEST(a_low_rate_lets_out_so_much_a_minute, NULL),
 	TEST(above_the_target_pages_grow_old_sooner, NULL),
 	TEST(under_pressure_pages_grow_old_sooner, NULL),
+	TEST(stalls_of_the_own_group_are_pressure_too, NULL),
 	TEST(a_hundredth_of_the_time_stalled_is_no_pressure, NULL),
 	TEST(pressure_is_not_asked_for_where_it_is_off, NULL),
 	TEST(without_stall_times_a_twentieth_of_the_memory_is_short, NULL),

@@ -153,6 +153,35 @@ START_TEST(a_discard_does_not_wait_for_another_store)
 }
 END_TEST
 
+/* Pages that the program calls cold grow older as others do. */
+START_TEST(what_was_called_cold_gets_to_the_second_store)
+{
+	bed_params(&bed);
+	bed.params.n_tiers = 2;
+	bed.tier[1].after_ns = 10 * MS;
+	bed_start(&bed, PAGES);
+	bed_hint_out(&bed, bed.addr, PAGES * bed.page, PAGES);
+	AWAIT(!fake_count(bed.fake[0], pages));
+	ck_assert_uint_eq(fake_count(bed.fake[1], pages), PAGES);
+	bed_end(&bed);
+}
+END_TEST
+
+START_TEST(a_second_store_that_is_full_is_asked_again)
+{
+	bed_params(&bed);
+	bed.params.n_tiers = 2;
+	bed.tier[1].after_ns = 10 * MS;
+	bed_start(&bed, PAGES);
+	fake_order(bed.fake[1], put_error, -ENOSPC);
+	ck_assert_int_eq(ferry__pager_run(bed.pager, true), 0);
+	AWAIT(fake_count(bed.fake[1], refused));
+	fake_order(bed.fake[1], put_error, 0);
+	AWAIT(!fake_count(bed.fake[0], pages));
+	bed_end(&bed);
+}
+END_TEST
+
 static bool is_wanted(size_t page)
 {
 	struct ferry__pager_region *r =
@@ -197,6 +226,8 @@ static const struct test tests[] = {
 	TEST(a_page_on_its_way_to_another_store_comes_when_it_is_touched,
 	     PAGER_NEEDS),
 	TEST(a_discard_does_not_wait_for_another_store, PAGER_NEEDS),
+	TEST(what_was_called_cold_gets_to_the_second_store, PAGER_NEEDS),
+	TEST(a_second_store_that_is_full_is_asked_again, PAGER_NEEDS),
 	TEST(a_page_that_comes_back_leaves_the_copies_of_others_alone,
 	     PAGER_NEEDS),
 };

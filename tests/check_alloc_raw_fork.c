@@ -254,7 +254,7 @@ static int program_main(const char *name)
 	need(heap);
 	for (i = 0; i < SIZE; i++)
 		heap[i] = byte_of(i);
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < 1 + harness_scaled(2); i++)
 		one_child(way);
 	/* And goes on as before. */
 	send_out();

@@ -22,6 +22,7 @@
 
 #include <ferry/malloc.h>
 
+#include "tests/again.h"
 #include "tests/harness.h"
 
 /* Where the malloc is not built these are NULL, and the tests skip. */
@@ -187,10 +188,7 @@ static int raise_usr2(void)
 	return 5;
 }
 
-static const struct {
-	const char *name;
-	int (*run)(void);
-} programs[] = {
+static const struct again programs[] = {
 	{ "use", use },
 	{ "use_noise", use_noise },
 	{ "only_run", only_run },
@@ -201,20 +199,9 @@ static const struct {
 	{ "raise_usr2", raise_usr2 },
 };
 
-static int run_program(const char *name)
-{
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(programs); i++)
-		if (!strcmp(programs[i].name, name))
-			return programs[i].run();
-	return 9;
-}
-
 /* --- who begins it ------------------------------------------------------- */
 
 static char folder[64];
-static char said[1 << 16]; /* what it wrote to standard error */
 
 static void setup(void)
 {
@@ -231,64 +218,16 @@ static void teardown(void)
 	rmdir(folder);
 }
 
-/* Begins the program @name; what it says is read from @ret_fd. */
-static pid_t begin(const char *conf, const char *name, int *ret_fd)
-{
-	int ends[2];
-	pid_t pid;
-
-	ck_assert_int_eq(pipe(ends), 0);
-	fflush(stdout);
-	pid = fork();
-	ck_assert_int_ge(pid, 0);
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		dup2(ends[1], STDERR_FILENO);
-		close(ends[0]);
-		close(ends[1]);
-		setenv("FERRY_MALLOC_CONF", conf, 1);
-		execl("/proc/self/exe", "check_alloc_settings", "--program",
-		      name, (char *)NULL);
-		_exit(99);
-	}
-	close(ends[1]);
-	*ret_fd = ends[0];
-	return pid;
-}
-
-/* All that it says, until it ends; how it ends. */
-static int hear(pid_t pid, int fd)
-{
-	size_t len = 0;
-	int status;
-	ssize_t n;
-
-	while ((n = read(fd, said + len, sizeof(said) - 1 - len)) > 0)
-		len += (size_t)n;
-	said[len] = '\0';
-	close(fd);
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	return status;
-}
-
-static int run(const char *conf, const char *name)
-{
-	int fd;
-	pid_t pid = begin(conf, name, &fd);
-
-	return hear(pid, fd);
-}
-
 static void kill_it(pid_t pid, int fd)
 {
 	kill(pid, SIGKILL);
-	hear(pid, fd);
+	again_hear(pid, fd);
 }
 
 static void assert_said(const char *what)
 {
-	ck_assert_msg(strstr(said, what) != NULL, "no \"%s\" in \"%s\"", what,
-		      said);
+	ck_assert_msg(strstr(again_said, what) != NULL, "no \"%s\" in \"%s\"",
+		      what, again_said);
 }
 
 /* --- bad values ---------------------------------------------------------- */
@@ -344,21 +283,21 @@ START_TEST(what_is_wrong_is_named_once_and_the_program_goes_on)
 			strcat(conf, bad[i]);
 			strcat(conf, ",");
 		}
-	ck_assert_int_eq(run(conf, "only_run"), 0);
+	ck_assert_int_eq(again_run(conf, "only_run"), 0);
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		snprintf(word, sizeof(word), "\"%s\"\n", bad[i]);
 		assert_said(word);
 	}
-	ck_assert_uint_eq(harness_lines(said), ARRAY_SIZE(bad));
+	ck_assert_uint_eq(harness_lines(again_said), ARRAY_SIZE(bad));
 }
 END_TEST
 
 START_TEST(what_is_empty_says_nothing)
 {
-	ck_assert_int_eq(run("", "only_run"), 0);
-	ck_assert_str_eq(said, "");
-	ck_assert_int_eq(run(",,,", "only_run"), 0);
-	ck_assert_str_eq(said, "");
+	ck_assert_int_eq(again_run("", "only_run"), 0);
+	ck_assert_str_eq(again_said, "");
+	ck_assert_int_eq(again_run(",,,", "only_run"), 0);
+	ck_assert_str_eq(again_said, "");
 }
 END_TEST
 
@@ -368,9 +307,9 @@ START_TEST(a_word_longer_than_a_line_is_cut)
 
 	memset(conf, 'x', sizeof(conf));
 	conf[sizeof(conf) - 1] = '\0';
-	ck_assert_int_eq(run(conf, "only_run"), 0);
-	ck_assert_uint_eq(harness_lines(said), 1);
-	ck_assert_uint_lt(strlen(said), 300);
+	ck_assert_int_eq(again_run(conf, "only_run"), 0);
+	ck_assert_uint_eq(harness_lines(again_said), 1);
+	ck_assert_uint_lt(strlen(again_said), 300);
 }
 END_TEST
 
@@ -400,9 +339,9 @@ START_TEST(values_at_the_limits_are_taken)
 
 	for (i = 0; i < ARRAY_SIZE(extreme); i++) {
 		snprintf(conf, sizeof(conf), EAGER "%s", extreme[i]);
-		ck_assert_msg(run(conf, "only_run") == 0, "%s: %s", extreme[i],
-			      said);
-		ck_assert_str_eq(said, "");
+		ck_assert_msg(again_run(conf, "only_run") == 0, "%s: %s",
+			      extreme[i], again_said);
+		ck_assert_str_eq(again_said, "");
 	}
 }
 END_TEST
@@ -415,10 +354,10 @@ static void assert_refused(const char *store, int error)
 	char conf[512];
 
 	snprintf(conf, sizeof(conf), EAGER "store:%s", store);
-	ck_assert_msg(run(conf, "use") == 0, "%s: %s", store, said);
+	ck_assert_msg(again_run(conf, "use") == 0, "%s: %s", store, again_said);
 	assert_said("ferry-malloc: the store ");
 	assert_said(strerror(error));
-	ck_assert_uint_eq(harness_lines(said), 1);
+	ck_assert_uint_eq(harness_lines(again_said), 1);
 }
 
 START_TEST(stores_that_cannot_be_had_are_named_and_others_used)
@@ -434,6 +373,20 @@ START_TEST(stores_that_cannot_be_had_are_named_and_others_used)
 	close(fd);
 	assert_refused(store, EEXIST);
 	assert_refused("node=4000", EINVAL);
+}
+END_TEST
+
+/* However long its name is. */
+START_TEST(a_store_with_a_long_name_is_named_with_its_error)
+{
+	char conf[1200], *end;
+
+	end = stpcpy(conf, EAGER "store:file=/nowhere");
+	while (end < conf + 1000)
+		end = stpcpy(end, "/folder");
+	ck_assert_int_eq(again_run(conf, "use"), 0);
+	assert_said(strerror(ENOENT));
+	ck_assert_uint_eq(harness_lines(again_said), 1);
 }
 END_TEST
 
@@ -457,10 +410,10 @@ START_TEST(a_password_is_shown_to_nobody)
 	assert_said("\"redis redis://me:***@127.0.0.1:1/3\"");
 	snprintf(conf, sizeof(conf),
 		 EAGER "store:redis=unix://me:secret@%s/none", folder);
-	ck_assert_int_eq(run(conf, "print_stats"), 0);
+	ck_assert_int_eq(again_run(conf, "print_stats"), 0);
 	assert_said("running yes\n");
 	assert_said("</malloc>");
-	ck_assert_ptr_null(strstr(said, "secret"));
+	ck_assert_ptr_null(strstr(again_said, "secret"));
 }
 END_TEST
 
@@ -470,14 +423,15 @@ START_TEST(every_store_is_in_the_statistics)
 {
 	char conf[512];
 
-	ck_assert_int_eq(run(EAGER "store:memory,store:zstd@1h", "print_stats"),
-			 0);
+	ck_assert_int_eq(
+		again_run(EAGER "store:memory,store:zstd@1h", "print_stats"),
+		0);
 	assert_said("running yes\n");
 	assert_said("store0 memory pages ");
 	assert_said("store1 memory pages ");
 	assert_said("</malloc>");
 	snprintf(conf, sizeof(conf), EAGER "store:file=%s", folder);
-	ck_assert_int_eq(run(conf, "print_stats"), 0);
+	ck_assert_int_eq(again_run(conf, "print_stats"), 0);
 	assert_said("store0 file");
 	assert_said("</malloc>");
 }
@@ -493,20 +447,29 @@ START_TEST(a_full_disk_takes_no_more)
 	    mount("ferry", folder, "tmpfs", 0, "size=1m"))
 		SKIP("root", "nothing can be mounted: %s", strerror(errno));
 	snprintf(conf, sizeof(conf), EAGER "store:file=%s", folder);
-	ck_assert_int_eq(run(conf, "use_noise"), 0);
+	ck_assert_int_eq(again_run(conf, "use_noise"), 0);
 	umount(folder);
 	assert_said("store0 file");
-	ck_assert_msg(!strstr(said, " refused 0 "), "%s", said);
-	ck_assert_msg(!strstr(said, " pages 0 "), "%s", said);
+	ck_assert_msg(!strstr(again_said, " refused 0 "), "%s", again_said);
+	ck_assert_msg(!strstr(again_said, " pages 0 "), "%s", again_said);
 }
 END_TEST
 
 START_TEST(without_rights_the_statistics_say_why)
 {
-	ck_assert_int_eq(run(EAGER "stats_exit:on", "as_nobody"), 0);
+	ck_assert_int_eq(again_run(EAGER "stats_exit:on", "as_nobody"), 0);
 	assert_said("running no (");
-	ck_assert_ptr_null(strstr(said, "heap is small"));
+	ck_assert_ptr_null(strstr(again_said, "heap is small"));
 	assert_said("allocated ");
+	assert_said("resident ");
+}
+END_TEST
+
+START_TEST(what_is_resident_is_told_without_a_pager)
+{
+	ck_assert_int_eq(again_run("offload:off,stats_exit:on", "only_run"), 0);
+	assert_said("running no (");
+	assert_said("\nresident ");
 }
 END_TEST
 
@@ -536,7 +499,7 @@ START_TEST(a_program_that_hangs_answers_at_its_socket)
 
 	snprintf(path, sizeof(path), "%s/socket", folder);
 	snprintf(conf, sizeof(conf), EAGER "control:%s", path);
-	pid = begin(conf, "hang", &fd);
+	pid = again_begin(conf, "hang", &fd);
 	do {
 		AWAIT(ask(path, "stats\n", answer, sizeof(answer)));
 	} while (!strstr(answer, "running yes") ||
@@ -560,7 +523,7 @@ START_TEST(statistics_are_written_at_an_interval)
 	snprintf(path, sizeof(path), "%s/file", folder);
 	snprintf(conf, sizeof(conf), EAGER "stats_interval:50ms,stats_file:%s",
 		 path);
-	pid = begin(conf, "sleep_for_ever", &fd);
+	pid = again_begin(conf, "sleep_for_ever", &fd);
 	for (i = 0; i < 3; i++)
 		AWAIT(!unlink(path));
 	kill_it(pid, fd);
@@ -569,7 +532,7 @@ END_TEST
 
 START_TEST(a_signal_is_the_programs_unless_asked_for)
 {
-	int status = run(EAGER "stats_exit:on", "raise_usr2");
+	int status = again_run(EAGER "stats_exit:on", "raise_usr2");
 
 	ck_assert(WIFSIGNALED(status));
 	ck_assert_int_eq(WTERMSIG(status), SIGUSR2);
@@ -584,7 +547,7 @@ START_TEST(statistics_come_after_a_signal_where_asked_for)
 	pid_t pid;
 	int fd;
 
-	pid = begin(EAGER "stats_signal:on", "raise_usr2", &fd);
+	pid = again_begin(EAGER "stats_signal:on", "raise_usr2", &fd);
 	do {
 		n = read(fd, text + len, sizeof(text) - 1 - len);
 		ck_assert_int_gt(n, 0);
@@ -666,12 +629,14 @@ static const struct test tests[] = {
 	TEST(values_at_the_limits_are_taken, "malloc"),
 	SETTING_TEST(stores_that_cannot_be_had_are_named_and_others_used,
 		     OFFLOAD),
+	TEST(a_store_with_a_long_name_is_named_with_its_error, OFFLOAD),
 	SETTING_TEST(servers_that_cannot_be_had_are_named_and_others_used,
 		     OFFLOAD ",redis_server"),
 	SETTING_TEST(a_password_is_shown_to_nobody, OFFLOAD ",redis_server"),
 	SETTING_TEST(every_store_is_in_the_statistics, OFFLOAD),
 	SETTING_TEST(a_full_disk_takes_no_more, OFFLOAD ",root"),
 	TEST(without_rights_the_statistics_say_why, "malloc,root"),
+	TEST(what_is_resident_is_told_without_a_pager, "malloc"),
 	SETTING_TEST(a_program_that_hangs_answers_at_its_socket, OFFLOAD),
 	SETTING_TEST(statistics_are_written_at_an_interval, OFFLOAD),
 	TEST(a_signal_is_the_programs_unless_asked_for, OFFLOAD),
@@ -681,7 +646,9 @@ static const struct test tests[] = {
 
 int main(int argc, char **argv)
 {
-	if (argc == 3 && !strcmp(argv[1], "--program"))
-		return run_program(argv[2]);
+	int status;
+
+	if (again_main(argc, argv, programs, ARRAY_SIZE(programs), &status))
+		return status;
 	return HARNESS_MAIN(argc, argv, tests);
 }

@@ -19,77 +19,25 @@
 #include "alloc/store/file.h"
 #include "tests/inject.h"
 #include "tests/memory.h"
+#include "tests/store_file_bed.h"
 #include "tests/stored.h"
 
 #define PAGES 100
 
-static char folder[256];
-
-static void setup(void)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	snprintf(folder, sizeof(folder), "%s/ferry-XXXXXX", tmp ? tmp : "/tmp");
-	mkdir(tmp ? tmp : "/tmp", 01777);
-	ck_assert_ptr_nonnull(mkdtemp(folder));
-}
-
-/* Succeeds only if nothing was left there. */
-static void teardown(void)
-{
-	ck_assert_int_eq(rmdir(folder), 0);
-}
-
-static struct ferry__store *make_limited(uint64_t pages)
-{
-	struct ferry__store *store = NULL;
-
-	ck_assert_int_eq(
-		ferry__store_file_create(folder, pages * page_size(), &store),
-		0);
-	return store;
-}
-
-static struct ferry__store *make(void)
-{
-	return make_limited(0);
-}
-
-static struct ferry__store_stats stats_of(struct ferry__store *store)
-{
-	struct ferry__store_stats stats;
-
-	store->ops->stats(store, &stats);
-	return stats;
-}
-
-CONFORM_DEFINE(make)
+CONFORM_DEFINE(file_make)
 
 /* --- where it is made ----------------------------------------------------- */
 
-static int make_at(const char *path, struct ferry__store **ret_store)
-{
-	return ferry__store_file_create(path, 0, ret_store);
-}
-
-static const char *inside(const char *name)
-{
-	static char path[512];
-
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	return path;
-}
-
 START_TEST(file_has_no_name)
 {
-	struct ferry__store *store = make();
+	struct ferry__store *store = file_make();
 	struct conform_page page;
 
 	ck_assert_int_eq(conform_put(store, 1, &page), 0);
-	ck_assert_int_eq(rmdir(folder), 0);
+	ck_assert_int_eq(rmdir(file_folder), 0);
 	ck_assert_int_eq(conform_get(store, &page), 0);
 	store->ops->destroy(store);
-	ck_assert_int_eq(mkdir(folder, 0700), 0);
+	ck_assert_int_eq(mkdir(file_folder, 0700), 0);
 }
 END_TEST
 
@@ -98,8 +46,8 @@ START_TEST(new_name_is_made_and_gone)
 	struct ferry__store *store = NULL;
 	struct conform_page page;
 
-	ck_assert_int_eq(make_at(inside("cold"), &store), 0);
-	ck_assert_int_eq(access(inside("cold"), F_OK), -1);
+	ck_assert_int_eq(file_make_at(file_inside("cold"), &store), 0);
+	ck_assert_int_eq(access(file_inside("cold"), F_OK), -1);
 	ck_assert_int_eq(conform_put(store, 1, &page), 0);
 	ck_assert_int_eq(conform_get(store, &page), 0);
 	store->ops->destroy(store);
@@ -112,8 +60,8 @@ START_TEST(relative_path_outlives_a_change_of_folder)
 	struct conform_page page;
 	int pid;
 
-	ck_assert_int_eq(chdir(folder), 0);
-	ck_assert_int_eq(make_at("cold", &store), 0);
+	ck_assert_int_eq(chdir(file_folder), 0);
+	ck_assert_int_eq(file_make_at("cold", &store), 0);
 	ck_assert_int_eq(chdir("/"), 0);
 	pid = conform_fork(store, NULL);
 	if (!pid)
@@ -126,17 +74,19 @@ END_TEST
 START_TEST(what_cannot_be_made_is_named)
 {
 	struct ferry__store *store = NULL;
-	int fd = open(inside("taken"), O_CREAT | O_WRONLY, 0600);
+	int fd = open(file_inside("taken"), O_CREAT | O_WRONLY, 0600);
 
 	ck_assert_int_ge(fd, 0);
 	close(fd);
-	ck_assert_int_eq(make_at(inside("taken"), &store), -EEXIST);
-	ck_assert_int_eq(make_at(inside("taken/cold"), &store), -ENOTDIR);
-	ck_assert_int_eq(make_at(inside("missing/cold"), &store), -ENOENT);
-	ck_assert_int_eq(make_at(inside("new/"), &store), -EISDIR);
-	ck_assert_int_eq(make_at("", &store), -ENOENT);
+	ck_assert_int_eq(file_make_at(file_inside("taken"), &store), -EEXIST);
+	ck_assert_int_eq(file_make_at(file_inside("taken/cold"), &store),
+			 -ENOTDIR);
+	ck_assert_int_eq(file_make_at(file_inside("missing/cold"), &store),
+			 -ENOENT);
+	ck_assert_int_eq(file_make_at(file_inside("new/"), &store), -EISDIR);
+	ck_assert_int_eq(file_make_at("", &store), -ENOENT);
 	ck_assert_ptr_null(store);
-	ck_assert_int_eq(unlink(inside("taken")), 0);
+	ck_assert_int_eq(unlink(file_inside("taken")), 0);
 }
 END_TEST
 
@@ -151,7 +101,7 @@ START_TEST(folder_that_knows_only_names_will_do)
 
 	inject_start();
 	inject_add(&no_tmpfile);
-	store = make();
+	store = file_make();
 	ck_assert_uint_eq(no_tmpfile.hits, 1);
 	ck_assert_int_eq(conform_put(store, 1, &page), 0);
 	ck_assert_int_eq(conform_get(store, &page), 0);
@@ -182,7 +132,7 @@ static void assert_full_but_well(struct ferry__store *store,
 {
 	struct conform_page more;
 
-	ck_assert_uint_gt(stats_of(store).refused, 0);
+	ck_assert_uint_gt(conform_stats(store).refused, 0);
 	ck_assert_uint_eq(conform_wrong(store, pages, n), 0);
 	conform_drop(store, &pages[n / 2], 1);
 	ck_assert_int_eq(conform_put(store, 999, &pages[n / 2]), 0);
@@ -190,16 +140,16 @@ static void assert_full_but_well(struct ferry__store *store,
 	store->ops->maintain(store);
 	ck_assert_int_eq(conform_put(store, 1000, &more), -ENOSPC);
 	ck_assert_uint_eq(conform_wrong(store, pages, n), 0);
-	ck_assert_uint_eq(stats_of(store).failed, 0);
+	ck_assert_uint_eq(conform_stats(store).failed, 0);
 }
 
 START_TEST(limit_is_kept)
 {
-	struct ferry__store *store = make_limited(PAGES);
+	struct ferry__store *store = file_make_limited(PAGES);
 	struct conform_page pages[PAGES + 1];
 
 	ck_assert_uint_eq(fill(store, pages, PAGES + 1), PAGES);
-	ck_assert_uint_eq(stats_of(store).elsewhere, PAGES * page_size());
+	ck_assert_uint_eq(conform_stats(store).elsewhere, PAGES * page_size());
 	assert_full_but_well(store, pages, PAGES);
 	store->ops->destroy(store);
 }
@@ -208,7 +158,7 @@ END_TEST
 START_TEST(limit_on_file_sizes_is_kept)
 {
 	struct rlimit limit = { PAGES * page_size() + 1, RLIM_INFINITY };
-	struct ferry__store *store = make();
+	struct ferry__store *store = file_make();
 	struct conform_page pages[PAGES + 1];
 
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -227,7 +177,7 @@ static void mount_small(size_t pages)
 	ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
 	ck_assert_int_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL),
 			 0);
-	ck_assert_int_eq(mount("ferry", folder, "tmpfs", 0, size), 0);
+	ck_assert_int_eq(mount("ferry", file_folder, "tmpfs", 0, size), 0);
 }
 
 START_TEST(full_disk_loses_nothing)
@@ -237,12 +187,12 @@ START_TEST(full_disk_loses_nothing)
 	size_t n;
 
 	mount_small(300);
-	store = make();
+	store = file_make();
 	n = fill(store, pages, 4000);
 	ck_assert_uint_ge(n, 250);
 	assert_full_but_well(store, pages, n);
 	store->ops->destroy(store);
-	ck_assert_int_eq(umount(folder), 0);
+	ck_assert_int_eq(umount(file_folder), 0);
 	free(pages);
 }
 END_TEST
@@ -252,7 +202,7 @@ START_TEST(disk_with_room_again_is_used)
 	struct inject_rule full = { .call = INJECT_FALLOCATE,
 				    .count = INJECT_ALWAYS,
 				    .error = ENOSPC };
-	struct ferry__store *store = make();
+	struct ferry__store *store = file_make();
 	struct conform_page page;
 
 	inject_start();
@@ -270,14 +220,14 @@ END_TEST
 START_TEST(file_shrinks_when_its_end_is_free)
 {
 	static struct conform_page pages[3500];
-	struct ferry__store *store = make();
+	struct ferry__store *store = file_make();
 	uint64_t before;
 
 	conform_put_all(store, 1, pages, 3500);
-	before = stats_of(store).elsewhere;
+	before = conform_stats(store).elsewhere;
 	conform_drop(store, pages + 100, 3400);
 	store->ops->maintain(store);
-	ck_assert_uint_lt(stats_of(store).elsewhere, before / 2);
+	ck_assert_uint_lt(conform_stats(store).elsewhere, before / 2);
 	ck_assert_uint_eq(conform_wrong(store, pages, 100), 0);
 	conform_put_all(store, 200, pages + 100, 3400);
 	ck_assert_uint_eq(conform_wrong(store, pages, 3500), 0);
@@ -296,13 +246,13 @@ static struct ferry__store *make_cached(struct inject_rule *rule)
 				      .error = EINVAL };
 	inject_start();
 	inject_add(rule);
-	return make();
+	return file_make();
 }
 
 static void write_that_fails_is_refused(int error)
 {
 	struct inject_rule full = { .call = INJECT_PWRITEV, .error = error };
-	struct ferry__store *store = make();
+	struct ferry__store *store = file_make();
 	struct conform_page page;
 
 	inject_start();
@@ -310,7 +260,7 @@ static void write_that_fails_is_refused(int error)
 	ck_assert_int_eq(conform_put(store, 1, &page), -ENOSPC);
 	ck_assert_int_eq(conform_put(store, 1, &page), 0);
 	ck_assert_int_eq(conform_get(store, &page), 0);
-	ck_assert_uint_eq(stats_of(store).failed, 0);
+	ck_assert_uint_eq(conform_stats(store).failed, 0);
 	store->ops->destroy(store);
 }
 
@@ -330,7 +280,7 @@ END_TEST
 START_TEST(write_error_ends_taking_but_not_giving)
 {
 	struct inject_rule bad = { .call = INJECT_PWRITEV, .error = EIO };
-	struct ferry__store *store = make();
+	struct ferry__store *store = file_make();
 	struct conform_page pages[PAGES], more;
 
 	conform_put_all(store, 1, pages, PAGES);
@@ -340,7 +290,7 @@ START_TEST(write_error_ends_taking_but_not_giving)
 	ck_assert_int_eq(conform_put(store, 500, &more), -EIO);
 	ck_assert_uint_eq(bad.seen, 1);
 	ck_assert_uint_eq(conform_wrong(store, pages, PAGES), 0);
-	ck_assert_uint_eq(stats_of(store).pages, PAGES);
+	ck_assert_uint_eq(conform_stats(store).pages, PAGES);
 	store->ops->destroy(store);
 }
 END_TEST
@@ -401,7 +351,7 @@ START_TEST(read_error_may_be_asked_again)
 	struct inject_rule bad = { .call = INJECT_PREADV,
 				   .count = INJECT_ALWAYS,
 				   .error = EIO };
-	struct ferry__store *store = make();
+	struct ferry__store *store = file_make();
 	struct conform_page page;
 
 	ck_assert_int_eq(conform_put(store, 1, &page), 0);
@@ -412,7 +362,7 @@ START_TEST(read_error_may_be_asked_again)
 	bad.error = 0;
 	bad.done = INJECT_ALL;
 	ck_assert_int_eq(conform_get(store, &page), 0);
-	ck_assert_uint_eq(stats_of(store).pages, 1);
+	ck_assert_uint_eq(conform_stats(store).pages, 1);
 	store->ops->destroy(store);
 }
 END_TEST
@@ -422,7 +372,7 @@ START_TEST(endless_interruptions_of_no_use_end)
 	struct inject_rule stuck = { .call = INJECT_PREADV,
 				     .count = INJECT_ALWAYS,
 				     .done = 0 };
-	struct ferry__store *store = make();
+	struct ferry__store *store = file_make();
 	struct conform_page page;
 
 	ck_assert_int_eq(conform_put(store, 1, &page), 0);
@@ -435,7 +385,7 @@ END_TEST
 
 START_TEST(damaged_contents_are_noticed)
 {
-	struct ferry__store *store = make();
+	struct ferry__store *store = file_make();
 	struct ferry__file_store *file = (struct ferry__file_store *)store;
 	struct conform_page page;
 	unsigned char *other = map_private(page_size());
@@ -453,7 +403,7 @@ END_TEST
 
 START_TEST(any_buffer_will_do)
 {
-	struct ferry__store *store = make();
+	struct ferry__store *store = file_make();
 	unsigned char *in = map_private(3 * page_size());
 	unsigned char *out = map_private(3 * page_size());
 	ferry__store_handle handle;
@@ -517,7 +467,7 @@ END_TEST
 START_TEST(direct_io_that_only_pretends_is_seen_through)
 {
 	struct inject_rule bad = { .call = INJECT_PWRITEV, .error = EINVAL };
-	struct ferry__store *store = make();
+	struct ferry__store *store = file_make();
 	bool direct = ((struct ferry__file_store *)store)->io.direct;
 
 	store->ops->destroy(store);
@@ -525,7 +475,7 @@ START_TEST(direct_io_that_only_pretends_is_seen_through)
 		SKIP("direct_io", "this file system has no O_DIRECT");
 	inject_start();
 	inject_add(&bad);
-	store = make();
+	store = file_make();
 	ck_assert_uint_eq(bad.hits, 1);
 	ck_assert_str_eq(store->ops->name, "file, page cache");
 	conform_pages_come_back(store);
@@ -539,7 +489,7 @@ START_TEST(file_systems_that_set_no_space_aside_will_do)
 				    .error = EOPNOTSUPP };
 	inject_start();
 	inject_add(&none);
-	conform_pages_come_back(make());
+	conform_pages_come_back(file_make());
 	ck_assert_uint_gt(none.hits, 0);
 }
 END_TEST
@@ -559,7 +509,7 @@ START_TEST(without_io_uring_system_calls_do)
 	rings = ferry__ring_io_uring;
 	rings.open = no_ring;
 	ferry__ring_io = &rings;
-	conform_many_at_once(make());
+	conform_many_at_once(file_make());
 }
 END_TEST
 
@@ -575,7 +525,7 @@ START_TEST(scattered_pages_go_in_one_call)
 	rings = ferry__ring_io_uring;
 	rings.run = count_run;
 	ferry__ring_io = &rings;
-	conform_many_at_once(make());
+	conform_many_at_once(file_make());
 	ck_assert_uint_gt(ring_runs, 0);
 }
 END_TEST
@@ -598,7 +548,7 @@ START_TEST(what_the_ring_leaves_undone_is_done)
 	rings = ferry__ring_io_uring;
 	rings.run = poor_run;
 	ferry__ring_io = &rings;
-	conform_many_at_once(make());
+	conform_many_at_once(file_make());
 	ck_assert_uint_gt(ring_runs, 0);
 }
 END_TEST
@@ -620,268 +570,11 @@ START_TEST(ring_that_is_taken_away_is_not_missed)
 	rings = ferry__ring_io_uring;
 	rings.run = broken_run;
 	ferry__ring_io = &rings;
-	conform_many_at_once(make());
+	conform_many_at_once(file_make());
 	/* Once for each way. */
 	ck_assert_uint_eq(ring_runs, 2);
 }
 END_TEST
-
-/* --- forks ---------------------------------------------------------------- */
-
-/* A child that waits until the parent closes its end; then all must be right. */
-static int waiting_child(struct ferry__store *store, struct conform_page *pages,
-			 size_t n, int *ret_end)
-{
-	int fd, pid, ends[2];
-	char c;
-
-	ck_assert_int_eq(pipe(ends), 0);
-	pid = conform_fork(store, pages);
-	if (!pid) {
-		/* Other children wait for the end of pipes that are here, too. */
-		for (fd = 3; fd < 100; fd++)
-			if (fd != ends[0])
-				close(fd);
-		while (read(ends[0], &c, 1) < 0)
-			;
-		_exit(conform_wrong(store, pages, n) != 0);
-	}
-	close(ends[0]);
-	*ret_end = ends[1];
-	return pid;
-}
-
-/* The lowest slot of @pages. */
-static uint64_t lowest(const struct conform_page *pages, size_t n)
-{
-	uint64_t low = UINT64_MAX;
-	size_t i;
-
-	for (i = 0; i < n; i++)
-		low = pages[i].handle < low ? pages[i].handle : low;
-	return low;
-}
-
-START_TEST(slots_are_held_while_a_child_lives)
-{
-	struct ferry__store *store = make();
-	struct conform_page pages[PAGES], more[PAGES];
-	int pid, end;
-
-	conform_put_all(store, 1, pages, PAGES);
-	pid = waiting_child(store, pages, PAGES, &end);
-	conform_drop(store, pages, PAGES);
-	store->ops->maintain(store);
-	conform_put_all(store, 200, more, PAGES);
-	ck_assert_uint_ge(lowest(more, PAGES), PAGES);
-	close(end);
-	conform_join(pid);
-	conform_drop(store, more, PAGES);
-	store->ops->maintain(store);
-	conform_put_all(store, 300, more, PAGES);
-	ck_assert_uint_lt(lowest(more, PAGES), PAGES);
-	store->ops->destroy(store);
-}
-END_TEST
-
-/* What was put after a fork is nobody else's, however long the child lives. */
-START_TEST(later_slots_are_not_held)
-{
-	struct ferry__store *store = make();
-	struct conform_page pages[PAGES], more[PAGES];
-	uint64_t held;
-	int pid, end, round;
-
-	conform_put_all(store, 1, pages, PAGES);
-	pid = waiting_child(store, pages, PAGES, &end);
-	store->ops->maintain(store);
-	conform_put_all(store, 200, more, PAGES);
-	held = stats_of(store).elsewhere;
-	for (round = 0; round < 50; round++) {
-		conform_drop(store, more, PAGES);
-		conform_put_all(store, 200, more, PAGES);
-	}
-	ck_assert_uint_eq(stats_of(store).elsewhere, held);
-	close(end);
-	conform_join(pid);
-	store->ops->destroy(store);
-}
-END_TEST
-
-START_TEST(each_generation_holds_its_own)
-{
-	struct ferry__store *store = make();
-	struct conform_page a[PAGES], b[PAGES], more[3 * PAGES];
-	int first, first_end, second, second_end;
-
-	conform_put_all(store, 1, a, PAGES);
-	first = waiting_child(store, a, PAGES, &first_end);
-	store->ops->maintain(store);
-	conform_drop(store, a, PAGES);
-	conform_put_all(store, 200, b, PAGES);
-	second = waiting_child(store, b, PAGES, &second_end);
-	store->ops->maintain(store);
-	conform_drop(store, b, PAGES);
-	close(first_end);
-	conform_join(first);
-	/* The second never knew the first's pages. */
-	store->ops->maintain(store);
-	conform_put_all(store, 300, more, PAGES);
-	ck_assert_uint_eq(lowest(more, PAGES), 0);
-	conform_put_all(store, 400, more + PAGES, 2 * PAGES);
-	close(second_end);
-	conform_join(second);
-	ck_assert_uint_eq(conform_wrong(store, more, 3 * PAGES), 0);
-	store->ops->destroy(store);
-}
-END_TEST
-
-START_TEST(child_that_dropped_all_lets_go)
-{
-	struct ferry__store *store = make();
-	struct conform_page pages[PAGES], more[PAGES];
-	int pid, down[2], up[2];
-	char c = 0;
-
-	ck_assert_int_eq(pipe(down), 0);
-	ck_assert_int_eq(pipe(up), 0);
-	conform_put_all(store, 1, pages, PAGES);
-	pid = conform_fork(store, pages);
-	if (!pid) {
-		close(down[1]);
-		conform_drop(store, pages, PAGES);
-		if (write(up[1], &c, 1) != 1)
-			_exit(1);
-		_exit(read(down[0], &c, 1) != 0);
-	}
-	ck_assert_int_eq(read(up[0], &c, 1), 1);
-	conform_drop(store, pages, PAGES);
-	store->ops->maintain(store);
-	conform_put_all(store, 200, more, PAGES);
-	ck_assert_uint_eq(lowest(more, PAGES), 0);
-	close(down[1]);
-	conform_join(pid);
-	store->ops->destroy(store);
-}
-END_TEST
-
-START_TEST(without_memfd_slots_are_held_for_good)
-{
-	struct inject_rule none = { .call = INJECT_MEMFD_CREATE,
-				    .count = INJECT_ALWAYS,
-				    .error = ENOSYS };
-	struct ferry__store *store;
-	struct conform_page pages[PAGES], more[PAGES];
-	int pid, end;
-
-	inject_start();
-	inject_add(&none);
-	store = make();
-	conform_put_all(store, 1, pages, PAGES);
-	pid = waiting_child(store, pages, PAGES, &end);
-	store->ops->maintain(store);
-	conform_drop(store, pages, PAGES);
-	conform_put_all(store, 200, more, PAGES);
-	ck_assert_uint_ge(lowest(more, PAGES), PAGES);
-	close(end);
-	conform_join(pid);
-	store->ops->destroy(store);
-}
-END_TEST
-
-START_TEST(child_outlives_its_parent_s_store)
-{
-	struct ferry__store *store = make();
-	struct conform_page pages[PAGES];
-	int pid, end;
-
-	conform_put_all(store, 1, pages, PAGES);
-	pid = waiting_child(store, pages, PAGES, &end);
-	store->ops->destroy(store);
-	close(end);
-	conform_join(pid);
-}
-END_TEST
-
-static size_t put_refused(struct ferry__store *store,
-			  struct conform_page *pages)
-{
-	struct conform_page more;
-	size_t wrong = conform_wrong(store, pages, PAGES);
-
-	wrong += conform_put(store, 500, &more) != -EIO;
-	store->ops->maintain(store);
-	wrong += conform_wrong(store, pages, PAGES);
-	conform_drop(store, pages, PAGES);
-	store->ops->destroy(store);
-	return wrong;
-}
-
-START_TEST(child_without_a_file_of_its_own_still_reads)
-{
-	struct ferry__store *store = NULL;
-	struct conform_page pages[PAGES];
-	int pid;
-
-	ck_assert_int_eq(make_at(inside("cold"), &store), 0);
-	conform_put_all(store, 1, pages, PAGES);
-	ck_assert_int_eq(rmdir(folder), 0);
-	pid = conform_fork(store, pages);
-	if (!pid)
-		_exit(put_refused(store, pages) != 0);
-	conform_join(pid);
-	store->ops->destroy(store);
-	ck_assert_int_eq(mkdir(folder, 0700), 0);
-}
-END_TEST
-
-/* The store as the pager has it: in a descriptor table of some threads. */
-struct home {
-	struct ferry__store *store;
-	struct conform_page pages[PAGES];
-	size_t wrong;
-	pthread_barrier_t turn;
-};
-
-static void *home_main(void *arg)
-{
-	struct home *home = arg;
-
-	if (unshare(CLONE_FILES) < 0)
-		abort();
-	home->store = make();
-	conform_put_all(home->store, 1, home->pages, PAGES);
-	pthread_barrier_wait(&home->turn);
-	/* The other thread forks a child that closes all descriptors. */
-	pthread_barrier_wait(&home->turn);
-	home->wrong = conform_wrong(home->store, home->pages, PAGES);
-	home->store->ops->destroy(home->store);
-	return NULL;
-}
-
-START_TEST(descriptors_are_not_the_host_s)
-{
-	static struct home home;
-	pthread_t thread;
-	int pid, fd;
-
-	pthread_barrier_init(&home.turn, NULL, 2);
-	ck_assert_int_eq(pthread_create(&thread, NULL, home_main, &home), 0);
-	pthread_barrier_wait(&home.turn);
-	pid = conform_fork(home.store, NULL);
-	if (!pid) {
-		for (fd = 0; fd < 100; fd++)
-			close(fd);
-		_exit(conform_wrong(home.store, home.pages, PAGES) != 0);
-	}
-	conform_join(pid);
-	pthread_barrier_wait(&home.turn);
-	pthread_join(thread, NULL);
-	ck_assert_uint_eq(home.wrong, 0);
-}
-END_TEST
-
-#define FILE_TEST(name) TEST_FIXTURE(name, NULL, setup, teardown)
 
 static const struct test tests[] = {
 	FILE_TEST(pages_come_back),
@@ -900,7 +593,8 @@ static const struct test tests[] = {
 	FILE_TEST(folder_that_knows_only_names_will_do),
 	FILE_TEST(limit_is_kept),
 	FILE_TEST(limit_on_file_sizes_is_kept),
-	TEST_FIXTURE(full_disk_loses_nothing, "root", setup, teardown),
+	TEST_FIXTURE(full_disk_loses_nothing, "root", file_setup,
+		     file_teardown),
 	FILE_TEST(disk_with_room_again_is_used),
 	FILE_TEST(file_shrinks_when_its_end_is_free),
 	FILE_TEST(write_without_room_is_refused),
@@ -917,20 +611,12 @@ static const struct test tests[] = {
 	FILE_TEST(direct_io_that_only_pretends_is_seen_through),
 	FILE_TEST(file_systems_that_set_no_space_aside_will_do),
 	FILE_TEST(without_io_uring_system_calls_do),
-	TEST_FIXTURE(scattered_pages_go_in_one_call, "io_uring", setup,
-		     teardown),
-	TEST_FIXTURE(what_the_ring_leaves_undone_is_done, "io_uring", setup,
-		     teardown),
-	TEST_FIXTURE(ring_that_is_taken_away_is_not_missed, "io_uring", setup,
-		     teardown),
-	FILE_TEST(slots_are_held_while_a_child_lives),
-	FILE_TEST(later_slots_are_not_held),
-	FILE_TEST(each_generation_holds_its_own),
-	FILE_TEST(child_that_dropped_all_lets_go),
-	FILE_TEST(without_memfd_slots_are_held_for_good),
-	FILE_TEST(child_outlives_its_parent_s_store),
-	FILE_TEST(child_without_a_file_of_its_own_still_reads),
-	FILE_TEST(descriptors_are_not_the_host_s),
+	TEST_FIXTURE(scattered_pages_go_in_one_call, "io_uring", file_setup,
+		     file_teardown),
+	TEST_FIXTURE(what_the_ring_leaves_undone_is_done, "io_uring",
+		     file_setup, file_teardown),
+	TEST_FIXTURE(ring_that_is_taken_away_is_not_missed, "io_uring",
+		     file_setup, file_teardown),
 };
 
 int main(int argc, char **argv)

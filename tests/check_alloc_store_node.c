@@ -35,14 +35,6 @@ static struct ferry__store *make(void)
 	return make_on(first_node(), 0);
 }
 
-static struct ferry__store_stats stats_of(struct ferry__store *store)
-{
-	struct ferry__store_stats stats;
-
-	store->ops->stats(store, &stats);
-	return stats;
-}
-
 CONFORM_DEFINE(make)
 
 static char *memory_of(struct ferry__store *store, ferry__store_handle handle)
@@ -112,7 +104,7 @@ START_TEST(limit_is_kept)
 	/* Whole chunks only. */
 	conform_put_all(store, 1, pages, FERRY__NODE_CHUNK);
 	ck_assert_int_eq(conform_put(store, 1000, &more), -ENOSPC);
-	ck_assert_uint_eq(stats_of(store).refused, 1);
+	ck_assert_uint_eq(conform_stats(store).refused, 1);
 	ck_assert_uint_eq(conform_wrong(store, pages, FERRY__NODE_CHUNK), 0);
 	conform_drop(store, pages, 1);
 	ck_assert_int_eq(conform_put(store, 1000, &more), 0);
@@ -128,10 +120,10 @@ START_TEST(memory_goes_back_and_is_had_again)
 	size_t i, n = ARRAY_SIZE(pages);
 
 	conform_put_all(store, 1, pages, n);
-	ck_assert_uint_gt(stats_of(store).memory, 3 * chunk);
+	ck_assert_uint_gt(conform_stats(store).memory, 3 * chunk);
 	conform_drop(store, pages, n - 1);
 	store->ops->maintain(store);
-	ck_assert_uint_lt(stats_of(store).memory, 2 * chunk);
+	ck_assert_uint_lt(conform_stats(store).memory, 2 * chunk);
 	ck_assert_int_eq(conform_get(store, &pages[n - 1]), 0);
 	for (i = 0; i < 2; i++) {
 		conform_put_all(store, 5000, pages, n - 1);
@@ -180,10 +172,10 @@ START_TEST(full_node_is_not_passed_over_in_silence)
 	table = *ferry__sys;
 	table.page_nodes = fake_page_nodes;
 	ferry__sys = &table;
-	before = stats_of(store).memory;
+	before = conform_stats(store).memory;
 	elsewhere = 100;
 	ck_assert_int_eq(conform_put(store, 1, &page), -ENOSPC);
-	ck_assert_uint_eq(stats_of(store).memory, before);
+	ck_assert_uint_eq(conform_stats(store).memory, before);
 	elsewhere = 0;
 	ck_assert_int_eq(conform_put(store, 1, &page), -ENOSPC);
 	store->ops->maintain(store);

@@ -18,90 +18,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "alloc/store/redis.h"
 #include "tests/inject.h"
 #include "tests/memory.h"
-#include "tests/relay.h"
-#include "tests/server.h"
+#include "tests/store_redis_bed.h"
 #include "tests/stored.h"
 #include "uffd/sys.h"
 
-#define PAGES	   100
-#define TIMEOUT_MS ((unsigned int)(harness_patience(1.0) * 1000))
-#define MOST_WORDS 8
+#define PAGES 100
 
 #define START(...) server_start((const char *const[]){ __VA_ARGS__, NULL })
 
-static void setup_server(void)
-{
-	server_folder();
-	server_start((const char *const[]){ NULL });
-}
-
-static int make_at(const char *address, struct ferry__store **ret_store)
-{
-	return ferry__store_redis_create(address, TIMEOUT_MS, 0, ret_store);
-}
-
-static struct ferry__store *make(void)
-{
-	struct ferry__store *store = NULL;
-
-	ck_assert_int_eq(make_at(server_path, &store), 0);
-	return store;
-}
-
-static struct ferry__redis_store *inner(struct ferry__store *store)
-{
-	return (struct ferry__redis_store *)store;
-}
-
-static struct ferry__store_stats stats_of(struct ferry__store *store)
-{
-	struct ferry__store_stats stats;
-
-	store->ops->stats(store, &stats);
-	return stats;
-}
-
-CONFORM_DEFINE(make)
-
-/* What a connection of its own is answered: a number, or -1 for the rest. */
-static long long ask(const char *const *words)
-{
-	struct ferry__redis_link link = { .fd = -1 };
-	struct ferry__redis_word list[MOST_WORDS];
-	struct ferry__redis_address address;
-	redisReply *reply = NULL;
-	uint64_t deadline;
-	long long number;
-	size_t n = 0;
-
-	deadline = ferry__sys->now_ns() + TIMEOUT_MS * 1000000ull;
-	for (; words[n]; n++)
-		list[n] = (struct ferry__redis_word){ words[n],
-						      strlen(words[n]) };
-	ck_assert_int_eq(ferry__redis_address_parse(server_path, &address), 0);
-	ck_assert_int_eq(ferry__redis_link_open(&link, &address, deadline), 0);
-	ck_assert_int_eq(ferry__redis_link_add(&link, list, n), 0);
-	ck_assert_int_eq(ferry__redis_link_ask(&link, deadline, &reply), 0);
-	number = reply->type == REDIS_REPLY_INTEGER ? reply->integer : -1;
-	ck_assert_int_ne(reply->type, REDIS_REPLY_ERROR);
-	ferry__redis_reply_free(reply);
-	ferry__redis_link_close(&link);
-	return number;
-}
-
-#define ASK(...) ask((const char *const[]){ __VA_ARGS__, NULL })
-
-static struct ferry__redis_name name_of(struct ferry__store *store,
-					const struct conform_page *page)
-{
-	struct ferry__redis_name name;
-
-	ferry__redis_name(inner(store), page->handle, &name);
-	return name;
-}
+CONFORM_DEFINE(redis_make)
 
 /* --- addresses ------------------------------------------------------------ */
 
@@ -178,9 +105,10 @@ START_TEST(bad_addresses_are_named)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(bad); i++)
-		ck_assert_int_eq(make_at(bad[i].text, &store), bad[i].error);
+		ck_assert_int_eq(redis_make_at(bad[i].text, &store),
+				 bad[i].error);
 	memset(text + 1, 'a', sizeof(text) - 2);
-	ck_assert_int_eq(make_at(text, &store), -ENAMETOOLONG);
+	ck_assert_int_eq(redis_make_at(text, &store), -ENAMETOOLONG);
 	ck_assert_ptr_null(store);
 }
 END_TEST
@@ -189,8 +117,8 @@ START_TEST(absent_server_is_named)
 {
 	struct ferry__store *store = NULL;
 
-	ck_assert_int_eq(make_at(server_path, &store), -ENOENT);
-	ck_assert_int_eq(make_at("127.0.0.1:1", &store), -ECONNREFUSED);
+	ck_assert_int_eq(redis_make_at(server_path, &store), -ENOENT);
+	ck_assert_int_eq(redis_make_at("127.0.0.1:1", &store), -ECONNREFUSED);
 	ck_assert_ptr_null(store);
 }
 END_TEST
@@ -254,29 +182,29 @@ START_TEST(server_that_may_evict_is_refused)
 	struct ferry__store *store = NULL;
 
 	START("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru");
-	ck_assert_int_eq(make_at(server_path, &store), -EPERM);
-	ASK("CONFIG", "SET", "maxmemory-policy", "volatile-ttl");
-	ck_assert_int_eq(make_at(server_path, &store), -EPERM);
+	ck_assert_int_eq(redis_make_at(server_path, &store), -EPERM);
+	REDIS_ASK("CONFIG", "SET", "maxmemory-policy", "volatile-ttl");
+	ck_assert_int_eq(redis_make_at(server_path, &store), -EPERM);
 	ck_assert_ptr_null(store);
-	ASK("CONFIG", "SET", "maxmemory-policy", "noeviction");
-	store = make();
+	REDIS_ASK("CONFIG", "SET", "maxmemory-policy", "noeviction");
+	store = redis_make();
 	store->ops->destroy(store);
-	ASK("CONFIG", "SET", "maxmemory-policy", "allkeys-lru");
-	ASK("CONFIG", "SET", "maxmemory", "0");
-	store = make();
+	REDIS_ASK("CONFIG", "SET", "maxmemory-policy", "allkeys-lru");
+	REDIS_ASK("CONFIG", "SET", "maxmemory", "0");
+	store = redis_make();
 	store->ops->destroy(store);
 }
 END_TEST
 
 START_TEST(server_that_becomes_unfit_gets_no_more)
 {
-	struct ferry__store *store = make();
+	struct ferry__store *store = redis_make();
 	struct conform_page page, more;
 
 	ck_assert_int_eq(conform_put(store, 1, &page), 0);
-	ASK("CONFIG", "SET", "maxmemory", "100mb");
-	ASK("CONFIG", "SET", "maxmemory-policy", "allkeys-lfu");
-	inner(store)->next_check = 0;
+	REDIS_ASK("CONFIG", "SET", "maxmemory", "100mb");
+	REDIS_ASK("CONFIG", "SET", "maxmemory-policy", "allkeys-lfu");
+	redis_inner(store)->next_check = 0;
 	store->ops->maintain(store);
 	ck_assert_int_eq(conform_put(store, 2, &more), -EIO);
 	ck_assert_int_eq(conform_get(store, &page), 0);
@@ -289,7 +217,7 @@ START_TEST(replica_that_only_reads_is_refused)
 	struct ferry__store *store = NULL;
 
 	START("--replicaof", "127.0.0.1", "1");
-	ck_assert_int_eq(make_at(server_path, &store), -EROFS);
+	ck_assert_int_eq(redis_make_at(server_path, &store), -EROFS);
 }
 END_TEST
 
@@ -300,16 +228,16 @@ START_TEST(password_and_database_are_used)
 	struct conform_page page;
 
 	START("--requirepass", "open sesame");
-	ck_assert_int_eq(make_at(server_path, &store), -EACCES);
+	ck_assert_int_eq(redis_make_at(server_path, &store), -EACCES);
 	snprintf(address, sizeof(address), "unix://:wrong@%s", server_path);
-	ck_assert_int_eq(make_at(address, &store), -EACCES);
+	ck_assert_int_eq(redis_make_at(address, &store), -EACCES);
 	snprintf(address, sizeof(address), "unix://:open%%20sesame@%s?db=99999",
 		 server_path);
-	ck_assert_int_lt(make_at(address, &store), 0);
+	ck_assert_int_lt(redis_make_at(address, &store), 0);
 	ck_assert_ptr_null(store);
 	snprintf(address, sizeof(address),
 		 "unix://default:open%%20sesame@%s?db=7", server_path);
-	ck_assert_int_eq(make_at(address, &store), 0);
+	ck_assert_int_eq(redis_make_at(address, &store), 0);
 	ck_assert_int_eq(conform_put(store, 1, &page), 0);
 	ck_assert_int_eq(conform_get(store, &page), 0);
 	store->ops->destroy(store);
@@ -325,8 +253,8 @@ START_TEST(no_more_than_the_limit_is_on_the_server)
 	size_t n = 0;
 	int r = 0;
 
-	ck_assert_int_eq(ferry__store_redis_create(server_path, TIMEOUT_MS,
-						   LIMIT, &store),
+	ck_assert_int_eq(ferry__store_redis_create(
+				 server_path, REDIS_TIMEOUT_MS, LIMIT, &store),
 			 0);
 	while (n < 20000 && r == 0) {
 		r = conform_put(store, n + 1, &pages[n]);
@@ -334,8 +262,9 @@ START_TEST(no_more_than_the_limit_is_on_the_server)
 	}
 	ck_assert_int_eq(r, -ENOSPC);
 	ck_assert_uint_gt(n, 10);
-	ck_assert_uint_le(stats_of(store).elsewhere, LIMIT);
-	ck_assert_uint_gt(stats_of(store).elsewhere, LIMIT - 2 * page_size());
+	ck_assert_uint_le(conform_stats(store).elsewhere, LIMIT);
+	ck_assert_uint_gt(conform_stats(store).elsewhere,
+			  LIMIT - 2 * page_size());
 	ck_assert_uint_eq(conform_wrong(store, pages, n), 0);
 	/* What was dropped is on the server until that has said otherwise. */
 	conform_drop(store, pages, n / 2);
@@ -343,7 +272,7 @@ START_TEST(no_more_than_the_limit_is_on_the_server)
 	ck_assert_int_eq(conform_put(store, 70000, &more), 0);
 	ck_assert_uint_eq(conform_wrong(store, pages + n / 2, n - n / 2), 0);
 	store->ops->destroy(store);
-	ck_assert_int_eq(ASK("DBSIZE"), 0);
+	ck_assert_int_eq(REDIS_ASK("DBSIZE"), 0);
 	free(pages);
 }
 END_TEST
@@ -356,7 +285,7 @@ START_TEST(full_server_loses_nothing)
 	int r = 0;
 
 	START("--maxmemory", "8mb", "--maxmemory-policy", "noeviction");
-	store = make();
+	store = redis_make();
 	while (n < 20000 && r == 0) {
 		r = conform_put(store, n + 1, &pages[n]);
 		n += r == 0;
@@ -375,332 +304,53 @@ START_TEST(full_server_loses_nothing)
 }
 END_TEST
 
-/* --- out of reach --------------------------------------------------------- */
-
-/* Housekeeping until a page is taken again. */
-static void wait_until_taken(struct ferry__store *store,
-			     struct conform_page *ret_page)
-{
-	int r;
-
-	while ((r = conform_put(store, 77, ret_page)) == -ENOSPC) {
-		store->ops->maintain(store);
-		usleep(10000);
-	}
-	ck_assert_int_eq(r, 0);
-}
-
-START_TEST(killed_server_is_left_alone_until_it_is_back)
-{
-	struct ferry__store *store = make();
-	struct conform_page pages[PAGES], more;
-	uint64_t start;
-
-	conform_put_all(store, 1, pages, PAGES);
-	server_kill();
-	ck_assert_int_eq(conform_put(store, 500, &more), -ENOSPC);
-	start = ferry__sys->now_ns();
-	ck_assert_int_eq(conform_get(store, &pages[0]), -ETIMEDOUT);
-	ck_assert_uint_ge(ferry__sys->now_ns() - start,
-			  TIMEOUT_MS * 1000000ull);
-	store->ops->maintain(store);
-	ck_assert_int_eq(conform_put(store, 500, &more), -ENOSPC);
-	server_start((const char *const[]){ NULL });
-	wait_until_taken(store, &more);
-	ck_assert_int_eq(conform_get(store, &more), 0);
-	/* It kept nothing: the pages are lost, and said to be. */
-	ck_assert_int_eq(conform_get(store, &pages[0]), -EILSEQ);
-	store->ops->destroy(store);
-}
-END_TEST
-
-START_TEST(hung_server_is_waited_for_in_vain_only_so_long)
-{
-	struct ferry__store *store = make();
-	struct conform_page pages[PAGES], more;
-
-	conform_put_all(store, 1, pages, PAGES);
-	kill(server_pid, SIGSTOP);
-	ck_assert_int_eq(conform_put(store, 500, &more), -ENOSPC);
-	ck_assert_int_eq(conform_get(store, &pages[0]), -ETIMEDOUT);
-	/* Now without a connection: at once. */
-	ck_assert_int_eq(conform_put(store, 500, &more), -ENOSPC);
-	ck_assert_uint_eq(stats_of(store).pages, PAGES);
-	kill(server_pid, SIGCONT);
-	ck_assert_uint_eq(conform_wrong(store, pages, PAGES), 0);
-	wait_until_taken(store, &more);
-	ck_assert_int_eq(conform_get(store, &more), 0);
-	ck_assert_uint_eq(conform_wrong(store, pages, PAGES), 0);
-	store->ops->destroy(store);
-	ck_assert_int_eq(ASK("DBSIZE"), 0);
-}
-END_TEST
-
-START_TEST(cut_connections_are_made_again)
-{
-	struct ferry__store *store = make();
-	struct conform_page pages[PAGES], more;
-
-	conform_put_all(store, 1, pages, PAGES);
-	ck_assert_int_eq(conform_get(store, &pages[0]), 0);
-	ASK("CLIENT", "KILL", "TYPE", "normal");
-	ck_assert_uint_eq(conform_wrong(store, pages, PAGES), 0);
-	wait_until_taken(store, &more);
-	ck_assert_int_eq(conform_get(store, &more), 0);
-	store->ops->destroy(store);
-	ck_assert_int_eq(ASK("DBSIZE"), 0);
-}
-END_TEST
-
-/* --- a connection that was given up, and what it still says --------------- */
-
-#define MANY_KEYS 300
-#define PER_KEY	  64
-
-static struct ferry__store *make_behind_relay(void)
-{
-	struct ferry__store *store = NULL;
-
-	relay_start();
-	ck_assert_int_eq(make_at(relay_path, &store), 0);
-	return store;
-}
-
-/* All that was said has been done by now. */
-static void end_behind_relay(struct ferry__store *store)
-{
-	store->ops->destroy(store);
-	relay_end();
-	ck_assert_int_eq(ASK("DBSIZE"), 0);
-}
-
-START_TEST(pages_of_a_connection_given_up_overwrite_none)
-{
-	struct ferry__store *store = make_behind_relay();
-	struct conform_page pages[PER_KEY], late;
-
-	relay_hold();
-	ck_assert_int_eq(conform_put(store, 500, &late), -ENOSPC);
-	wait_until_taken(store, &pages[0]);
-	conform_put_all(store, 1, pages + 1, PER_KEY - 1);
-	relay_release();
-	ck_assert_uint_eq(conform_wrong(store, pages + 1, PER_KEY - 1), 0);
-	ck_assert_int_eq(conform_get(store, &pages[0]), 0);
-	end_behind_relay(store);
-}
-END_TEST
-
-static void hold(void *arg)
-{
-	(void)arg;
-	relay_hold();
-}
-
-START_TEST(drops_of_a_connection_given_up_remove_none)
-{
-	/* Of what maintain() sends the first is whether anybody is there. */
-	struct inject_rule second = {
-		.call = INJECT_SEND, .nth = 2, .done = INJECT_ALL, .hook = hold
-	};
-	struct ferry__store *store = make_behind_relay();
-	struct conform_page pages[PER_KEY];
-
-	conform_put_all(store, 1, pages, PER_KEY);
-	conform_drop(store, pages, PER_KEY);
-	inject_start();
-	inject_add(&second);
-	store->ops->maintain(store);
-	inject_stop();
-	ck_assert_uint_eq(second.hits, 1);
-	wait_until_taken(store, &pages[0]);
-	conform_drop(store, pages, 1);
-	store->ops->maintain(store);
-	conform_put_all(store, 1, pages, PER_KEY);
-	relay_release();
-	ck_assert_uint_eq(conform_wrong(store, pages, PER_KEY), 0);
-	end_behind_relay(store);
-}
-END_TEST
-
-/* --- errors that pass ----------------------------------------------------- */
-
-START_TEST(errors_are_told_apart)
-{
-	static const struct {
-		const char *text;
-		int error;
-	} said[] = {
-		{ "MISCONF Errors writing to the disk", -EAGAIN },
-		{ "NOREPLICAS Not enough good replicas to write.", -EAGAIN },
-		{ "LOADING Redis is loading the dataset in memory", -EAGAIN },
-		{ "BUSY Redis is busy running a script.", -EAGAIN },
-		{ "TRYAGAIN Multiple keys request", -EAGAIN },
-		{ "CLUSTERDOWN Hash slot not served", -EAGAIN },
-		{ "CLUSTERDOWN", -EAGAIN },
-		{ "MASTERDOWN Link with MASTER is down", -EAGAIN },
-		{ "OOM command not allowed", -ENOSPC },
-		{ "READONLY You can't write", -EROFS },
-		{ "NOPERM this user has no permissions", -EACCES },
-		{ "NOAUTH Authentication required.", -EACCES },
-		{ "BUSYKEY Target key name already exists.", -EPROTO },
-		{ "WRONGTYPE Operation", -EPROTO },
-		{ "ERR unknown command", -EPROTO },
-		{ "", -EPROTO },
-	};
-	redisReply reply = { .type = REDIS_REPLY_ERROR };
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(said); i++) {
-		reply.str = (char *)said[i].text;
-		ck_assert_int_eq(ferry__redis_reply_error(&reply),
-				 said[i].error);
-	}
-	reply.type = REDIS_REPLY_STATUS;
-	ck_assert_int_eq(ferry__redis_reply_error(&reply), 0);
-}
-END_TEST
-
-START_TEST(server_without_replicas_gets_pages_when_it_has_them)
-{
-	struct ferry__store *store = make();
-	struct conform_page page, more;
-
-	ck_assert_int_eq(conform_put(store, 1, &page), 0);
-	ASK("CONFIG", "SET", "min-replicas-to-write", "1");
-	ck_assert_int_eq(conform_put(store, 2, &more), -ENOSPC);
-	ck_assert_int_eq(conform_put(store, 2, &more), -ENOSPC);
-	ck_assert_int_eq(conform_get(store, &page), 0);
-	ASK("CONFIG", "SET", "min-replicas-to-write", "0");
-	ck_assert_int_eq(conform_put(store, 2, &more), 0);
-	ck_assert_int_eq(conform_get(store, &more), 0);
-	store->ops->destroy(store);
-	ck_assert_int_eq(ASK("DBSIZE"), 0);
-}
-END_TEST
-
-START_TEST(replica_for_a_moment_is_asked_again)
-{
-	struct ferry__store *store = make();
-	struct conform_page page, more;
-
-	ck_assert_int_eq(conform_put(store, 1, &page), 0);
-	ASK("REPLICAOF", "127.0.0.1", "1");
-	ck_assert_int_eq(conform_put(store, 2, &more), -ENOSPC);
-	ck_assert_int_eq(conform_get(store, &page), 0);
-	ASK("CONFIG", "SET", "replica-serve-stale-data", "no");
-	ck_assert_int_eq(conform_put(store, 2, &more), -ENOSPC);
-	ck_assert_int_eq(conform_get(store, &page), -ETIMEDOUT);
-	ASK("REPLICAOF", "NO", "ONE");
-	ck_assert_int_eq(conform_get(store, &page), 0);
-	ck_assert_int_eq(conform_put(store, 2, &more), 0);
-	ck_assert_int_eq(conform_get(store, &more), 0);
-	store->ops->destroy(store);
-}
-END_TEST
-
-START_TEST(what_the_server_refuses_is_asked_for_again)
-{
-	struct ferry__store *store = make();
-	struct conform_page pages[2];
-	struct ferry__redis_name name;
-
-	conform_put_all(store, 1, pages, 2);
-	name = name_of(store, &pages[0]);
-	ck_assert_int_eq(ASK("EXPIRE", name.key, "100"), 1);
-	ASK("CONFIG", "SET", "min-replicas-to-write", "1");
-	inner(store)->next_renewal = 0;
-	conform_drop(store, &pages[1], 1);
-	store->ops->maintain(store);
-	ck_assert_int_eq(ASK("HLEN", name.key), 2);
-	ck_assert_int_le(ASK("TTL", name.key), 100);
-	ASK("CONFIG", "SET", "min-replicas-to-write", "0");
-	store->ops->maintain(store);
-	ck_assert_int_eq(ASK("HLEN", name.key), 1);
-	ck_assert_int_gt(ASK("TTL", name.key), FERRY__REDIS_TTL / 2);
-	ck_assert_int_eq(conform_get(store, &pages[0]), 0);
-	store->ops->destroy(store);
-}
-END_TEST
-
-START_TEST(poor_sockets_do_not_matter)
-{
-	struct inject_rule sends = { .call = INJECT_SEND,
-				     .count = 200,
-				     .done = 7 };
-	struct inject_rule recvs = { .call = INJECT_RECV,
-				     .count = 2000,
-				     .done = 5 };
-	struct inject_rule breaks[] = {
-		{ .call = INJECT_SEND, .nth = 3, .error = EINTR },
-		{ .call = INJECT_RECV, .nth = 3, .error = EINTR },
-		{ .call = INJECT_SEND, .nth = 9, .error = EAGAIN },
-		{ .call = INJECT_RECV, .nth = 9, .error = EAGAIN },
-	};
-	struct ferry__store *store = make();
-	struct conform_page pages[20];
-	size_t i;
-
-	inject_start();
-	inject_add(&sends);
-	inject_add(&recvs);
-	for (i = 0; i < ARRAY_SIZE(breaks); i++)
-		inject_add(&breaks[i]);
-	conform_put_all(store, 1, pages, ARRAY_SIZE(pages));
-	ck_assert_uint_eq(conform_wrong(store, pages, ARRAY_SIZE(pages)), 0);
-	for (i = 0; i < ARRAY_SIZE(breaks); i++)
-		ck_assert_uint_eq(breaks[i].hits, 1);
-	ck_assert_uint_gt(sends.hits + recvs.hits, 300);
-	store->ops->destroy(store);
-}
-END_TEST
-
 /* --- keys ----------------------------------------------------------------- */
 
 START_TEST(keys_end_with_the_store)
 {
-	struct ferry__store *store = make(), *other = make();
+	struct ferry__store *store = redis_make(), *other = redis_make();
 	struct conform_page pages[PAGES], others[PAGES];
 
 	conform_put_all(store, 1, pages, PAGES);
 	conform_put_all(other, 500, others, PAGES);
-	ck_assert_int_gt(ASK("DBSIZE"), 1);
+	ck_assert_int_gt(REDIS_ASK("DBSIZE"), 1);
 	store->ops->destroy(store);
 	ck_assert_uint_eq(conform_wrong(other, others, PAGES), 0);
 	other->ops->destroy(other);
-	ck_assert_int_eq(ASK("DBSIZE"), 0);
+	ck_assert_int_eq(REDIS_ASK("DBSIZE"), 0);
 }
 END_TEST
 
 START_TEST(dropped_pages_leave_the_server)
 {
-	struct ferry__store *store = make();
+	struct ferry__store *store = redis_make();
 	struct conform_page pages[PAGES];
 
 	conform_put_all(store, 1, pages, PAGES);
-	ck_assert_uint_gt(stats_of(store).elsewhere, 0);
+	ck_assert_uint_gt(conform_stats(store).elsewhere, 0);
 	conform_drop(store, pages, PAGES);
 	store->ops->maintain(store);
-	ck_assert_int_eq(ASK("DBSIZE"), 0);
-	ck_assert_uint_eq(stats_of(store).elsewhere, 0);
+	ck_assert_int_eq(REDIS_ASK("DBSIZE"), 0);
+	ck_assert_uint_eq(conform_stats(store).elsewhere, 0);
 	store->ops->destroy(store);
 }
 END_TEST
 
 START_TEST(keys_are_given_time_again_and_again)
 {
-	struct ferry__store *store = make();
+	struct ferry__store *store = redis_make();
 	struct ferry__redis_name name;
 	struct conform_page page;
 
 	ck_assert_int_eq(conform_put(store, 1, &page), 0);
-	name = name_of(store, &page);
-	ck_assert_int_gt(ASK("TTL", name.key), FERRY__REDIS_TTL / 2);
-	ck_assert_int_eq(ASK("EXPIRE", name.key, "100"), 1);
+	name = redis_name_of(store, &page);
+	ck_assert_int_gt(REDIS_ASK("TTL", name.key), FERRY__REDIS_TTL / 2);
+	ck_assert_int_eq(REDIS_ASK("EXPIRE", name.key, "100"), 1);
 	store->ops->maintain(store);
-	ck_assert_int_le(ASK("TTL", name.key), 100);
-	inner(store)->next_renewal = 0;
+	ck_assert_int_le(REDIS_ASK("TTL", name.key), 100);
+	redis_inner(store)->next_renewal = 0;
 	store->ops->maintain(store);
-	ck_assert_int_gt(ASK("TTL", name.key), FERRY__REDIS_TTL / 2);
+	ck_assert_int_gt(REDIS_ASK("TTL", name.key), FERRY__REDIS_TTL / 2);
 	store->ops->destroy(store);
 }
 END_TEST
@@ -709,8 +359,11 @@ END_TEST
 static void take_long(void *arg)
 {
 	(void)arg;
-	inject_clock_advance(TIMEOUT_MS * UINT64_C(900000));
+	inject_clock_advance(REDIS_TIMEOUT_MS * UINT64_C(900000));
 }
+
+#define MANY_KEYS 300
+#define PER_KEY	  64
 
 START_TEST(many_keys_are_given_time_by_a_slow_server)
 {
@@ -718,7 +371,7 @@ START_TEST(many_keys_are_given_time_by_a_slow_server)
 				    .count = INJECT_ALWAYS,
 				    .done = INJECT_ALL,
 				    .hook = take_long };
-	struct ferry__store *store = make();
+	struct ferry__store *store = redis_make();
 	struct conform_page *pages =
 		calloc(MANY_KEYS * PER_KEY, sizeof(*pages));
 	struct ferry__redis_name name;
@@ -726,30 +379,31 @@ START_TEST(many_keys_are_given_time_by_a_slow_server)
 
 	conform_put_all(store, 1, pages, MANY_KEYS * PER_KEY);
 	for (i = 0; i < MANY_KEYS; i++) {
-		name = name_of(store, &pages[i * PER_KEY]);
-		ck_assert_int_eq(ASK("EXPIRE", name.key, "100"), 1);
+		name = redis_name_of(store, &pages[i * PER_KEY]);
+		ck_assert_int_eq(REDIS_ASK("EXPIRE", name.key, "100"), 1);
 	}
-	inner(store)->next_renewal = 0;
+	redis_inner(store)->next_renewal = 0;
 	inject_start();
 	inject_clock(ferry__sys->now_ns());
 	inject_add(&slow);
-	for (calls = 0; !inner(store)->next_renewal; calls++)
+	for (calls = 0; !redis_inner(store)->next_renewal; calls++)
 		store->ops->maintain(store);
 	inject_stop();
 	/* Nor is it all of them at once, with pages that wait for it. */
 	ck_assert_uint_gt(calls, 1);
 	for (i = 0; i < MANY_KEYS; i++) {
-		name = name_of(store, &pages[i * PER_KEY]);
-		ck_assert_int_gt(ASK("TTL", name.key), FERRY__REDIS_TTL / 2);
+		name = redis_name_of(store, &pages[i * PER_KEY]);
+		ck_assert_int_gt(REDIS_ASK("TTL", name.key),
+				 FERRY__REDIS_TTL / 2);
 	}
 	conform_drop(store, pages, MANY_KEYS * PER_KEY);
 	inject_start();
 	inject_clock(ferry__sys->now_ns());
 	inject_add(&slow);
-	while (inner(store)->dropped)
+	while (redis_inner(store)->dropped)
 		store->ops->maintain(store);
 	inject_stop();
-	ck_assert_int_eq(ASK("DBSIZE"), 0);
+	ck_assert_int_eq(REDIS_ASK("DBSIZE"), 0);
 	store->ops->destroy(store);
 	free(pages);
 }
@@ -757,20 +411,20 @@ END_TEST
 
 START_TEST(value_that_is_not_ours_is_noticed)
 {
-	struct ferry__store *store = make();
+	struct ferry__store *store = redis_make();
 	struct ferry__redis_name name;
 	struct conform_page pages[4];
 
 	conform_put_all(store, 1, pages, 4);
-	name = name_of(store, &pages[0]);
-	ASK("HSET", name.key, name.field, "short");
+	name = redis_name_of(store, &pages[0]);
+	REDIS_ASK("HSET", name.key, name.field, "short");
 	ck_assert_int_eq(conform_get(store, &pages[0]), -EILSEQ);
-	name = name_of(store, &pages[1]);
-	ASK("HSET", name.key, name.field,
-	    "long enough for a head, and yet not what was put there");
+	name = redis_name_of(store, &pages[1]);
+	REDIS_ASK("HSET", name.key, name.field,
+		  "long enough for a head, and yet not what was put there");
 	ck_assert_int_eq(conform_get(store, &pages[1]), -EILSEQ);
-	name = name_of(store, &pages[2]);
-	ASK("HDEL", name.key, name.field);
+	name = redis_name_of(store, &pages[2]);
+	REDIS_ASK("HDEL", name.key, name.field);
 	ck_assert_int_eq(conform_get(store, &pages[2]), -EILSEQ);
 	ck_assert_int_eq(conform_get(store, &pages[3]), 0);
 	store->ops->destroy(store);
@@ -779,14 +433,15 @@ END_TEST
 
 START_TEST(page_under_another_s_name_is_noticed)
 {
-	struct ferry__store *store = make();
+	struct ferry__store *store = redis_make();
 	struct conform_page pages[65], swapped;
 
 	/* The first and the last are the same field of two keys. */
 	conform_put_all(store, 1, pages, 65);
-	ck_assert_int_eq(ASK("EXISTS", name_of(store, &pages[0]).key), 1);
-	ASK("RENAME", name_of(store, &pages[64]).key,
-	    name_of(store, &pages[0]).key);
+	ck_assert_int_eq(
+		REDIS_ASK("EXISTS", redis_name_of(store, &pages[0]).key), 1);
+	REDIS_ASK("RENAME", redis_name_of(store, &pages[64]).key,
+		  redis_name_of(store, &pages[0]).key);
 	swapped = pages[0];
 	ck_assert_int_eq(conform_get(store, &swapped), -EILSEQ);
 	store->ops->destroy(store);
@@ -795,14 +450,14 @@ END_TEST
 
 START_TEST(pages_that_do_not_compress_are_kept_whole)
 {
-	struct ferry__store *store = make();
+	struct ferry__store *store = redis_make();
 	unsigned char *out = map_private(page_size());
 	unsigned char *in = map_private(page_size());
 	ferry__store_handle handle;
 
 	stored_noise(out, 1);
 	ck_assert_int_eq(store->ops->put(store, out, 1, &handle), 0);
-	ck_assert_uint_gt(stats_of(store).elsewhere, page_size());
+	ck_assert_uint_gt(conform_stats(store).elsewhere, page_size());
 	ck_assert_int_eq(store->ops->get(store, handle, 1, in), 0);
 	ck_assert_int_eq(memcmp(in, out, page_size()), 0);
 	store->ops->destroy(store);
@@ -811,7 +466,7 @@ END_TEST
 
 START_TEST(nothing_is_allocated_by_malloc)
 {
-	struct ferry__store *store = make();
+	struct ferry__store *store = redis_make();
 	struct conform_page pages[PAGES];
 	size_t before = mallinfo2().uordblks;
 
@@ -819,7 +474,7 @@ START_TEST(nothing_is_allocated_by_malloc)
 	ck_assert_uint_eq(conform_wrong(store, pages, PAGES), 0);
 	store->ops->maintain(store);
 	ck_assert_uint_eq(mallinfo2().uordblks, before);
-	ck_assert_uint_gt(stats_of(store).memory, 0);
+	ck_assert_uint_gt(conform_stats(store).memory, 0);
 	store->ops->destroy(store);
 }
 END_TEST
@@ -828,7 +483,7 @@ END_TEST
 
 START_TEST(child_reads_after_its_parent_has_ended)
 {
-	struct ferry__store *store = make();
+	struct ferry__store *store = redis_make();
 	struct conform_page pages[PAGES];
 	int pid, ends[2];
 	char c;
@@ -845,13 +500,13 @@ START_TEST(child_reads_after_its_parent_has_ended)
 	store->ops->destroy(store);
 	close(ends[1]);
 	conform_join(pid);
-	ck_assert_int_gt(ASK("DBSIZE"), 0);
+	ck_assert_int_gt(REDIS_ASK("DBSIZE"), 0);
 }
 END_TEST
 
 START_TEST(child_s_end_leaves_the_parent_s_keys)
 {
-	struct ferry__store *store = make();
+	struct ferry__store *store = redis_make();
 	struct conform_page pages[PAGES], own;
 	int pid;
 
@@ -867,14 +522,9 @@ START_TEST(child_s_end_leaves_the_parent_s_keys)
 	ck_assert_uint_eq(conform_wrong(store, pages, PAGES), 0);
 	store->ops->maintain(store);
 	store->ops->destroy(store);
-	ck_assert_int_eq(ASK("DBSIZE"), 0);
+	ck_assert_int_eq(REDIS_ASK("DBSIZE"), 0);
 }
 END_TEST
-
-#define REDIS_TEST(name)                                                       \
-	TEST_FIXTURE(name, "redis_server", setup_server, server_end)
-#define OWN_SERVER_TEST(name)                                                  \
-	TEST_FIXTURE(name, "redis_server", server_folder, server_end)
 
 static const struct test tests[] = {
 	REDIS_TEST(pages_come_back),
@@ -896,16 +546,6 @@ static const struct test tests[] = {
 	OWN_SERVER_TEST(password_and_database_are_used),
 	REDIS_TEST(no_more_than_the_limit_is_on_the_server),
 	OWN_SERVER_TEST(full_server_loses_nothing),
-	REDIS_TEST(killed_server_is_left_alone_until_it_is_back),
-	REDIS_TEST(hung_server_is_waited_for_in_vain_only_so_long),
-	REDIS_TEST(cut_connections_are_made_again),
-	REDIS_TEST(poor_sockets_do_not_matter),
-	REDIS_TEST(pages_of_a_connection_given_up_overwrite_none),
-	REDIS_TEST(drops_of_a_connection_given_up_remove_none),
-	OWN_SERVER_TEST(errors_are_told_apart),
-	REDIS_TEST(server_without_replicas_gets_pages_when_it_has_them),
-	REDIS_TEST(replica_for_a_moment_is_asked_again),
-	REDIS_TEST(what_the_server_refuses_is_asked_for_again),
 	REDIS_TEST(keys_end_with_the_store),
 	REDIS_TEST(dropped_pages_leave_the_server),
 	REDIS_TEST(keys_are_given_time_again_and_again),

@@ -10,6 +10,7 @@
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -48,10 +49,18 @@ static void note_fork_end(void)
 	fork_ended++;
 }
 
+#define LEFT 42
+
+static void note_leave(void)
+{
+	_exit(LEFT);
+}
+
 static const struct ferry__quiet notes = { .begin = note_begin,
 					   .end = note_end,
 					   .fork_begin = note_fork_begin,
-					   .fork_end = note_fork_end };
+					   .fork_end = note_fork_end,
+					   .leave = note_leave };
 
 static struct sock_filter allow_all[] = {
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
@@ -253,6 +262,53 @@ START_TEST(children_that_share_memory_disturb_nobody)
 }
 END_TEST
 
+static void *end_by_call(void *arg)
+{
+	syscall(SYS_exit, 0);
+	return arg;
+}
+
+START_TEST(end_of_the_first_thread_is_told_of)
+{
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (pid == 0) {
+		ferry__quiet_set(&notes);
+		end_by_call(NULL);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), LEFT);
+}
+END_TEST
+
+static int other_tid; /* atomic */
+
+static void *end_as_other(void *arg)
+{
+	__atomic_store_n(&other_tid, gettid(), __ATOMIC_RELEASE);
+	return end_by_call(arg);
+}
+
+static int tid_of_other(void)
+{
+	return __atomic_load_n(&other_tid, __ATOMIC_ACQUIRE);
+}
+
+/* Not joined: a sanitizer does not see such an end, and would wait for it. */
+START_TEST(end_of_another_thread_disturbs_nobody)
+{
+	pthread_t thread;
+
+	ferry__quiet_set(&notes);
+	ck_assert_int_eq(pthread_create(&thread, NULL, end_as_other, NULL), 0);
+	AWAIT(tid_of_other());
+	AWAIT(tgkill(getpid(), tid_of_other(), 0) != 0);
+}
+END_TEST
+
 /* --- forks that run no handlers ------------------------------------------ */
 
 static int is_noted(void *arg)
@@ -383,6 +439,8 @@ static const struct test tests[] = {
 	TEST(credentials_of_one_thread_are_met_quiet, NULL),
 	TEST(filter_in_a_child_is_met_quiet, "seccomp"),
 	TEST(children_that_share_memory_disturb_nobody, "seccomp"),
+	TEST(end_of_the_first_thread_is_told_of, NULL),
+	TEST(end_of_another_thread_disturbs_nobody, NULL),
 	TEST(forks_are_told_of_in_both_processes, NULL),
 	TEST(fork_that_may_not_be_is_not, NULL),
 	TEST(forks_of_no_copy_disturb_nobody, NULL),

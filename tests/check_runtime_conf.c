@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/cgroup.h"
+#include "uffd/cgroup.h"
 #include "runtime/policy.h"
 #include "tests/files.h"
 #include "tests/harness.h"

@@ -41,9 +41,19 @@ START_TEST(aligned_huge_pages_stay_whole)
 }
 END_TEST
 
+/*
+ * The kernel does not split what somebody holds for a moment, and on a busy
+ * machine moments are long.
+ */
+static void wait_for_the_split(void)
+{
+	moving.params.deadline_ns = (uint64_t)(harness_patience(30) * 1e9);
+}
+
 START_TEST(unaligned_huge_pages_arrive_split)
 {
 	NEED_HUGE_PAGES();
+	wait_for_the_split();
 	ck_assert_int_eq(moving_move(dst + moving.page, src, LEN), 0);
 	ck_assert_uint_eq(huge_bytes(dst, LEN), 0);
 	ck_assert_uint_eq(moving.res.huge_whole, 0);
@@ -56,6 +66,7 @@ START_TEST(one_page_is_taken_out_of_a_huge_page)
 	size_t at = 100 * moving.page;
 
 	NEED_HUGE_PAGES();
+	wait_for_the_split();
 	ck_assert_int_eq(moving_move(dst, src + at, moving.page), 0);
 	ck_assert(page_holds(dst, 101));
 	ck_assert(!page_there(src + at));

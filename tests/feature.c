@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -294,17 +295,35 @@ static int has_malloc(uint64_t arg)
 	return *FERRY_NO_MALLOC ? -EOPNOTSUPP : 0;
 }
 
+/* As execvp(3) would find it. */
+static bool has_program(const char *name)
+{
+	const char *folders = getenv("PATH");
+	char path[4096];
+	int n;
+
+	while (folders && *folders) {
+		n = (int)strcspn(folders, ":");
+		snprintf(path, sizeof(path), "%.*s/%s", n, folders, name);
+		if (!access(path, X_OK))
+			return true;
+		folders += n;
+		folders += *folders == ':';
+	}
+	return false;
+}
+
 /* Is there a server to start, and the store to use it? */
 static int has_redis_server(uint64_t arg)
 {
-	(void)arg;
-#ifndef HAVE_HIREDIS
-	return -EOPNOTSUPP;
+#ifdef HAVE_HIREDIS
+	bool has_store = true;
+#else
+	bool has_store = false;
 #endif
-	return access("/usr/bin/redis-server", X_OK) &&
-			       access("/usr/local/bin/redis-server", X_OK)
-		       ? -ENOENT
-		       : 0;
+
+	(void)arg;
+	return has_store && has_program("redis-server") ? 0 : -ENOENT;
 }
 
 static const struct probe probes[] = {

@@ -38,7 +38,8 @@ static double default_scale(void)
 #endif
 }
 
-static void read_scale(void)
+/* Also in programs that a test makes of itself, which have no harness. */
+__attribute__((constructor)) static void read_scale(void)
 {
 	const char *s = getenv("FERRY_TEST_SCALE");
 
@@ -290,7 +291,6 @@ int harness_main(int argc, char **argv, const struct test *tests, size_t n)
 		return list(tests, n);
 	/* Line by line, so that a hang shows where, and forks print once. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	read_scale();
 	read_seed();
 	pthread_atfork(NULL, NULL, forget_alarm);
 	printf("SEED %s %llu\n", program, (unsigned long long)seed);

@@ -34,6 +34,7 @@ CHECK_UFFD += %D%/check_uffd_node
 CHECK_UFFD += %D%/check_uffd_features
 CHECK_UFFD += %D%/check_uffd_open
 CHECK_UFFD += %D%/check_uffd_ops
+CHECK_UFFD += %D%/check_uffd_reserve
 CHECK_UFFD += %D%/check_uffd_signal
 CHECK_UFFD += %D%/check_uffd_smaps
 CHECK_UFFD += %D%/check_uffd_sys
@@ -64,27 +65,40 @@ CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
 CHECK_ALLOC += %D%/check_alloc_control
 CHECK_ALLOC += %D%/check_alloc_pager
+CHECK_ALLOC += %D%/check_alloc_pager_ahead
+CHECK_ALLOC += %D%/check_alloc_pager_ahead_sigbus
 CHECK_ALLOC += %D%/check_alloc_pager_fork
+CHECK_ALLOC += %D%/check_alloc_pager_fork_inject
 CHECK_ALLOC += %D%/check_alloc_pager_inject
 CHECK_ALLOC += %D%/check_alloc_pager_policy
+CHECK_ALLOC += %D%/check_alloc_pager_pressure
 CHECK_ALLOC += %D%/check_alloc_pager_sigbus
 CHECK_ALLOC += %D%/check_alloc_pager_slow
 CHECK_ALLOC += %D%/stress_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_store_file
+CHECK_ALLOC += %D%/check_alloc_store_file_fork
 CHECK_ALLOC += %D%/check_alloc_store_dict
 CHECK_ALLOC += %D%/check_alloc_store_memory
 CHECK_ALLOC += %D%/check_alloc_store_node
 CHECK_ALLOC += %D%/stress_alloc_store
+
+# These begin a server for each of their tests, which takes minutes where a
+# kernel is emulated: not of the kernel matrix.
+CHECK_SERVER =
 if HAVE_HIREDIS
-CHECK_ALLOC += %D%/check_alloc_store_redis
+CHECK_SERVER += %D%/check_alloc_store_redis
+CHECK_SERVER += %D%/check_alloc_store_redis_reach
 endif
 
 CHECK_MALLOC =
 CHECK_MALLOC += %D%/check_alloc_conf
+CHECK_MALLOC += %D%/check_alloc_ends
 CHECK_MALLOC += %D%/check_alloc_hint
 CHECK_MALLOC += %D%/check_alloc_limits
 CHECK_MALLOC += %D%/check_alloc_malloc
+CHECK_MALLOC += %D%/check_alloc_preload
 CHECK_MALLOC += %D%/check_alloc_settings
+CHECK_MALLOC += %D%/check_alloc_starter
 CHECK_MALLOC += %D%/stress_alloc_malloc
 CHECK_MALLOC += %D%/check_alloc_raw_fork
 CHECK_MALLOC += %D%/check_alloc_wrap
@@ -165,6 +179,8 @@ check_PROGRAMS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
 TESTS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
 check_PROGRAMS += $(CHECK_MALLOC)
 TESTS += $(CHECK_MALLOC)
+check_PROGRAMS += $(CHECK_SERVER)
+TESTS += $(CHECK_SERVER)
 check_PROGRAMS += $(CHECK_BENCH)
 TESTS += $(CHECK_BENCH)
 endif
@@ -216,7 +232,12 @@ MALLOC_TEST_LIBS += uffd/libuffd.la $(CHECK_LIBS) $(FERRY_LIBS)
 %C%_check_alloc_limits_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_malloc_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_hint_LDADD = $(MALLOC_TEST_LIBS)
+%C%_check_alloc_preload_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_raw_fork_LDADD = $(MALLOC_TEST_LIBS)
+%C%_check_alloc_ends_SOURCES = %D%/check_alloc_ends.c %D%/again.c %D%/again.h
+%C%_check_alloc_ends_LDADD = $(MALLOC_TEST_LIBS)
+%C%_check_alloc_settings_SOURCES = %D%/check_alloc_settings.c %D%/again.c \
+	%D%/again.h
 %C%_check_alloc_settings_LDADD = $(MALLOC_TEST_LIBS)
 %C%_check_alloc_conf_SOURCES = %D%/check_alloc_conf.c alloc/malloc/conf.c
 %C%_check_alloc_allocator_LDADD = %D%/libharness.la \
@@ -236,6 +257,8 @@ ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
 	alloc/malloc/control.c
 %C%_check_alloc_control_LDADD = %D%/libharness.la uffd/libuffd.la \
 	$(CHECK_LIBS) $(FERRY_LIBS)
+%C%_check_alloc_starter_SOURCES = %D%/check_alloc_starter.c \
+	alloc/malloc/starter.c
 # These names are the C library's; here they are the program's.
 %C%_check_alloc_wrap_SOURCES = %D%/check_alloc_wrap.c \
 	alloc/malloc/fork_raw.c alloc/malloc/quiet.c alloc/malloc/wrap.c
@@ -301,15 +324,26 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_pager_SOURCES = %D%/check_alloc_pager.c %D%/pager_bed.c \
 	%D%/pager_bed.h
 %C%_check_alloc_pager_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_ahead_SOURCES = %D%/check_alloc_pager_ahead.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_ahead_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_ahead_sigbus_SOURCES = %D%/check_alloc_pager_ahead.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_ahead_sigbus_CPPFLAGS = $(AM_CPPFLAGS) -DSIGBUS_MODE
+%C%_check_alloc_pager_ahead_sigbus_LDADD = $(PAGER_TEST_LIBS)
 %C%_check_alloc_pager_fork_SOURCES = %D%/check_alloc_pager_fork.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_check_alloc_pager_fork_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_fork_inject_SOURCES = \
+	%D%/check_alloc_pager_fork_inject.c %D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_fork_inject_LDADD = $(PAGER_TEST_LIBS)
 %C%_check_alloc_pager_inject_SOURCES = %D%/check_alloc_pager_inject.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_check_alloc_pager_inject_LDADD = $(PAGER_TEST_LIBS)
 %C%_check_alloc_pager_policy_SOURCES = %D%/check_alloc_pager_policy.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_check_alloc_pager_policy_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_pressure_LDADD = $(PAGER_TEST_LIBS)
 # The same facts, served in the faulting thread.
 %C%_check_alloc_pager_sigbus_SOURCES = %D%/check_alloc_pager.c %D%/pager_bed.c \
 	%D%/pager_bed.h
@@ -321,14 +355,27 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_stress_alloc_pager_SOURCES = %D%/stress_alloc_pager.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_stress_alloc_pager_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_store_file_SOURCES = %D%/check_alloc_store_file.c \
+	%D%/store_file_bed.c %D%/store_file_bed.h
 %C%_check_alloc_store_file_LDADD = $(STORE_TEST_LIBS)
+%C%_check_alloc_store_file_fork_SOURCES = \
+	%D%/check_alloc_store_file_fork.c %D%/store_file_bed.c \
+	%D%/store_file_bed.h
+%C%_check_alloc_store_file_fork_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_dict_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_memory_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_node_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_redis_SOURCES = %D%/check_alloc_store_redis.c \
-	%D%/relay.c %D%/relay.h %D%/server.c %D%/server.h
+	%D%/server.c %D%/server.h %D%/store_redis_bed.c \
+	%D%/store_redis_bed.h
 %C%_check_alloc_store_redis_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_redis_CPPFLAGS = $(AM_CPPFLAGS) $(HIREDIS_CFLAGS)
+%C%_check_alloc_store_redis_reach_SOURCES = \
+	%D%/check_alloc_store_redis_reach.c %D%/relay.c %D%/relay.h \
+	%D%/server.c %D%/server.h %D%/store_redis_bed.c \
+	%D%/store_redis_bed.h
+%C%_check_alloc_store_redis_reach_LDADD = $(STORE_TEST_LIBS)
+%C%_check_alloc_store_redis_reach_CPPFLAGS = $(AM_CPPFLAGS) $(HIREDIS_CFLAGS)
 %C%_stress_alloc_store_LDADD = $(STORE_TEST_LIBS)
 %C%_check_runtime_heap_SOURCES = %D%/check_runtime_heap.c \
 	%D%/cells.c %D%/cells.h

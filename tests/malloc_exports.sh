@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # libferry-malloc.so exports what malloc.map lists and nothing else, needs the
 # C library alone, and has its thread-local data where the loader puts it at
-# start (a malloc may not allocate to find its own data).
+# start (a malloc may not allocate to find its own data); it stays loaded.
 #
 # Environment: NM, READELF.
 set -u
@@ -43,6 +43,13 @@ if command -v "${READELF:-readelf}" >/dev/null; then
   if grep -Eq 'DTPMOD|TLSDESC|__tls_get_addr' "$tmp/relocations"; then
     fail "some of its thread-local data is found by a call"
   fi
+  # What they leave with the C library (destructors of threads, handlers around
+  # fork) is called when a module that needed them is long gone.
+  for each in "$library" \
+    "$FERRY_BUILDDIR/alloc/instance/.libs/libferry-alloc.so"; do
+    "${READELF:-readelf}" -dW "$each" | grep -q NODELETE ||
+      fail "dlclose() may take $each away"
+  done
 else
   echo "SKIP malloc_exports: no readelf here to see what it needs"
 fi

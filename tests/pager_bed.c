@@ -2,6 +2,7 @@
 #include "tests/pager_bed.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -161,6 +162,13 @@ static void fake_stats(struct ferry__store *store,
 	ret->gets = __atomic_load_n(&f->gets, __ATOMIC_RELAXED);
 }
 
+static void fake_leave(struct ferry__store *store)
+{
+	struct fake_store *f = fake(store);
+
+	f->kept_when_left += __atomic_load_n(&f->pages, __ATOMIC_RELAXED);
+}
+
 static void fake_destroy(struct ferry__store *store)
 {
 	struct fake_store *f = fake(store);
@@ -180,6 +188,7 @@ static const struct ferry__store_ops fake_ops = {
 	.fork_parent = fake_fork_parent,
 	.fork_child = fake_fork_parent,
 	.stats = fake_stats,
+	.leave = fake_leave,
 	.destroy = fake_destroy,
 };
 
@@ -221,6 +230,34 @@ void bed_params(struct bed *bed)
 	bed->params.n_tiers = 1;
 }
 
+/* --- forks --------------------------------------------------------------- */
+
+static struct ferry__pager *forked;
+
+void bed_fork_prepare(void)
+{
+	ferry__pager_fork_prepare(forked);
+}
+
+void bed_fork_parent(void)
+{
+	ferry__pager_fork_parent(forked);
+}
+
+void bed_fork_child(void)
+{
+	ferry__pager_fork_child(forked);
+}
+
+void bed_at_fork(void)
+{
+	ck_assert_int_eq(pthread_atfork(bed_fork_prepare, bed_fork_parent,
+					bed_fork_child),
+			 0);
+}
+
+/* --- the bed ------------------------------------------------------------- */
+
 void bed_start(struct bed *bed, size_t pages)
 {
 	size_t i;
@@ -234,6 +271,7 @@ void bed_start(struct bed *bed, size_t pages)
 		bed->tier[i].store = &bed->fake[i]->store;
 	}
 	ck_assert_int_eq(ferry__pager_create(&bed->params, &bed->pager), 0);
+	forked = bed->pager;
 	ck_assert_int_eq(
 		ferry__pager_add_region(bed->pager, bed->addr, bed->len), 0);
 	ferry__pager_grow(bed->pager, bed->addr, pages * bed->page);

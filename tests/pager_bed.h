@@ -39,6 +39,7 @@ struct fake_store {
 	bool corrupt;	   /* gets answer EILSEQ */
 	bool forking;	   /* no put and no drop may come */
 	uint64_t while_forking;
+	uint64_t kept_when_left; /* pages, at leave() */
 };
 
 /* Orders and counts, while threads run; relaxed, tests wait by other means. */
@@ -72,6 +73,13 @@ void bed_params(struct bed *bed);
 void bed_start(struct bed *bed, size_t pages);
 /* The same with the defaults. */
 void bed_begin(struct bed *bed, size_t pages);
+
+/* What the host's fork handlers call, for the bed that was started last. */
+void bed_fork_prepare(void);
+void bed_fork_parent(void);
+void bed_fork_child(void);
+/* Makes them the process's. */
+void bed_at_fork(void);
 void bed_end(struct bed *bed);
 
 struct ferry__pager_stats bed_stats(const struct bed *bed);

@@ -62,6 +62,14 @@ void conform_put_all(struct ferry__store *store, uint64_t first,
 		ck_assert_int_eq(conform_put(store, first + i, &pages[i]), 0);
 }
 
+struct ferry__store_stats conform_stats(struct ferry__store *store)
+{
+	struct ferry__store_stats stats;
+
+	store->ops->stats(store, &stats);
+	return stats;
+}
+
 int conform_get(struct ferry__store *store, const struct conform_page *page)
 {
 	struct buffer buffer;

@@ -76,6 +76,8 @@ int conform_put(struct ferry__store *store, uint64_t number,
 void conform_put_all(struct ferry__store *store, uint64_t first,
 		     struct conform_page *pages, size_t n);
 
+struct ferry__store_stats conform_stats(struct ferry__store *store);
+
 /* 0: it came back as it was; else the store's error, -EBADMSG for contents. */
 int conform_get(struct ferry__store *store, const struct conform_page *page);
 

@@ -330,6 +330,12 @@ static bool move_some(struct random *rng)
 	return true;
 }
 
+/* Of everything that is looked for, however little the workers ran. */
+static bool saw_all(void)
+{
+	return counts.named && counts.dropped && counts.scrubbed;
+}
+
 /* --- all of it ----------------------------------------------------------- */
 
 static void setup(void)
@@ -373,8 +379,8 @@ START_TEST(no_byte_of_an_object_is_lost_when_holes_are_dropped)
 	size_t rounds = harness_scaled(40000), allocated = 0;
 
 	start_workers(workers);
-	while (rounds) {
-		if (move_some(&rng))
+	while (rounds || !saw_all()) {
+		if (move_some(&rng) && rounds)
 			rounds--;
 		else
 			sched_yield();

@@ -52,6 +52,21 @@ static const char swap_script[] = WAIT_FOR_THE_LOCK
 	"read -r end\n"
 	"undo\n";
 
+/* Members that are killed are gone a moment later. */
+static const char group_script[] = WAIT_FOR_THE_LOCK
+	"top=${1%/*}\n"
+	"grep -qw memory $top/cgroup.controllers 2>/dev/null ||\n"
+	"  { echo 'no memory controller of cgroup version 2'; exit 1; }\n"
+	"{ echo +memory >$top/cgroup.subtree_control; } 2>/dev/null ||\n"
+	"  { echo 'the memory controller cannot be switched on'; exit 1; }\n"
+	"mkdir \"$1\" 2>/dev/null || { echo \"cannot make $1\"; exit 1; }\n"
+	"if grep -q total= \"$1/memory.pressure\" 2>/dev/null; then\n"
+	"  echo ok; read -r end\n"
+	"else\n"
+	"  echo 'this kernel keeps no stall times (PSI)'\n"
+	"fi\n"
+	"until rmdir \"$1\" 2>/dev/null; do sleep 0.1; done\n";
+
 static void lock_path(char *buf, size_t size)
 {
 	const char *dir = getenv("TMPDIR");
@@ -155,6 +170,13 @@ bool system_hold_value(struct system_hold *hold, const char *path,
 		       const char *value)
 {
 	return hold_with(hold, value_script, path, value);
+}
+
+bool system_hold_group(struct system_hold *hold, char *path)
+{
+	snprintf(path, SYSTEM_GROUP, "/sys/fs/cgroup/ferry-tests-%d",
+		 (int)getpid());
+	return hold_with(hold, group_script, path, NULL);
 }
 
 bool system_hold_lock(struct system_hold *hold)

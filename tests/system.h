@@ -40,6 +40,14 @@ bool system_hold_value(struct system_hold *hold, const char *path,
 /* Holds the lock alone, for state that leaves nothing to put back. */
 bool system_hold_lock(struct system_hold *hold);
 
+/*
+ * A control group of version 2 with the memory controller and stall times,
+ * for as long as @hold lasts: the folder @path (at least SYSTEM_GROUP bytes).
+ * Who entered it has left it, or is dead, when it is released.
+ */
+#define SYSTEM_GROUP 64
+bool system_hold_group(struct system_hold *hold, char *path);
+
 /* Puts back what @hold changed; waits until that is done. */
 void system_release(struct system_hold *hold);
 

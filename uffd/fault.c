@@ -266,7 +266,7 @@ int ferry_fault_detach(struct ferry_fault_service *service, void *addr,
 
 /* --- destruction --------------------------------------------------------- */
 
-static void detach_all(struct ferry_fault_service *service)
+void ferry__fault_detach_all(struct ferry_fault_service *service)
 {
 	struct ferry__backoff backoff = { .limit_ns = UINT64_MAX };
 	struct ferry__fault_range *range;
@@ -296,7 +296,7 @@ static void remove_kept(struct ferry_fault_service *service)
 
 static void destroy_ours(struct ferry_fault_service *service)
 {
-	detach_all(service);
+	ferry__fault_detach_all(service);
 	ferry__fault_end_kept(service);
 	close_kept(service);
 	if (service->mode == FERRY_FAULT_THREAD)

@@ -99,6 +99,11 @@ int ferry__fault_close_any(struct ferry_fault_service *service,
 /* The same for one that was kept; -ENOENT: none, or others are at it. */
 int ferry__fault_close_kept(struct ferry_fault_service *service,
 			    struct ferry__fault_range **ret_range);
+/*
+ * Detaches all there is, and takes nothing more; returns when no supplier is
+ * at work. What is left is to destroy it.
+ */
+void ferry__fault_detach_all(struct ferry_fault_service *service);
 /* Waits until no handler is in a CLOSING range. */
 void ferry__fault_drain(struct ferry__fault_range *range);
 /* Frees the ranges of a service in a child of fork(2). */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "uffd/cgroup.h"
 #include "uffd/handle.h"
 #include "uffd/uapi.h"
 
@@ -380,18 +381,9 @@ static void probe_the_rest(struct ferry_features *f)
 /* A small text file, cut to @size, without its last newline. */
 static bool read_text(const char *path, char *buf, size_t size)
 {
-	ssize_t n;
-	int fd;
-
 	buf[0] = '\0';
-	fd = ferry__sys->open(path, O_RDONLY);
-	if (fd < 0)
+	if (!ferry__file_read(path, buf, size))
 		return false;
-	n = ferry__sys->read(fd, buf, size - 1);
-	ferry__sys->close(fd);
-	if (n < 0)
-		return false;
-	buf[n] = '\0';
 	buf[strcspn(buf, "\n")] = '\0';
 	return true;
 }

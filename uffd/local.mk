@@ -1,6 +1,8 @@
 # The kernel interface. Knows nothing of arenas or heaps.
 noinst_LTLIBRARIES += %D%/libuffd.la
 %C%_libuffd_la_SOURCES =
+%C%_libuffd_la_SOURCES += %D%/cgroup.c
+%C%_libuffd_la_SOURCES += %D%/cgroup.h
 %C%_libuffd_la_SOURCES += %D%/sys.c
 %C%_libuffd_la_SOURCES += %D%/sys.h
 %C%_libuffd_la_SOURCES += %D%/thread.c
@@ -10,6 +12,8 @@ noinst_LTLIBRARIES += %D%/libuffd.la
 %C%_libuffd_la_SOURCES += %D%/mapping.c
 %C%_libuffd_la_SOURCES += %D%/mapping.h
 %C%_libuffd_la_SOURCES += %D%/reason.c
+%C%_libuffd_la_SOURCES += %D%/reserve.c
+%C%_libuffd_la_SOURCES += %D%/reserve.h
 %C%_libuffd_la_SOURCES += %D%/smaps.c
 %C%_libuffd_la_SOURCES += %D%/handle.h
 %C%_libuffd_la_SOURCES += %D%/uffd.c

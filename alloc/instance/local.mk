@@ -27,8 +27,11 @@ endif
 %C%_libferry_alloc_la_SOURCES += alloc/malloc/tiers.c
 %C%_libferry_alloc_la_LIBADD = alloc/malloc/engine.lo alloc/pager/libpager.la \
 	alloc/store/libstore.la uffd/libuffd.la $(PTHREAD_LIBS)
+# It stays when a module that needs it goes: threads, handlers around fork(2)
+# and destructors of threads have its addresses.
 %C%_libferry_alloc_la_LDFLAGS = $(AM_LDFLAGS) $(NOUNDEF_LDFLAGS) \
-	-version-info $(FERRY_LT_VERSION) -Wl,-z,now -Wl,--as-needed \
+	-version-info $(FERRY_LT_VERSION) -Wl,-z,now -Wl,-z,nodelete \
+	-Wl,--as-needed \
 	-Wl,--version-script=$(srcdir)/%D%/alloc.map
 EXTRA_%C%_libferry_alloc_la_DEPENDENCIES = %D%/alloc.map
 EXTRA_DIST += %D%/alloc.map

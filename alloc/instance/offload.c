@@ -150,6 +150,9 @@ int ferry_allocator_hint(struct ferry_allocator *a, const void *addr,
 	if ((unsigned int)hint >= sizeof(hints) / sizeof(hints[0]) ||
 	    (uintptr_t)addr + len < (uintptr_t)addr)
 		return -EINVAL;
+	/* Who wants it out wants a pager, however small the instance. */
+	if (hint == FERRY_ALLOCATOR_HINT_COLD)
+		ferry__offload_start(a);
 	return ferry__pager_hint(a->pager, (void *)(uintptr_t)addr, len,
 				 hints[hint]);
 }

@@ -67,10 +67,14 @@ static void *hook_alloc(struct ferry__hooks *hooks, void *addr, size_t size,
 			size_t align, bool *zero, bool *commit,
 			unsigned int arena)
 {
+	int saved = errno, r = -ENOSPC;
 	void *p;
 
 	(void)arena;
-	if (addr || cut(allocator_of(hooks), size, align, &p))
+	if (!addr)
+		r = cut(allocator_of(hooks), size, align, &p);
+	errno = saved;
+	if (r)
 		return NULL;
 	*zero = true;
 	*commit = true;
@@ -81,11 +85,14 @@ static bool hook_purge(struct ferry__hooks *hooks, void *addr, size_t size,
 		       size_t off, size_t len, unsigned int arena)
 {
 	struct ferry_allocator *a = allocator_of(hooks);
+	int saved = errno, r = 0;
 
 	(void)size;
 	(void)arena;
-	return !a->dying &&
-	       ferry__pager_discard(a->pager, (char *)addr + off, len) != 0;
+	if (!a->dying)
+		r = ferry__pager_discard(a->pager, (char *)addr + off, len);
+	errno = saved;
+	return r != 0;
 }
 
 /* Regions that happen to be neighbours are two mappings. */

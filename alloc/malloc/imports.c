@@ -11,6 +11,7 @@
 
 #include "alloc/malloc/space.h"
 #include "uffd/sys.h"
+#include "uffd/uapi.h"
 
 #define HUGE ((size_t)2 << 20)
 
@@ -89,11 +90,13 @@ void *ferry__je_mmap(void *addr, size_t len, int prot, int flags, int fd,
 	return p;
 }
 
-/* The address stays ours; memory goes. */
+/* The address stays ours; memory goes, though it be locked (mlockall(2)). */
 int ferry__je_munmap(void *addr, size_t len)
 {
 	int r = ferry__sys->madvise(addr, len, MADV_DONTNEED);
 
+	if (r == -EINVAL)
+		r = ferry__sys->madvise(addr, len, FERRY__MADV_DONTNEED_LOCKED);
 	if (r) {
 		errno = -r;
 		return -1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The malloc's own accounts: mallinfo2(3) and its kin. */
+#include <errno.h>
 #include <limits.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -80,8 +81,10 @@ FERRY_EXPORT int malloc_info(int options, FILE *file)
 {
 	struct ferry__stats stats;
 
-	if (options)
+	if (options) {
+		errno = EINVAL;
 		return -1;
+	}
 	ferry__stats_get(&stats);
 	fprintf(file,
 		"<malloc version=\"ferry-1\">\n"

@@ -6,6 +6,7 @@
 #include <sys/auxv.h>
 
 #include "alloc/malloc/conf.h"
+#include "alloc/malloc/leave.h"
 #include "alloc/malloc/offload.h"
 #include "alloc/malloc/report.h"
 #include "alloc/malloc/socket.h"
@@ -58,10 +59,11 @@ __attribute__((constructor)) static void begin(int argc, char **argv,
 	ferry__report_init(&conf);
 	ferry__socket_init(&conf);
 	ferry__offload_init(&conf);
+	ferry__leave_init();
 }
 
 /* Threads that run on do no harm; a name in the file system would stay. */
 __attribute__((destructor)) static void end(void)
 {
-	ferry__socket_stop(false);
+	ferry__socket_end();
 }

@@ -28,6 +28,8 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/hooks.c
 %C%_libmalloc_la_SOURCES += %D%/hooks.h
 %C%_libmalloc_la_SOURCES += %D%/imports.c
+%C%_libmalloc_la_SOURCES += %D%/leave.c
+%C%_libmalloc_la_SOURCES += %D%/leave.h
 %C%_libmalloc_la_SOURCES += %D%/library.c
 %C%_libmalloc_la_SOURCES += %D%/library.h
 %C%_libmalloc_la_SOURCES += %D%/quiet.c
@@ -39,6 +41,8 @@ endif
 %C%_libmalloc_la_SOURCES += %D%/holes_start.c
 %C%_libmalloc_la_SOURCES += %D%/offload.c
 %C%_libmalloc_la_SOURCES += %D%/offload.h
+%C%_libmalloc_la_SOURCES += %D%/offload-internal.h
+%C%_libmalloc_la_SOURCES += %D%/offload_quiet.c
 %C%_libmalloc_la_SOURCES += %D%/path.c
 %C%_libmalloc_la_SOURCES += %D%/path.h
 %C%_libmalloc_la_SOURCES += %D%/report.c

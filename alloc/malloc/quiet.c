@@ -72,3 +72,11 @@ void ferry__quiet_end(const struct ferry__quiet *who, bool for_ever)
 	if (for_ever)
 		__atomic_store_n(&quiet, NULL, __ATOMIC_RELEASE);
 }
+
+void ferry__quiet_leave(void)
+{
+	const struct ferry__quiet *who = current();
+
+	if (who && gettid() == owner)
+		who->leave();
+}

@@ -6,7 +6,8 @@
  * make setuid(2) fail in other threads, for which the C library aborts. Before
  * them all memory is brought back and the threads end (wrap.c).
  *
- * And forks that run no handlers, whose children would not be served.
+ * And forks that run no handlers, whose children would not be served; and the
+ * end of a process, which must not wait for threads of ours (leave.h).
  */
 #ifndef FERRY_ALLOC_MALLOC_QUIET_H
 #define FERRY_ALLOC_MALLOC_QUIET_H
@@ -35,6 +36,11 @@ struct ferry__quiet {
 	 */
 	int (*fork_begin)(void);
 	void (*fork_end)(void);
+	/*
+	 * The first thread ends, others may go on: brings back all that is
+	 * out, ends the threads of ours, and none starts again.
+	 */
+	void (*leave)(void);
 };
 
 /*
@@ -60,5 +66,8 @@ FERRY__HIDDEN void ferry__quiet_end(const struct ferry__quiet *quiet,
  */
 FERRY__HIDDEN int ferry__quiet_fork_begin(const struct ferry__quiet **ret_who);
 FERRY__HIDDEN void ferry__quiet_fork_end(const struct ferry__quiet *who);
+
+/* The calling thread ends; nothing happens unless it is the first one. */
+FERRY__HIDDEN void ferry__quiet_leave(void);
 
 #endif

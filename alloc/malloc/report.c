@@ -2,7 +2,8 @@
 /*
  * Statistics at exit, at an interval, and after SIGUSR2, each only where the
  * configuration asks. A file is written beside its name and renamed, so that
- * who reads it sees all of it. No stdio: its buffers are on the heap.
+ * who reads it sees all of it; by the name of a thread's own, since processes
+ * may share one that is configured. No stdio: its buffers are on the heap.
  */
 #include "alloc/malloc/report.h"
 
@@ -11,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "alloc/malloc/path.h"
@@ -51,25 +53,58 @@ static bool is_too_long(size_t len)
 	       limit.rlim_cur != RLIM_INFINITY && len > limit.rlim_cur;
 }
 
-/* What cannot be written is not: nobody is there to be told. */
-static void write_file(const char *text, size_t len)
+/* Where it is written, of this thread alone. */
+static int fresh_path(char *buf, size_t size)
 {
-	char name[PATH_MAX], fresh[PATH_MAX];
+	char suffix[32];
+
+	snprintf(suffix, sizeof(suffix), ".%d.new", ferry__sys->gettid());
+	return ferry__path_of(report.path, suffix, buf, size);
+}
+
+/* A device or a pipe stays what it is; a link may be a trap. */
+static void write_to(const char *name, const char *text, size_t len)
+{
+	int fd = open(name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK |
+				    O_NOCTTY);
+
+	if (fd < 0)
+		return;
+	write_all(fd, text, len);
+	close(fd);
+}
+
+static void replace(const char *name, const char *text, size_t len)
+{
+	char fresh[PATH_MAX];
 	int fd, r;
 
-	if (is_too_long(len) ||
-	    ferry__path_of(report.path, "", name, sizeof(name)) ||
-	    ferry__path_of(report.path, ".new", fresh, sizeof(fresh)))
+	if (fresh_path(fresh, sizeof(fresh)))
 		return;
-	/* In a folder of everybody the name may be a link that is a trap. */
-	fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-		  0600);
+	/* What has the name is left over, or in everybody's folder a trap. */
+	unlink(fresh);
+	fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return;
 	r = write_all(fd, text, len);
 	close(fd);
 	if (r || rename(fresh, name))
 		unlink(fresh);
+}
+
+/* What cannot be written is not: nobody is there to be told. */
+static void write_file(const char *text, size_t len)
+{
+	char name[PATH_MAX];
+	struct stat st;
+
+	if (is_too_long(len) ||
+	    ferry__path_of(report.path, "", name, sizeof(name)))
+		return;
+	if (lstat(name, &st) == 0 && !S_ISREG(st.st_mode))
+		write_to(name, text, len);
+	else
+		replace(name, text, len);
 }
 
 /* To the file, or to @fd where there is none. */

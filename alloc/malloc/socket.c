@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,10 +23,13 @@
 #include "uffd/sys.h"
 
 static struct {
-	char path[PATH_MAX];		/* as configured, absolute */
-	bool wanted;			/* to be listened at; atomic */
-	struct ferry__control *control; /* of whoever works or stops */
-} here;
+	char path[PATH_MAX]; /* as configured, absolute */
+	bool wanted;	     /* to be listened at; atomic */
+	/* Of two that stop it, or one that starts it meanwhile. */
+	pthread_mutex_t lock;
+	struct ferry__control *control; /* written under the lock */
+	unsigned int paused;		/* under the lock */
+} here = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static size_t say(char *buf, size_t size, const char *text)
 {
@@ -87,48 +91,95 @@ void ferry__socket_init(const struct ferry__conf *conf)
 	ferry__engine_want_work();
 }
 
-void ferry__socket_work(void)
+/* Under the lock. */
+static int listen_here(char *path, size_t size)
 {
 	struct ferry__control_params params = {
 		.answer = answer,
 		.thread_begin = begin,
 		.answer_max = FERRY__STATS_TEXT,
 	};
-	char path[PATH_MAX];
-	int r;
+	int r = ferry__path_of(here.path, "", path, size);
+	struct ferry__control *control;
 
-	/* Relaxed: one thread gets the work (do_work() in engine.c). */
-	if (!__atomic_exchange_n(&here.wanted, false, __ATOMIC_RELAXED))
-		return;
-	r = ferry__path_of(here.path, "", path, sizeof(path));
+	if (r)
+		return r;
 	ferry__engine_own_begin();
-	if (!r)
-		r = ferry__control_start(path, &params, &here.control);
+	r = ferry__control_start(path, &params, &control);
 	ferry__engine_own_end();
+	if (!r)
+		__atomic_store_n(&here.control, control, __ATOMIC_RELAXED);
+	return r;
+}
+
+void ferry__socket_work(void)
+{
+	char path[PATH_MAX];
+	int r = 0;
+
+	/* Relaxed: a wish; the rest is under the lock. */
+	if (!__atomic_load_n(&here.wanted, __ATOMIC_RELAXED))
+		return;
+	pthread_mutex_lock(&here.lock);
+	if (!here.paused &&
+	    __atomic_exchange_n(&here.wanted, false, __ATOMIC_RELAXED) &&
+	    !here.control)
+		r = listen_here(path, sizeof(path));
+	pthread_mutex_unlock(&here.lock);
 	if (r)
 		complain(path, r);
 }
 
-void ferry__socket_stop(bool again)
+void ferry__socket_pause(void)
 {
-	if (!again)
-		here.wanted = false;
-	if (!here.control)
+	struct ferry__control *control;
+
+	if (!here.path[0])
 		return;
-	ferry__control_stop(here.control);
-	here.control = NULL;
-	here.wanted = again;
-	if (again)
-		ferry__engine_want_work();
+	pthread_mutex_lock(&here.lock);
+	here.paused++;
+	control = here.control;
+	/* Relaxed: ferry__socket_end() only asks whether there is one. */
+	__atomic_store_n(&here.control, NULL, __ATOMIC_RELAXED);
+	if (control)
+		__atomic_store_n(&here.wanted, true, __ATOMIC_RELAXED);
+	ferry__control_stop(control);
+	pthread_mutex_unlock(&here.lock);
 }
 
+void ferry__socket_resume(void)
+{
+	if (!here.path[0])
+		return;
+	pthread_mutex_lock(&here.lock);
+	here.paused--;
+	pthread_mutex_unlock(&here.lock);
+	ferry__engine_want_work();
+}
+
+/* A child of vfork(2), or of a fork without handlers, has no such thread. */
+void ferry__socket_end(void)
+{
+	if (__atomic_load_n(&here.control, __ATOMIC_RELAXED) &&
+	    !ferry__offload_is_guest())
+		ferry__socket_pause();
+}
+
+void ferry__socket_give_up(void)
+{
+	__atomic_store_n(&here.wanted, false, __ATOMIC_RELAXED);
+}
+
+/* Who had the lock, or made a pause, is not here. */
 void ferry__socket_fork_child(void)
 {
-	if (!here.control)
-		return;
-	ferry__control_forget(here.control);
+	struct ferry__control *control = here.control;
+
+	here.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+	here.paused = 0;
 	here.control = NULL;
-	if (!strstr(here.path, "%p"))
+	ferry__control_forget(control);
+	if (!control || !strstr(here.path, "%p"))
 		return;
 	here.wanted = true;
 	ferry__engine_want_work();

@@ -12,8 +12,18 @@ FERRY__HIDDEN void ferry__socket_init(const struct ferry__conf *conf);
 /* Outside of jemalloc's locks: listens, if that is wanted and not done. */
 FERRY__HIDDEN void ferry__socket_work(void);
 
-/* Ends its thread; with @again, it listens anew at the next work. */
-FERRY__HIDDEN void ferry__socket_stop(bool again);
+/*
+ * Ends its thread; nobody listens until as many calls of resume(), then at the
+ * next work. Any thread.
+ */
+FERRY__HIDDEN void ferry__socket_pause(void);
+FERRY__HIDDEN void ferry__socket_resume(void);
+
+/* The process ends: so does the thread, and the name goes. */
+FERRY__HIDDEN void ferry__socket_end(void);
+
+/* Paused, it stays so, in children too. No system call is made. */
+FERRY__HIDDEN void ferry__socket_give_up(void);
 
 /* In a child of fork(2): a socket of its own, if its name has the pid. */
 FERRY__HIDDEN void ferry__socket_fork_child(void);

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "alloc/pager/probe.h"
+#include "uffd/reserve.h"
 #include "uffd/sys.h"
 
 #define ALIGN	 ((size_t)2 << 20) /* a huge page: moves keep their place */
@@ -58,13 +59,6 @@ static void trim(uintptr_t from, uintptr_t to)
 		ferry__sys->munmap((void *)from, to - from);
 }
 
-static int map_none(void *near, size_t len, void **ret_addr)
-{
-	return ferry__sys->mmap(near, len, PROT_NONE,
-				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-				0, ret_addr);
-}
-
 /*
  * Where there is no room for more than @len: the kernel maps downwards, so
  * that what lies right before the first place it finds is likely to be free.
@@ -75,7 +69,7 @@ static int reserve_tightly(size_t len, size_t align, uintptr_t *ret_base)
 	int r, tries;
 
 	for (tries = 0; tries < 2; tries++) {
-		r = map_none(p, len, &p);
+		r = ferry__reserve(p, len, &p);
 		if (r)
 			return r;
 		*ret_base = (uintptr_t)p;
@@ -94,7 +88,7 @@ static int reserve_loosely(size_t len, size_t align, uintptr_t *ret_base)
 	void *p;
 	int r;
 
-	r = map_none(NULL, len + align, &p);
+	r = ferry__reserve(NULL, len + align, &p);
 	if (r)
 		return r;
 	base = round_up((uintptr_t)p, align);
@@ -191,8 +185,7 @@ struct ferry__space *ferry__space_of(enum ferry__space_kind kind, const void *p)
  */
 static int open_up(const struct ferry__space *r, size_t from, size_t to)
 {
-	return ferry__sys->mprotect((void *)(r->base + from), to - from,
-				    PROT_READ | PROT_WRITE);
+	return ferry__reserve_open((void *)(r->base + from), to - from);
 }
 
 /*

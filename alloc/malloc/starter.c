@@ -8,6 +8,10 @@
  *
  * J1: who makes it TAKEN acquires what the last one released: the thread's
  * number, and what the job did.
+ *
+ * H1: who holds it counts himself, then waits for what is going on; who takes
+ * it looks at the count after that. Both sequentially consistent: at least one
+ * sees the other.
  */
 #include "alloc/malloc/starter.h"
 
@@ -27,18 +31,19 @@ static struct {
 	uint32_t state; /* J1; futex */
 	pthread_t thread;
 	void (*job)(void);
+	unsigned int held; /* H1 */
 } starter;
 
 static bool take(uint32_t from)
 {
 	return __atomic_compare_exchange_n(&starter.state, &from, TAKEN, false,
-					   __ATOMIC_ACQUIRE, /* J1 */
+					   __ATOMIC_SEQ_CST, /* J1, H1 */
 					   __ATOMIC_RELAXED);
 }
 
 static uint32_t current_state(void)
 {
-	return __atomic_load_n(&starter.state, __ATOMIC_ACQUIRE); /* J1 */
+	return __atomic_load_n(&starter.state, __ATOMIC_SEQ_CST); /* J1, H1 */
 }
 
 static void set_state(uint32_t state)
@@ -72,24 +77,66 @@ static int start_thread(void)
 	return r;
 }
 
-int ferry__starter_run(void (*job)(void))
+/* For a new job. */
+static int take_for_job(void)
 {
-	int r;
-
-	ferry__starter_join(false);
+	ferry__starter_join();
 	if (!take(NONE))
 		return -EBUSY;
+	if (!__atomic_load_n(&starter.held, __ATOMIC_SEQ_CST)) /* H1 */
+		return 0;
+	set_state(NONE);
+	return -EBUSY;
+}
+
+int ferry__starter_run(void (*job)(void))
+{
+	int r = take_for_job();
+
+	if (r)
+		return r;
 	starter.job = job;
 	r = start_thread();
 	set_state(r ? NONE : RUNS);
 	return r;
 }
 
-void ferry__starter_join(bool wait)
+int ferry__starter_do(void (*job)(void))
 {
-	while (wait && current_state() != NONE && current_state() != DONE)
-		ferry__sys->futex_wait(&starter.state, current_state(),
+	int r = take_for_job();
+
+	if (r)
+		return r;
+	job();
+	set_state(NONE);
+	return 0;
+}
+
+static void wait_for_job(void)
+{
+	uint32_t state = current_state();
+
+	for (; state == TAKEN || state == RUNS; state = current_state())
+		ferry__sys->futex_wait(&starter.state, state,
 				       PATIENCE_NS / 100);
+}
+
+void ferry__starter_hold(void)
+{
+	__atomic_fetch_add(&starter.held, 1, __ATOMIC_SEQ_CST); /* H1 */
+	do {
+		wait_for_job();
+		ferry__starter_join();
+	} while (current_state() != NONE);
+}
+
+bool ferry__starter_release(void)
+{
+	return __atomic_sub_fetch(&starter.held, 1, __ATOMIC_SEQ_CST) == 0;
+}
+
+void ferry__starter_join(void)
+{
 	if (!take(DONE))
 		return;
 	ferry__thread_join(starter.thread);
@@ -111,6 +158,7 @@ void ferry__starter_settle(void)
 
 void ferry__starter_fork_child(void)
 {
-	/* Nobody else is there. */
+	/* Relaxed, both: nobody else is there, who held it neither. */
 	__atomic_store_n(&starter.state, NONE, __ATOMIC_RELAXED);
+	__atomic_store_n(&starter.held, 0, __ATOMIC_RELAXED);
 }

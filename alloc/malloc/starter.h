@@ -15,13 +15,23 @@
 
 /*
  * Has @job done by a thread of its own; one at a time. Any thread, outside of
- * jemalloc's locks. Returns 0; -EBUSY: there is another job; the error of
- * pthread_create(3).
+ * jemalloc's locks. Returns 0; -EBUSY: there is another job, or somebody holds
+ * it; the error of pthread_create(3).
  */
 FERRY__HIDDEN int ferry__starter_run(void (*job)(void));
 
-/* Ends the thread if the job is done; with @wait, when it is. */
-FERRY__HIDDEN void ferry__starter_join(bool wait);
+/* The same in the calling thread, which may wait. */
+FERRY__HIDDEN int ferry__starter_do(void (*job)(void));
+
+/* Ends the thread if the job is done. */
+FERRY__HIDDEN void ferry__starter_join(void);
+
+/*
+ * When it returns no job is going on and the thread is gone; none begins until
+ * release(), which says whether nobody holds it any more. Any thread.
+ */
+FERRY__HIDDEN void ferry__starter_hold(void);
+FERRY__HIDDEN bool ferry__starter_release(void);
 
 /*
  * Before a fork(2): waits for the job, but no longer than a second, since the

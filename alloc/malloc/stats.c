@@ -59,7 +59,8 @@ __attribute__((format(printf, 2, 3))) static void line(struct out *out,
 
 #define COUNT(name) line(out, #name " %" PRIu64 "\n", (uint64_t)stats.name)
 
-static void add_heap(struct out *out)
+/* With a pager it is the pager that knows what is resident. */
+static void add_heap(struct out *out, bool is_paged)
 {
 	struct ferry__stats stats;
 
@@ -69,6 +70,8 @@ static void add_heap(struct out *out)
 	COUNT(mapped);
 	COUNT(metadata);
 	COUNT(dirty);
+	if (!is_paged)
+		COUNT(resident);
 }
 
 static void add_pager(struct out *out, struct ferry__pager *pager)
@@ -94,6 +97,9 @@ static void add_pager(struct out *out, struct ferry__pager *pager)
 	COUNT(copied);
 	COUNT(stalled_ns);
 	COUNT(backed_off);
+	COUNT(read_ahead);
+	COUNT(read_ahead_used);
+	COUNT(age_ns);
 }
 
 static void add_stores(struct out *out, struct ferry__pager *pager)
@@ -139,7 +145,7 @@ size_t ferry__stats_text(char *buf, size_t size)
 	struct out out = { .buf = buf, .size = size };
 
 	add_running(&out, pager);
-	add_heap(&out);
+	add_heap(&out, pager != NULL);
 	if (pager) {
 		add_pager(&out, pager);
 		add_stores(&out, pager);

@@ -111,7 +111,7 @@ static void complain(const struct ferry__conf_tier *tier, int error)
 					     "redis" };
 	const char *where = tier->where_len ? tier->where : "", *back;
 	size_t len = tier->where_len, at = len, secret = 0;
-	char line[512];
+	char line[PATH_MAX + 128];
 	int n;
 
 	if (tier->kind == FERRY__CONF_REDIS)
@@ -170,7 +170,9 @@ void ferry__tiers_params(struct ferry__tiers *tiers,
 		.rss_target = conf->rss_target,
 		.pressure = conf->pressure,
 		.rate = conf->rate,
-		.refault_limit = (unsigned int)conf->refault_limit,
+		.refault_limit = conf->refault_limit < UINT_MAX
+					 ? (unsigned int)conf->refault_limit
+					 : UINT_MAX,
 		.around = conf->around,
 		.n_tiers = tiers->room,
 		.open_tiers = open_tiers,

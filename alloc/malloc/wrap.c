@@ -5,7 +5,8 @@
  * unshare(2), setns(2), capset(2).
  *
  * And the forks that go by syscall(2), which run no handlers: fork_raw.c has
- * the others.
+ * the others; and the end of a first thread that does not call pthread_exit(3)
+ * (leave.c).
  *
  * All but those few calls cost a comparison, set errno as before and may be
  * made in signal handlers and in children of vfork(2): they are the bare
@@ -75,6 +76,7 @@ enum kind {
 	ALONE,	/* without threads of ours; they may come back */
 	FILTER, /* they may not: what is installed stays */
 	FORK,	/* of a copy of the memory */
+	LEAVE,	/* the end of one thread */
 };
 
 /* What the kernel shares out only to a process of one thread. */
@@ -125,6 +127,8 @@ static enum kind kind_of_clone3(long at, long size)
 static enum kind kind_of(long n, long a, long b)
 {
 	switch (n) {
+	case SYS_exit:
+		return LEAVE;
 #ifdef SYS_fork
 	case SYS_fork:
 		return FORK;
@@ -193,9 +197,11 @@ long ferry__wrap_syscall(long n, long a, long b, long c, long d, long e, long f)
 {
 	enum kind kind = kind_of(n, a, b);
 
-	if (__builtin_expect(kind == FORK, 0))
+	if (__builtin_expect(kind == LEAVE, 0))
+		ferry__quiet_leave();
+	else if (__builtin_expect(kind == FORK, 0))
 		return forking(n, a, b, c, d, e, f);
-	if (__builtin_expect(kind != USUAL, 0))
+	else if (__builtin_expect(kind != USUAL, 0))
 		return quietly(kind, n, a, b, c, d, e, f);
 	return with_errno(bare(n, a, b, c, d, e, f));
 }

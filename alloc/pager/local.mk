@@ -4,6 +4,7 @@ noinst_LTLIBRARIES += %D%/libpager.la
 %C%_libpager_la_SOURCES += %D%/pager.h
 %C%_libpager_la_SOURCES += %D%/pager-internal.h
 %C%_libpager_la_SOURCES += %D%/pager.c
+%C%_libpager_la_SOURCES += %D%/pager_ahead.c
 %C%_libpager_la_SOURCES += %D%/pager_ask.c
 %C%_libpager_la_SOURCES += %D%/pager_back.c
 %C%_libpager_la_SOURCES += %D%/pager_block.c

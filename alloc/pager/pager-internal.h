@@ -15,8 +15,9 @@
  *  work	held by the looking thread while it owns words or calls stores,
  *		never around the host's tick()
  *  serve	held by the handler for each fault
- *  gate	held by the handler while it reads and serves forks, and by the
- *		looking thread while it brings pages back
+ *  gate	held by the handler while it reads and serves forks, by the
+ *		looking thread while it brings pages back, and by the reading
+ *		thread (which tries only) while it puts them in place
  *  cover	tables grow
  */
 #ifndef FERRY_ALLOC_PAGER_INTERNAL_H
@@ -112,12 +113,13 @@ static inline bool ferry__word_finish(uint64_t *word, uint64_t new)
 /* Of the looking thread, unless said otherwise; times by the monotonic clock,
  * 0: not set. */
 struct ferry__pager_block {
-	uint64_t due;	    /* next look at what is resident */
-	uint64_t limbo_at;  /* pages were taken then, and may be in limbo */
-	uint64_t stored_at; /* pages were stored then, first */
-	uint64_t empty_due; /* next look for empty pages */
-	uint64_t raw_due;   /* next try of what no store wanted */
-	uint8_t backoff;    /* log2 of how often the age is waited for */
+	uint64_t due;	       /* next look at what is resident */
+	uint64_t limbo_at;     /* pages were taken then, and may be in limbo */
+	uint64_t stored_at;    /* pages were stored then, first */
+	uint64_t empty_due;    /* next look for empty pages */
+	uint64_t raw_due;      /* next try of what no store wanted */
+	uint64_t demote_after; /* the next tier was full: not before then */
+	uint8_t backoff;       /* log2 of how often the age is waited for */
 	uint8_t empty_backoff;
 	uint8_t raw_backoff;
 	uint8_t busy_backoff;
@@ -145,11 +147,16 @@ struct ferry__pager_region {
 	struct ferry__pager_region *next; /* R4: release, acquire */
 };
 
+/* R2 */
+static inline size_t ferry__region_covered(const struct ferry__pager_region *r)
+{
+	return __atomic_load_n(&r->covered, __ATOMIC_ACQUIRE);
+}
+
 static inline size_t ferry__region_used(const struct ferry__pager_region *r)
 {
 	size_t used = __atomic_load_n(&r->used, __ATOMIC_RELAXED); /* R1 */
-	size_t covered =
-		__atomic_load_n(&r->covered, __ATOMIC_ACQUIRE); /* R2 */
+	size_t covered = ferry__region_covered(r);
 
 	return used < covered ? used : covered;
 }
@@ -166,15 +173,25 @@ static inline uintptr_t ferry__limbo_at(const struct ferry__pager_region *r,
 	return r->shadow + page * ferry__page_size;
 }
 
+/* @ns doubled @times times; never so much that a time plus it runs over. */
+static inline uint64_t ferry__doubled(uint64_t ns, unsigned int times)
+{
+	const uint64_t most = UINT64_MAX / 4;
+
+	return ns > most >> times ? most : ns << times;
+}
+
 /* --- the pager ----------------------------------------------------------- */
 
 struct ferry__pager_tier_state {
 	struct ferry__store *store;
 	uint64_t after_ns;
-	bool broken;	      /* takes no more; the looking thread's */
-	uint64_t full_until;  /* the same: not asked before */
-	uint64_t full_wait;   /* how long that was */
-	uint64_t failing_for; /* T1: since when every get failed; 0: none */
+	bool broken;	     /* takes no more; the looking thread's */
+	uint64_t full_until; /* the same: not asked before */
+	uint64_t full_wait;  /* how long that was */
+	/* T1: since when those who wait for a page got none; 0: they do. */
+	uint64_t failing_for;
+	uint64_t asked_at; /* T1: by one of them, last */
 };
 
 /* Counts for people; relaxed, nothing is decided by them. */
@@ -182,6 +199,7 @@ struct ferry__pager_counts {
 	uint64_t faults_limbo, faults_stored, faults_empty, refaults;
 	uint64_t pages_out, pages_back, pages_dropped;
 	uint64_t busy, copied, stalled_ns, backed_off;
+	uint64_t read_ahead, read_ahead_used;
 };
 
 enum ferry__pager_state {
@@ -211,15 +229,28 @@ struct ferry__pager_request {
 /* Faults in sequence that one thread serves. */
 #define FERRY__STREAMS 8
 
+/* See pager_ahead.c. Addresses. */
 struct ferry__pager_stream {
-	uintptr_t next; /* address after the last pages brought */
+	uintptr_t from; /* the fault that put up what is read ahead now, */
+	uintptr_t next; /* where the next one is expected, and */
+	uintptr_t end;	/* after the last page; all one: nothing is */
 	size_t window;	/* pages that were asked for then; 0: no stream */
+};
+
+/* What is to be read ahead. */
+struct ferry__pager_ahead {
+	uint64_t range;	  /* B1: page number: 48, pages: 16 */
+	uintptr_t mark;	  /* not brought; relaxed, a hint */
+	uint64_t brought; /* pages, since the mark; relaxed, for counts */
 };
 
 /* Buffers of a thread that brings pages back. */
 struct ferry__pager_hand {
 	unsigned char *staging; /* FERRY__BLOCK_PAGES pages */
 	pthread_mutex_t *gate;	/* of the looking thread's: see above */
+	/* Of the reading thread's: only while pages are put in place. */
+	pthread_mutex_t *try_gate;
+	uint64_t came, from_store; /* pages brought; of its own */
 	struct ferry__pager_stream streams[FERRY__STREAMS];
 	unsigned int turn;    /* which of them is replaced next */
 	bool in_signal;	      /* a handler's: only stores that allow it */
@@ -228,7 +259,7 @@ struct ferry__pager_hand {
 };
 
 struct ferry__pager_policy {
-	uint64_t age_ns; /* what is cold now */
+	uint64_t age_ns; /* what is cold now; relaxed, for statistics */
 	bool idle;
 	bool traced; /* by a debugger: nothing may be out */
 	bool locked; /* mlockall(2): what it asked for is kept */
@@ -243,7 +274,8 @@ struct ferry__pager_policy {
 	uint64_t tokens_at;
 	unsigned int haste; /* log2: by pressure or the target (O4) */
 	uint64_t pressed_at;
-	uint64_t stall_us; /* PSI's total then */
+	uint64_t stall_us;	 /* PSI's total then, of the system */
+	uint64_t group_stall_us; /* of our control group */
 };
 
 struct ferry__pager_thread {
@@ -266,7 +298,7 @@ struct ferry__pager {
 	uint32_t state; /* S1: enum ferry__pager_state; futex */
 	int error;	/* of a start that failed */
 	enum ferry_reason reason;
-	struct ferry__pager_thread home, handler;
+	struct ferry__pager_thread home, handler, reader;
 	int pid, home_tid;
 	bool sees_forks; /* that run no handlers */
 	bool known;	 /* that the kernel has what it takes */
@@ -278,8 +310,8 @@ struct ferry__pager {
 	bool stop;	  /* the looking thread is to end */
 	uint32_t poke;	  /* Q3: it sleeps on this */
 	struct ferry__pager_request *requests; /* Q1: a stack of them */
-	unsigned int held;		       /* H1: nothing is taken */
-	struct ferry__pager_hand look, serving;
+	unsigned int held; /* H1: nothing is taken; B2: nor read ahead */
+	struct ferry__pager_hand look, serving, reading;
 	unsigned char *copies; /* the looking thread's: pager_put.c */
 	struct ferry__pager_policy policy;
 	/* Pages now in limbo and in stores; relaxed, exact when at rest. */
@@ -305,6 +337,13 @@ struct ferry__pager {
 	bool stop_helper; /* V2 */
 	struct ferry__pager_request *faults; /* V2: a stack of them */
 	bool spent; /* some words say so; relaxed, a hint */
+	/* Reading ahead, see pager_ahead.c. */
+	struct ferry__pager_ahead ahead[FERRY__STREAMS];
+	bool has_ahead;	    /* there is a thread for it; relaxed */
+	bool hasty;	    /* memory is short; relaxed, a hint */
+	bool stop_ahead;    /* release, acquire */
+	uint32_t ahead_cry; /* B1: the reading thread sleeps on this */
+	uint32_t aheads;    /* B2: how many bring */
 };
 
 static inline void ferry__pager_add(uint64_t *count, uint64_t n)
@@ -355,8 +394,8 @@ int ferry__region_register(struct ferry__pager *pager,
 			   struct ferry__pager_region *region, size_t offset,
 			   size_t len);
 /*
- * Registers addresses for absent pages; waits for the parent's descriptor to
- * be closed where this is a child. 0 or a negative errno. Home table only.
+ * Registers addresses for absent pages. 0 or a negative errno: -EBUSY where
+ * another descriptor has them. Home table only.
  */
 int ferry__pager_register(struct ferry__pager *pager, uintptr_t addr,
 			  size_t len);
@@ -406,12 +445,42 @@ int ferry__pager_get(struct ferry__pager *pager, uint64_t word, uintptr_t addr,
 /* The message of a lost page, and the end. */
 _Noreturn void ferry__pager_lost(struct ferry__pager *pager, uint64_t word,
 				 uintptr_t addr, int error);
-/* Has the store of @word failed for so long that waiting is over? */
+/*
+ * One page from its store to @to, however often the store has to be asked; one
+ * that cannot be had is lost.
+ */
+void ferry__pager_get_surely(struct ferry__pager *pager, uint64_t word,
+			     uintptr_t addr, void *to);
+/*
+ * Asked by who waits for a page when its store could not give it: has that
+ * been so for so long that waiting is over? Failures that nobody waited for
+ * do not count.
+ */
 bool ferry__pager_given_up(struct ferry__pager *pager, uint64_t word);
 
 /* --- pager_fault.c ------------------------------------------------------- */
 
 void *ferry__pager_handle(void *pager);
+
+/* --- pager_ahead.c ------------------------------------------------------- */
+
+/*
+ * How many pages the fault on @page, which is out, is to bring; what comes
+ * behind them is put up to be read ahead. Signal-safe.
+ */
+size_t ferry__ahead_window(struct ferry__pager *pager,
+			   struct ferry__pager_hand *hand,
+			   struct ferry__pager_region *region, size_t page);
+/* Brings a few pages of what is put up. False: nothing was. Signal-safe. */
+bool ferry__ahead_step(struct ferry__pager *pager,
+		       struct ferry__pager_hand *hand);
+/* Until nobody reads ahead; by who has seen to it that nobody begins. */
+void ferry__ahead_wait(struct ferry__pager *pager);
+/* Locks @gate. False: it is taken for longer. */
+bool ferry__ahead_gate(pthread_mutex_t *gate);
+/* The thread that does nothing else, and its end. */
+void *ferry__ahead_run(void *pager);
+void ferry__ahead_stop(struct ferry__pager *pager);
 
 /* --- pager_event.c ------------------------------------------------------- */
 
@@ -432,7 +501,10 @@ static inline size_t ferry__bell_room(void)
 	       sizeof(uint64_t);
 }
 
-/* Registers the bell. 0 or a negative errno. Home table. */
+/*
+ * Registers the bell; in a child it waits until its parent has closed the
+ * descriptor for this memory. 0 or a negative errno. Home table.
+ */
 int ferry__pager_hang_bell(struct ferry__pager *pager);
 /*
  * In the child. True: the parent has served what was touched until now, and
@@ -472,7 +544,8 @@ int ferry__sigbus_attach(struct ferry__pager *pager, uintptr_t addr,
 			 size_t len);
 /* The thread that serves what signal handlers cannot. */
 void *ferry__sigbus_help(void *pager);
-void ferry__sigbus_stop_helper(struct ferry__pager *pager);
+/* Ends the service, and tells the helper to end when nobody needs it. */
+void ferry__sigbus_stop(struct ferry__pager *pager);
 /* In a child of fork(2). */
 void ferry__sigbus_reset(struct ferry__pager *pager);
 
@@ -495,8 +568,11 @@ uint64_t ferry__pager_take(struct ferry__pager *pager,
 bool ferry__pager_put(struct ferry__pager *pager,
 		      struct ferry__pager_region *region, size_t page, size_t n,
 		      uint64_t only, uint64_t age);
-/* Moves what is stored to the tier for its age. */
-void ferry__pager_demote(struct ferry__pager *pager,
+/*
+ * Moves what is stored to the tier for its age. False: that is full for now,
+ * and some stayed where it was.
+ */
+bool ferry__pager_demote(struct ferry__pager *pager,
 			 struct ferry__pager_region *region, size_t page,
 			 size_t n, uint64_t age);
 /* Drops copies that a fork left. */
@@ -575,6 +651,11 @@ void ferry__pager_write_pages(struct ferry__pager *pager);
 
 /* --- pager_fork.c -------------------------------------------------------- */
 
+/*
+ * In the child of a fork that ran no handlers, where all is present: the pager
+ * is one without threads, with nothing out. Elsewhere it does nothing.
+ */
+void ferry__pager_settle_guest(struct ferry__pager *pager);
 /* Waits while another thread forks; before anything is changed. */
 void ferry__pager_wait_fork(struct ferry__pager *pager);
 

@@ -64,6 +64,7 @@ static void set_up(struct ferry__pager *pager,
 	pager->last = &pager->regions;
 	ferry__pager_init_locks(pager);
 	pager->look.gate = &pager->gate;
+	pager->reading.try_gate = &pager->gate;
 }
 
 void ferry__pager_init(void)
@@ -100,7 +101,7 @@ int ferry__pager_restore_all(struct ferry__pager *pager)
 
 	FERRY__PROBE2(restore, ferry__pager_read(&pager->limbo),
 		      ferry__pager_read(&pager->stored));
-	__atomic_fetch_add(&pager->held, 1, __ATOMIC_RELAXED); /* H1 */
+	__atomic_fetch_add(&pager->held, 1, __ATOMIC_SEQ_CST); /* H1, B2 */
 	r = ferry__pager_ask(pager, FERRY__ASK_BACK, 0, 0);
 	FERRY__PROBE1(restored, r);
 	return r;
@@ -128,6 +129,7 @@ void ferry__pager_destroy(struct ferry__pager *pager)
 	ferry__sigbus_free(pager);
 	ferry__pager_unmap(pager->look.staging, size);
 	ferry__pager_unmap(pager->serving.staging, size);
+	ferry__pager_unmap(pager->reading.staging, size);
 	ferry__pager_unmap(pager->copies, size);
 	ferry__pager_unmap(pager->bell, ferry__page_size);
 	ferry__pager_unmap(pager->tiers, tiers_size(pager->params.n_tiers));
@@ -197,10 +199,13 @@ void ferry__pager_stats(struct ferry__pager *pager,
 			struct ferry__pager_stats *ret)
 {
 	const struct ferry__pager_counts *c = &pager->counts;
+	uint32_t state = ferry__pager_state(pager);
 
 	memset(ret, 0, sizeof(*ret));
-	ret->running = ferry__pager_state(pager) == FERRY__PAGER_ON;
-	ret->reason = ret->running ? FERRY_REASON_NONE : pager->reason;
+	ret->running = state == FERRY__PAGER_ON;
+	/* S1: until it has failed, the home thread may be changing it. */
+	ret->reason = state == FERRY__PAGER_FAILED ? pager->reason
+						   : FERRY_REASON_NONE;
 	ret->raw_forks = ret->running && pager->sees_forks;
 	add_regions(pager, ret);
 	add_stores(pager, ret);
@@ -215,6 +220,9 @@ void ferry__pager_stats(struct ferry__pager *pager,
 	ret->copied = ferry__pager_read(&c->copied);
 	ret->stalled_ns = ferry__pager_read(&c->stalled_ns);
 	ret->backed_off = ferry__pager_read(&c->backed_off);
+	ret->read_ahead = ferry__pager_read(&c->read_ahead);
+	ret->read_ahead_used = ferry__pager_read(&c->read_ahead_used);
+	ret->age_ns = ferry__pager_read(&pager->policy.age_ns);
 }
 
 bool ferry__pager_tier_stats(struct ferry__pager *pager, size_t i,

@@ -48,7 +48,8 @@ struct ferry__pager_params {
 	unsigned int refault_limit;
 	/*
 	 * Faults in sequence double what they bring, up to 32 times this and
-	 * 256 pages; others bring one page. 1: all do.
+	 * 256 pages, the most of it while the program goes on; others bring
+	 * one page. 1: all do.
 	 */
 	size_t around;
 	const struct ferry__pager_tier *tiers; /* copied */
@@ -130,7 +131,8 @@ int ferry__pager_start(struct ferry__pager *pager,
 		       enum ferry_reason *ret_reason);
 
 /*
- * Brings everything back and ends the threads; ferry__pager_start() starts
+ * Brings everything back and ends the threads (in a child of a fork that ran no
+ * handlers there are none, and all is there); ferry__pager_start() starts
  * them again. For what wants a process of one thread (namespaces), and before
  * a filter of system calls. Returns 0, or an error with some pages left out
  * and the threads still there. Not from tick() and the like.
@@ -152,7 +154,10 @@ enum ferry__pager_hint {
 	FERRY__HINT_PIN,      /* bring it back now and never take it */
 };
 
-/* Returns 0; -ENOENT not in regions. Any thread, not signal-safe. */
+/*
+ * Returns 0; -ENOENT not in regions; -ENOMEM no tables for them; -ECHILD in a
+ * child of a fork that ran no handlers (cold). Any thread, not signal-safe.
+ */
 int ferry__pager_hint(struct ferry__pager *pager, void *addr, size_t len,
 		      enum ferry__pager_hint hint);
 
@@ -167,7 +172,8 @@ void ferry__pager_resume(struct ferry__pager *pager);
 int ferry__pager_run(struct ferry__pager *pager, bool all);
 
 /*
- * Around fork(2), for the host's pthread_atfork(3) handlers. In the child
+ * Around fork(2), for the host's pthread_atfork(3) handlers, of which the
+ * host's locks let in one thread at a time. In the child
  * @child makes a userfaultfd and threads of its own before it returns, if
  * there are cold pages. What is touched in the child before these handlers run
  * is served by the parent, where the kernel tells of forks; else it reads as
@@ -205,8 +211,11 @@ struct ferry__pager_stats {
 	uint64_t pages_out, pages_back, pages_dropped;
 	uint64_t busy;	     /* EBUSY answers */
 	uint64_t copied;     /* pages brought back by a copy instead */
-	uint64_t stalled_ns; /* sum of the time that faults took */
+	uint64_t stalled_ns; /* spent on faults, without wake-ups and queues */
 	uint64_t backed_off; /* times that the refault limit was met */
+	uint64_t age_ns;     /* what is cold just now (O1 to O4) */
+	uint64_t read_ahead; /* pages brought before they were touched, */
+	uint64_t read_ahead_used; /* and those the program came by since */
 };
 
 void ferry__pager_stats(struct ferry__pager *pager,

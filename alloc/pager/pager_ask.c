@@ -23,19 +23,20 @@ static uint64_t take_now(struct ferry__pager_place *p)
 	return 0;
 }
 
+/* Of what goes out on order: as if it had been cold for so long. */
+static uint64_t youngest(const struct ferry__pager *pager)
+{
+	return pager->n_tiers ? pager->tiers[0].after_ns : 0;
+}
+
 static uint64_t store_now(struct ferry__pager_place *p)
 {
-	uint64_t old = 0;
-
 	ferry__pager_begin_work(p->pager);
 	if (ferry__pager_may_take(p->pager) && ferry__block_in_limbo(p)) {
 		p->block->limbo_at = p->block->limbo_at ? p->block->limbo_at
 							: p->now;
-		/* Its age for the tiers: as if it had been cold for as long. */
-		if (p->pager->n_tiers)
-			old = p->pager->tiers[0].after_ns;
 		if (!ferry__pager_put(p->pager, p->region, p->page, p->n, ~0ull,
-				      old))
+				      youngest(p->pager)))
 			p->block->limbo_at = 0;
 		ferry__block_note_stored(p);
 		ferry__block_note_raw(p);
@@ -88,32 +89,47 @@ static int bring_all(struct ferry__pager *pager)
 {
 	int r;
 
+	/* B2: what is on its way now may yet fail to come. */
+	ferry__ahead_wait(pager);
 	ferry__pager_begin_work(pager);
 	r = ferry__pager_bring_all(pager);
 	ferry__pager_end_work(pager);
 	return r;
 }
 
-/* A range at once: taken, and put without waiting. */
+/* Pages of one block at once: taken, and put without waiting. */
+static void out_of(struct ferry__pager_place *p)
+{
+	uint64_t bits =
+		ferry__pager_take(p->pager, p->region, p->page, p->n, ~0ull);
+
+	if (ferry__pager_put(p->pager, p->region, p->page, p->n, bits,
+			     youngest(p->pager)))
+		p->block->limbo_at = p->now;
+	ferry__block_note_stored(p);
+	ferry__block_note_raw(p);
+}
+
 static int out(struct ferry__pager *pager, uintptr_t addr, size_t len)
 {
 	struct ferry__pager_region *r = ferry__region_find(pager, addr);
-	size_t page = (addr - r->addr) / ferry__page_size, n;
-	size_t end = page + len / ferry__page_size;
-	uint64_t old = pager->n_tiers ? pager->tiers[0].after_ns : 0, bits;
+	struct ferry__pager_place p = {
+		.pager = pager,
+		.region = r,
+		.page = (addr - r->addr) / ferry__page_size,
+	};
+	size_t end = p.page + len / ferry__page_size;
 
 	ferry__region_cover(pager, r, addr + len - r->addr);
-	for (; page < end; page += n) {
-		n = FERRY__BLOCK_PAGES - page % FERRY__BLOCK_PAGES;
-		if (n > end - page)
-			n = end - page;
+	for (; p.page < end; p.page += p.n) {
+		p.n = FERRY__BLOCK_PAGES - p.page % FERRY__BLOCK_PAGES;
+		if (p.n > end - p.page)
+			p.n = end - p.page;
+		p.block = &r->blocks[p.page / FERRY__BLOCK_PAGES];
 		ferry__pager_begin_work(pager);
-		if (ferry__pager_may_take(pager)) {
-			bits = ferry__pager_take(pager, r, page, n, ~0ull);
-			if (ferry__pager_put(pager, r, page, n, bits, old))
-				r->blocks[page / FERRY__BLOCK_PAGES].limbo_at =
-					ferry__sys->now_ns();
-		}
+		p.now = ferry__sys->now_ns();
+		if (ferry__pager_may_take(pager))
+			out_of(&p);
 		ferry__pager_end_work(pager);
 	}
 	return 0;

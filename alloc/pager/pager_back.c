@@ -17,6 +17,10 @@
 
 /* How long a store may fail to give a page before it counts as lost. */
 #define PATIENCE_NS 10000000000u
+/* After so long without a try by who waits, others are waiting. */
+#define FORGET_NS (6 * PATIENCE_NS)
+/* Between two tries. */
+#define RETRY_NS 1000000u
 
 /* Waiting for mappings that change, within one move: others can do it. */
 #define MOVE_WAIT_NS 1000000u
@@ -63,29 +67,32 @@ _Noreturn void ferry__pager_lost(struct ferry__pager *pager, uint64_t word,
 
 bool ferry__pager_given_up(struct ferry__pager *pager, uint64_t word)
 {
-	uint64_t *since = &pager->tiers[ferry__word_tier(word)].failing_for;
-	uint64_t from = __atomic_load_n(since, __ATOMIC_RELAXED); /* T1 */
+	struct ferry__pager_tier_state *tier =
+		&pager->tiers[ferry__word_tier(word)];
+	uint64_t now = ferry__sys->now_ns(), from, last;
 
-	return from && ferry__sys->now_ns() - from > PATIENCE_NS;
+	/* T1 */
+	last = __atomic_exchange_n(&tier->asked_at, now, __ATOMIC_RELAXED);
+	from = __atomic_load_n(&tier->failing_for, __ATOMIC_RELAXED);
+	/* Who waited then may be gone: its page was discarded, or it ended. */
+	if (from && now - last <= FORGET_NS)
+		return now - from > PATIENCE_NS;
+	__atomic_store_n(&tier->failing_for, now, __ATOMIC_RELAXED);
+	return false;
 }
 
 /* --- stores -------------------------------------------------------------- */
 
-/* T1: relaxed, a clock that any get starts and any other stops. */
+/* T1: relaxed, a clock that who waits starts and any page stops. */
 static void note_get(struct ferry__pager *pager, size_t t, uintptr_t addr,
 		     int r)
 {
 	struct ferry__pager_tier_state *tier = &pager->tiers[t];
-	uint64_t none = 0;
 
 	if (!r && __atomic_load_n(&tier->failing_for, __ATOMIC_RELAXED))
 		__atomic_store_n(&tier->failing_for, 0, __ATOMIC_RELAXED);
-	if (!r)
-		return;
-	__atomic_compare_exchange_n(&tier->failing_for, &none,
-				    ferry__sys->now_ns(), false,
-				    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-	FERRY__PROBE3(store_error, t, r, addr);
+	if (r)
+		FERRY__PROBE3(store_error, t, r, addr);
 }
 
 int ferry__pager_get(struct ferry__pager *pager, uint64_t word, uintptr_t addr,
@@ -97,6 +104,19 @@ int ferry__pager_get(struct ferry__pager *pager, uint64_t word, uintptr_t addr,
 
 	note_get(pager, t, addr, r);
 	return r;
+}
+
+void ferry__pager_get_surely(struct ferry__pager *pager, uint64_t word,
+			     uintptr_t addr, void *to)
+{
+	int r;
+
+	while ((r = ferry__pager_get(pager, word, addr, to))) {
+		if ((r != -EIO && r != -ETIMEDOUT) ||
+		    ferry__pager_given_up(pager, word))
+			ferry__pager_lost(pager, word, addr, r);
+		ferry__sys->sleep_ns(RETRY_NS);
+	}
 }
 
 void ferry__pager_drop_stored(struct ferry__pager *pager, uint64_t word)
@@ -339,6 +359,8 @@ static void settle(struct run *run, size_t done, bool stored)
 	ferry__pager_add(stored ? &run->pager->stored : &run->pager->limbo,
 			 -(uint64_t)done);
 	ferry__pager_count(run->pager, pages_back, stored ? done : 0);
+	run->hand->came += done;
+	run->hand->from_store += stored ? done : 0;
 }
 
 /*
@@ -383,6 +405,21 @@ static size_t claim(struct run *run, size_t max, bool *ret_stored)
 	return n;
 }
 
+/* The contents are there: to their place, and the words say so. */
+static int install_run(struct run *run, bool stored, size_t *ret_done)
+{
+	pthread_mutex_t *gate = run->hand->try_gate;
+	int r;
+
+	if (gate && !ferry__ahead_gate(gate))
+		return -EAGAIN;
+	r = stored ? copy_run(run, ret_done) : move_run(run, ret_done);
+	settle(run, *ret_done, stored);
+	if (gate)
+		pthread_mutex_unlock(gate);
+	return r;
+}
+
 /* A claimed run comes; what of it cannot is as it was before. */
 static int bring_run(struct run *run, bool stored, size_t *ret_done)
 {
@@ -392,8 +429,7 @@ static int bring_run(struct run *run, bool stored, size_t *ret_done)
 	if (stored)
 		r = get_run(run);
 	if (!r)
-		r = stored ? copy_run(run, &done) : move_run(run, &done);
-	settle(run, done, stored);
+		r = install_run(run, stored, &done);
 	put_back(run, done, n);
 	if (run->late && done)
 		ferry_uffd_wake(run->pager->uffd,

@@ -18,7 +18,9 @@
 #define EMPTY_BACKOFF	   3
 #define EMPTY_BACKOFF_IDLE 6
 #define RAW_NS		   (30 * SECOND)
-#define MAX_RAW_BACKOFF	   8
+/* Where the next store is full, so long until it is asked again. */
+#define FULL_NS		SECOND
+#define MAX_RAW_BACKOFF 8
 
 /* --- blocks -------------------------------------------------------------- */
 
@@ -61,7 +63,7 @@ static uint64_t candidates(struct ferry__pager_place *p)
 
 static uint64_t waited(const struct ferry__pager_place *p)
 {
-	return p->pager->policy.age_ns << p->block->backoff;
+	return ferry__doubled(p->pager->policy.age_ns, p->block->backoff);
 }
 
 void ferry__block_note_raw(struct ferry__pager_place *p)
@@ -164,7 +166,7 @@ static uint64_t take(struct ferry__pager_place *p, uint64_t wish)
 		b->busy_backoff = 0;
 	else if (b->busy_backoff < MAX_BACKOFF)
 		b->busy_backoff++;
-	b->due = p->now + (waited(p) << b->busy_backoff);
+	b->due = p->now + ferry__doubled(waited(p), b->busy_backoff);
 	return taken;
 }
 
@@ -238,18 +240,24 @@ static void demote_block(struct ferry__pager_place *p)
 
 	if (!ferry__policy_allows(p->pager, n * ferry__page_size))
 		return;
-	ferry__pager_demote(p->pager, p->region, p->page, p->n,
-			    p->now - b->stored_at);
-	b->tier++;
+	if (ferry__pager_demote(p->pager, p->region, p->page, p->n,
+				p->now - b->stored_at))
+		b->tier++;
+	else
+		b->demote_after = p->now + FULL_NS;
 }
 
 static uint64_t demote_due(const struct ferry__pager_place *p)
 {
 	const struct ferry__pager_block *b = p->block;
 
+	uint64_t due;
+
 	if (!b->stored_at || b->tier + 1u >= p->pager->n_tiers)
 		return UINT64_MAX;
-	return b->stored_at + p->pager->tiers[b->tier + 1].after_ns;
+	due = b->stored_at +
+	      ferry__doubled(p->pager->tiers[b->tier + 1].after_ns, 0);
+	return due > b->demote_after ? due : b->demote_after;
 }
 
 static uint64_t limbo_due(const struct ferry__pager_place *p)
@@ -281,7 +289,7 @@ static uint64_t least(uint64_t a, uint64_t b)
 static void trim_due(struct ferry__pager_place *p)
 {
 	struct ferry__pager_block *b = p->block;
-	uint64_t most = p->now + (waited(p) << b->busy_backoff);
+	uint64_t most = p->now + ferry__doubled(waited(p), b->busy_backoff);
 
 	if (!b->due) {
 		b->due = p->now + waited(p) / FRESH_SHARE;

@@ -125,17 +125,11 @@ static bool give(struct ferry__pager_child *c,
 		 struct ferry__pager_region *region, size_t page, uint64_t word)
 {
 	uintptr_t addr = ferry__page_at(region, page);
-	int r;
 
 	if (ferry__word_state(word) == FERRY__WORD_LIMBO)
 		return install_page(c, addr,
 				    (void *)ferry__limbo_at(region, page));
-	do
-		r = ferry__pager_get(c->pager, word, addr, staging(c));
-	while ((r == -EIO || r == -ETIMEDOUT) &&
-	       !ferry__pager_given_up(c->pager, word));
-	if (r)
-		ferry__pager_lost(c->pager, word, addr, r);
+	ferry__pager_get_surely(c->pager, word, addr, staging(c));
 	return install_page(c, addr, staging(c));
 }
 
@@ -194,6 +188,23 @@ static void give_all(struct ferry__pager_child *c)
 
 /* --- the bell ------------------------------------------------------------ */
 
+/*
+ * The parent's descriptor for this memory goes as a whole: when the bell can
+ * be registered, all can be.
+ */
+static int register_bell(struct ferry__pager *pager)
+{
+	int r;
+
+	for (;;) {
+		r = ferry__pager_register(pager, (uintptr_t)pager->bell,
+					  ferry__page_size);
+		if (r != -EBUSY)
+			return r;
+		ferry__sys->sleep_ns(PAUSE_NS);
+	}
+}
+
 int ferry__pager_hang_bell(struct ferry__pager *pager)
 {
 	int r;
@@ -201,8 +212,7 @@ int ferry__pager_hang_bell(struct ferry__pager *pager)
 	/* mlockall(2) touches all that can be touched, and this must not be. */
 	r = ferry__sys->mprotect(pager->bell, ferry__page_size, PROT_NONE);
 	if (!r)
-		r = ferry__pager_register(pager, (uintptr_t)pager->bell,
-					  ferry__page_size);
+		r = register_bell(pager);
 	/* Whatever came there with a huge page of its neighbours. */
 	if (!r)
 		r = ferry__sys->madvise(pager->bell, ferry__page_size,

@@ -5,11 +5,7 @@
  * It never waits for another thread. A page that is owned by one is noted as
  * wanted there, and its waiters are woken a little later, so that they ask
  * again: no wake-up can be lost for good.
- *
- * Sequences. A fault where one of the last windows ended, or a little further
- * on (pages that are there are not touched in vain), doubles that window; any
- * other begins one of a single page. Several are known, as several threads
- * may be reading.
+ * While no fault waits it reads ahead, see pager_ahead.c.
  */
 #include <string.h>
 
@@ -18,12 +14,11 @@
 #include "uffd/uapi.h"
 
 #define BATCH 16
-/* Pages brought in a sequence, of params.around, and at most. */
-#define SEQ_FACTOR 32
-#define SEQ_MAX	   256
 /* Pages whose waiters are to be woken; one more is woken at once. */
 #define LATER	 64
 #define LATER_NS 500000u
+/* Before what the system was short of is asked for again. */
+#define SHORT_NS 1000000u
 /* Fresh pages that are made at once, and where faults come in sequence. */
 #define FRESH	  4
 #define FRESH_SEQ 32
@@ -154,58 +149,6 @@ static int on_fresh(struct handler *h, struct ferry__pager_region *region,
 
 /* --- pages that are out -------------------------------------------------- */
 
-/*
- * Each fault costs a wake-up or two, and what is read in order is read on:
- * many times what is brought otherwise. 1 means no neighbours at all.
- */
-static size_t longest(const struct ferry__pager *pager)
-{
-	size_t around = pager->params.around;
-
-	/* In a fork's window children get each page first. */
-	if (around == 1 || pager->children)
-		return 1;
-	return around * SEQ_FACTOR < SEQ_MAX ? around * SEQ_FACTOR : SEQ_MAX;
-}
-
-/* The stream that goes on at @addr; NULL: none. */
-static struct ferry__pager_stream *stream_at(struct ferry__pager_hand *hand,
-					     uintptr_t addr)
-{
-	struct ferry__pager_stream *s = hand->streams;
-	size_t i;
-
-	for (i = 0; i < FERRY__STREAMS; i++)
-		if (addr - s[i].next <= s[i].window * ferry__page_size &&
-		    s[i].window)
-			return &s[i];
-	return NULL;
-}
-
-/* How many pages to bring at @page, and where the next would be. */
-static size_t window(struct handler *h, struct ferry__pager_region *region,
-		     size_t page)
-{
-	struct ferry__pager_hand *hand = h->hand;
-	uintptr_t addr = ferry__page_at(region, page);
-	struct ferry__pager_stream *s = stream_at(hand, addr);
-	size_t end = ferry__region_used(region) / ferry__page_size, n;
-
-	if (s) {
-		s->window *= 2;
-	} else {
-		s = &hand->streams[hand->turn++ % FERRY__STREAMS];
-		s->window = 1;
-	}
-	if (s->window > longest(h->pager))
-		s->window = longest(h->pager);
-	n = s->window;
-	if (page + n > end)
-		n = end > page ? end - page : 1;
-	s->next = addr + n * ferry__page_size;
-	return n;
-}
-
 static void count_back(struct handler *h, struct ferry__pager_region *region,
 		       size_t page, uint64_t word, size_t n)
 {
@@ -247,8 +190,8 @@ static int on_failure(struct handler *h, uint64_t word, uintptr_t addr, int r)
 static int on_out(struct handler *h, struct ferry__pager_region *region,
 		  size_t page, uint64_t word)
 {
-	int r = ferry__pager_bring(h->pager, region, page,
-				   window(h, region, page), false, h->hand);
+	size_t n = ferry__ahead_window(h->pager, h->hand, region, page);
+	int r = ferry__pager_bring(h->pager, region, page, n, false, h->hand);
 
 	if (r < 0)
 		return on_failure(h, word, ferry__page_at(region, page), r);
@@ -337,6 +280,17 @@ static int fill_limbo(struct ferry__pager *pager, uintptr_t addr)
 	return r;
 }
 
+/*
+ * In a fork's window only who forks is served: see pager_fork.c. It may be
+ * waiting for the looking thread yet, which faults where it makes pages
+ * exclusive that are discarded meanwhile.
+ */
+static bool is_served(const struct ferry__pager *pager, int tid)
+{
+	return !pager->fork_tid || pager->fork_tid == tid ||
+	       pager->home_tid == tid;
+}
+
 static void on_address(struct handler *h, uintptr_t addr, int tid)
 {
 	struct ferry__pager *pager = h->pager;
@@ -345,8 +299,7 @@ static void on_address(struct handler *h, uintptr_t addr, int tid)
 	int r = -EAGAIN;
 
 	pthread_mutex_lock(&pager->serve);
-	/* In a fork's window only who forks is served: see pager_fork.c. */
-	if (region && (!pager->fork_tid || pager->fork_tid == tid)) {
+	if (region && is_served(pager, tid)) {
 		page = (addr - region->addr) / ferry__page_size;
 		ferry__pager_give_first(pager, region, page);
 		r = serve(h, region, page);
@@ -386,6 +339,12 @@ static ssize_t read_messages(struct handler *h, struct ferry__uffd_msg *msgs)
 	return n;
 }
 
+/* The system has no descriptor for news of a fork, which the kernel keeps. */
+static bool is_short(ssize_t error)
+{
+	return error == -ENOMEM || error == -ENFILE;
+}
+
 /* False: there was nothing to read. */
 static bool read_batch(struct handler *h)
 {
@@ -393,8 +352,11 @@ static bool read_batch(struct handler *h)
 	ssize_t n, i;
 
 	n = read_messages(h, msgs);
-	if (n == -EAGAIN || n == -EINTR || n == 0)
+	if (n == -EAGAIN || n == -EINTR || n == 0 || is_short(n)) {
+		if (is_short(n))
+			ferry__sys->sleep_ns(SHORT_NS);
 		return false;
+	}
 	/* The descriptor is gone: all that is out would read as zeroes. */
 	if (n < 0)
 		ferry__pager_lost(h->pager, 0, 0, (int)n);
@@ -403,9 +365,17 @@ static bool read_batch(struct handler *h)
 	return true;
 }
 
+static int patience(const struct handler *h, bool reading)
+{
+	if (reading)
+		return 0;
+	return h->n_later ? 1 : ferry__pager_attention(h->pager);
+}
+
 void *ferry__pager_handle(void *arg)
 {
 	struct handler h = { .pager = arg };
+	bool reading = false;
 	struct pollfd fds[3] = {
 		{ .fd = ferry_uffd_fd(h.pager->uffd), .events = POLLIN },
 		{ .fd = h.pager->stop_handler, .events = POLLIN },
@@ -417,15 +387,14 @@ void *ferry__pager_handle(void *arg)
 	while (!(fds[1].revents & POLLIN)) {
 		fds[0].revents = fds[1].revents = 0;
 		fds[2].fd = ferry__pager_child_fd(h.pager);
-		ferry__sys->poll(fds, 3,
-				 h.n_later ? 1
-					   : ferry__pager_attention(h.pager));
+		ferry__sys->poll(fds, 3, patience(&h, reading));
 		while (read_batch(&h) && !h.n_later)
 			;
 		if (h.pager->children)
 			ferry__pager_attend(h.pager);
 		if (h.n_later && ferry__sys->now_ns() >= h.later_at)
 			wake_those(&h);
+		reading = ferry__ahead_step(h.pager, h.hand);
 	}
 	return NULL;
 }

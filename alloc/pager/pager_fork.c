@@ -71,6 +71,7 @@ static void stop_changes(struct ferry__pager *pager)
 	while (__atomic_load_n(&pager->discards, __ATOMIC_SEQ_CST) ||
 	       __atomic_load_n(&pager->visits, __ATOMIC_SEQ_CST)) /* K2 */
 		ferry__sys->sleep_ns(10000);
+	ferry__ahead_wait(pager);
 	pthread_mutex_lock(&pager->work);
 	/* A child that is being given all is done with, see copy_all(). */
 	pthread_mutex_lock(&pager->gate);
@@ -100,18 +101,12 @@ bool ferry__pager_sees_forks(struct ferry__pager *pager)
 	       pager->sees_forks;
 }
 
-static void reset(struct ferry__pager *pager);
-
 void ferry__pager_fork_prepare(struct ferry__pager *pager)
 {
 	struct ferry__store *store;
 	size_t i;
 
-	/* The child of a fork without handlers: all it has is present. */
-	if (pager->uffd && pager->pid != ferry__sys->getpid()) {
-		reset(pager);
-		ferry__pager_write_pages(pager);
-	}
+	ferry__pager_settle_guest(pager);
 	serve_only(pager, ferry__sys->gettid());
 	stop_changes(pager);
 	if (ferry__pager_state(pager) == FERRY__PAGER_ON)
@@ -167,9 +162,39 @@ static void reset(struct ferry__pager *pager)
 	pager->pending = 0;
 	pager->hurry = 0;
 	pager->home_tid = 0;
+	/* Whoever was reading ahead is not here. */
+	memset(pager->ahead, 0, sizeof(pager->ahead));
+	pager->aheads = 0;
 	memset(&pager->policy, 0, sizeof(pager->policy));
 	if (pager->state != FERRY__PAGER_FAILED)
 		pager->state = FERRY__PAGER_OFF;
+}
+
+static void tell_stores(struct ferry__pager *pager)
+{
+	struct ferry__store *store;
+	size_t i;
+
+	for (i = pager->n_tiers; i-- > 0;) {
+		store = pager->tiers[i].store;
+		if (store->ops->fork_child)
+			store->ops->fork_child(store);
+	}
+}
+
+/* Stores' locks and descriptors are of threads that are not here. */
+void ferry__pager_settle_guest(struct ferry__pager *pager)
+{
+	if (ferry__pager_state(pager) != FERRY__PAGER_ON ||
+	    pager->pid == ferry__sys->getpid())
+		return;
+	tell_stores(pager);
+	reset(pager);
+	/* The C library has them in its lists until it forks itself. */
+	pager->home.stack = NULL;
+	pager->handler.stack = NULL;
+	ferry__pager_write_pages(pager);
+	ferry__pager_leave_tiers(pager);
 }
 
 /*
@@ -211,20 +236,14 @@ static void serve_itself(struct ferry__pager *pager, bool served)
 
 void ferry__pager_fork_child(struct ferry__pager *pager)
 {
-	struct ferry__store *store;
 	sigset_t mask;
 	bool served;
-	size_t i;
 
 	block_signals(&mask);
 	served = ferry__pager_sees_forks(pager) && ferry__pager_ring(pager);
 	FERRY__PROBE2(fork_child, ferry__pager_read(&pager->limbo),
 		      ferry__pager_read(&pager->stored));
-	for (i = pager->n_tiers; i-- > 0;) {
-		store = pager->tiers[i].store;
-		if (store->ops->fork_child)
-			store->ops->fork_child(store);
-	}
+	tell_stores(pager);
 	serve_itself(pager, served);
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }

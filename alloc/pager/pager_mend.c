@@ -48,16 +48,12 @@ static bool is_out(uint64_t word)
 static void fetch(struct ferry__pager *pager, struct ferry__pager_region *r,
 		  size_t page, void *to)
 {
-	uintptr_t at = ferry__page_at(r, page);
 	uint64_t w = r->words[page];
-	int e = 0;
 
 	if (ferry__word_state(w) == FERRY__WORD_LIMBO)
 		memcpy(to, (void *)ferry__limbo_at(r, page), ferry__page_size);
 	else
-		e = ferry__pager_get(pager, w, at, to);
-	if (e)
-		ferry__pager_lost(pager, w, at, e);
+		ferry__pager_get_surely(pager, w, ferry__page_at(r, page), to);
 }
 
 /*

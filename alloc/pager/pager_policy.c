@@ -4,15 +4,18 @@
  * process, doubled for refaults, halved under pressure or above the target.
  */
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "alloc/pager/pager-internal.h"
 #include "alloc/pager/probe.h"
+#include "uffd/cgroup.h"
 
 #define SECOND	    1000000000ull
 #define AGE_MIN_NS  10000000ull
+#define DAY	    (86400 * SECOND)
 #define MAX_SLOWER  10
 #define MAX_HASTE   4
 #define STATUS_NS   (SECOND / 5)
@@ -88,14 +91,16 @@ static uint64_t thread_cpu(pthread_t thread)
 static void look_at_cpu(struct ferry__pager *pager, uint64_t now)
 {
 	struct ferry__pager_policy *p = &pager->policy;
-	uint64_t cpu, ours;
+	uint64_t cpu, ours, used;
 
 	if (p->cpu_at && now - p->cpu_at < SECOND / 10)
 		return;
 	ours = thread_cpu(pager->handler.thread) +
 	       ferry__sys->clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	cpu = ferry__sys->clock_ns(CLOCK_PROCESS_CPUTIME_ID) - ours;
-	p->idle = p->cpu_at && (cpu - p->cpu_ns) * IDLE_SHARE < now - p->cpu_at;
+	/* Read one after the other: of nothing it may be less than before. */
+	used = cpu > p->cpu_ns ? cpu - p->cpu_ns : 0;
+	p->idle = p->cpu_at && used < (now - p->cpu_at) / IDLE_SHARE;
 	p->cpu_ns = cpu;
 	p->cpu_at = now;
 }
@@ -116,8 +121,11 @@ static void look_at_refaults(struct ferry__pager *pager, uint64_t now)
 	struct ferry__pager_policy *p = &pager->policy;
 	uint64_t n, ns = now - p->refaults_at;
 
-	if (!p->refaults_at)
+	/* What there was before is of a parent, or of an earlier start. */
+	if (!p->refaults_at) {
 		p->refaults_at = now;
+		p->refaults = ferry__pager_read(&pager->counts.refaults);
+	}
 	if (!pager->params.refault_limit || now - p->refaults_at < REFAULT_NS)
 		return;
 	n = ferry__pager_read(&pager->counts.refaults) - p->refaults;
@@ -138,13 +146,13 @@ static void look_at_refaults(struct ferry__pager *pager, uint64_t now)
 
 /* --- pressure and the target (O4) ---------------------------------------- */
 
-static bool psi_presses(struct ferry__pager_policy *p, const char *text,
-			uint64_t us)
+/* Too much since the last look, when the total was @old? */
+static bool psi_presses(const char *text, uint64_t us, uint64_t *old)
 {
-	uint64_t total = number_after(text, "total="), old = p->stall_us;
+	uint64_t total = number_after(text, "total="), since = *old;
 
-	p->stall_us = total;
-	return old && (total - old) * STALL_SHARE > us;
+	*old = total;
+	return since && total > since && (total - since) * STALL_SHARE > us;
 }
 
 /* Without PSI: less than a twentieth of the memory is to be had. */
@@ -157,14 +165,37 @@ static bool memory_short(void)
 	       number_after(text, "MemTotal:");
 }
 
+#define PSI_TEXT 512
+
+static bool read_group(void *arg, const char *folder)
+{
+	char path[FERRY__CGROUP_PATH + 128], *text = arg;
+
+	snprintf(path, sizeof(path), "%s/memory.pressure", folder);
+	slurp(path, text, PSI_TEXT);
+	return text[0];
+}
+
+/*
+ * The system's stalls are a mean over its processors: a group that stands
+ * still at its own limit is lost in it on a big machine. The group's alone
+ * do not tell that others want the memory that we do not use.
+ */
 static bool pressed(struct ferry__pager *pager, uint64_t us)
 {
-	char text[512];
+	struct ferry__pager_policy *p = &pager->policy;
+	char system[PSI_TEXT], group[PSI_TEXT] = "";
+	bool here, there;
 
 	if (!pager->params.pressure)
 		return false;
-	slurp("/proc/pressure/memory", text, sizeof(text));
-	return text[0] ? psi_presses(&pager->policy, text, us) : memory_short();
+	slurp("/proc/pressure/memory", system, sizeof(system));
+	ferry__cgroup_walk(read_group, group);
+	if (!system[0] && !group[0])
+		return memory_short();
+	there = psi_presses(system, us, &p->stall_us);
+	here = psi_presses(group, us, &p->group_stall_us);
+	return here || there;
 }
 
 static bool above_target(struct ferry__pager *pager)
@@ -193,6 +224,7 @@ static void look_at_pressure(struct ferry__pager *pager, uint64_t now)
 		p->haste += p->haste < MAX_HASTE;
 	else
 		p->haste -= p->haste > 0;
+	__atomic_store_n(&pager->hasty, p->haste > 0, __ATOMIC_RELAXED);
 	FERRY__PROBE3(haste, p->haste, psi, above);
 }
 
@@ -208,27 +240,42 @@ void ferry__policy_update(struct ferry__pager *pager, uint64_t now)
 	look_at_refaults(pager, now);
 	look_at_pressure(pager, now);
 	age = p->idle ? pager->params.idle_after_ns
-		      : pager->params.cold_after_ns << p->slower;
-	age >>= p->haste;
-	p->age_ns = age < AGE_MIN_NS ? AGE_MIN_NS : age;
+		      : ferry__doubled(pager->params.cold_after_ns, p->slower);
+	age = ferry__doubled(age, 0) >> p->haste;
+	/* Relaxed: the only writer; ferry__pager_stats() wants no more. */
+	__atomic_store_n(&p->age_ns, age < AGE_MIN_NS ? AGE_MIN_NS : age,
+			 __ATOMIC_RELAXED);
+}
+
+/*
+ * Of a second's worth at most, and of a page's where that is more. The time
+ * that is not yet worth a byte is left for the next look.
+ */
+static void earn_tokens(struct ferry__pager *pager, uint64_t most)
+{
+	struct ferry__pager_policy *p = &pager->policy;
+	uint64_t rate = pager->params.rate, now = ferry__sys->now_ns(), earned;
+
+	/* A day at most, so that it can be counted. */
+	if (now - p->tokens_at > DAY)
+		p->tokens_at = now - DAY;
+	earned = (uint64_t)((unsigned __int128)rate * (now - p->tokens_at) /
+			    SECOND);
+	p->tokens_at += (uint64_t)((unsigned __int128)earned * SECOND / rate);
+	p->tokens = earned < most - p->tokens ? p->tokens + earned : most;
 }
 
 bool ferry__policy_allows(struct ferry__pager *pager, uint64_t bytes)
 {
 	struct ferry__pager_policy *p = &pager->policy;
-	uint64_t rate = pager->params.rate, now = ferry__sys->now_ns();
-	uint64_t ns = now - p->tokens_at;
+	uint64_t rate = pager->params.rate;
+	uint64_t most = rate > ferry__page_size ? rate : ferry__page_size;
 
 	if (!rate)
 		return true;
-	if (ns > SECOND)
-		ns = SECOND;
-	p->tokens += rate / 1000 * (ns / 1000) / 1000;
-	p->tokens_at = now;
-	if (p->tokens > rate)
-		p->tokens = rate;
-	/* What is more than a second's worth may go once a second. */
-	if (bytes > p->tokens && p->tokens < rate)
+	earn_tokens(pager, most);
+	/* What is more than there can ever be may go where all of it is. */
+	if (bytes > p->tokens && p->tokens < most)
 		return false;
 	p->tokens -= bytes < p->tokens ? bytes : p->tokens;
 	return true;

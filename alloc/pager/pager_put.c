@@ -342,11 +342,13 @@ static void copy_stored(struct batch *b, size_t to)
 }
 
 /* From one store to another; what is not wanted there stays where it is. */
-static void settle_older(struct batch *b)
+static bool settle_older(struct batch *b)
 {
+	bool all = true;
 	size_t k;
 
 	for (k = 0; k < b->copied; k++) {
+		all = all && (b->place[k] || b->refused[k]);
 		if (!b->place[k] || !settle_place(b, k))
 			continue;
 		ferry__pager_drop_stored(b->pager, b->was[k]);
@@ -354,24 +356,37 @@ static void settle_older(struct batch *b)
 			      ferry__word_tier(b->was[k]),
 			      ferry__word_tier(b->place[k]));
 	}
+	return all;
 }
 
-void ferry__pager_demote(struct ferry__pager *pager,
+/* Of a tier that is not asked: would it be, if it had room? */
+static bool is_due_but_full(const struct batch *b, size_t t)
+{
+	const struct ferry__pager_tier_state *tier = &b->pager->tiers[t];
+
+	return !tier->broken && b->age >= tier->after_ns;
+}
+
+bool ferry__pager_demote(struct ferry__pager *pager,
 			 struct ferry__pager_region *region, size_t page,
 			 size_t n, uint64_t age)
 {
 	struct batch b;
+	bool all = true;
 	size_t to;
 
 	begin(&b, pager, region, page, n, age);
 	for (to = pager->n_tiers; to-- > 1;) {
-		if (!tier_takes(&pager->tiers[to], age, b.now))
+		if (!tier_takes(&pager->tiers[to], age, b.now)) {
+			all = all && !is_due_but_full(&b, to);
 			continue;
+		}
 		b.copied = 0;
 		copy_stored(&b, to);
 		offer(&b, to);
-		settle_older(&b);
+		all = settle_older(&b) && all;
 	}
+	return all;
 }
 
 /* --- after a fork -------------------------------------------------------- */

@@ -9,12 +9,11 @@
 #include <sys/mman.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "uffd/reserve.h"
 #include "uffd/uapi.h"
 
 /* Tables grow by this much of a region at least. */
 #define COVER_STEP ((size_t)32 << 20)
-
-#define EBUSY_PAUSE_NS 20000u
 
 /* Pieces in which a region is registered, at most about so many. */
 #define MAX_PIECES 512
@@ -78,13 +77,6 @@ static size_t up(size_t n, size_t to)
 	return (n + to - 1) & ~(to - 1);
 }
 
-static int reserve(size_t len, void **ret_addr)
-{
-	return ferry__sys->mmap(NULL, len, PROT_NONE,
-				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-				0, ret_addr);
-}
-
 /* Limbo keeps its pages' place within huge pages. */
 static int reserve_limbo(size_t len, uintptr_t *ret_addr)
 {
@@ -92,7 +84,7 @@ static int reserve_limbo(size_t len, uintptr_t *ret_addr)
 	void *p;
 	int r;
 
-	r = reserve(len + FERRY__UNIT_SIZE, &p);
+	r = ferry__reserve(NULL, len + FERRY__UNIT_SIZE, &p);
 	if (r)
 		return r;
 	start = (uintptr_t)p;
@@ -127,11 +119,11 @@ static int reserve_tables(struct ferry__pager_region *r)
 	e = reserve_limbo(r->len, &r->shadow);
 	if (e)
 		return e;
-	e = reserve(words_size(r->len), &p);
+	e = ferry__reserve(NULL, words_size(r->len), &p);
 	if (e)
 		return e;
 	r->words = p;
-	e = reserve(blocks_size(r->len), &p);
+	e = ferry__reserve(NULL, blocks_size(r->len), &p);
 	if (e)
 		return e;
 	r->blocks = p;
@@ -195,8 +187,7 @@ void ferry__region_free_all(struct ferry__pager *pager)
 
 static int usable(void *addr, size_t len)
 {
-	return ferry__sys->mprotect(addr, up(len, ferry__page_size),
-				    PROT_READ | PROT_WRITE);
+	return ferry__reserve_open(addr, up(len, ferry__page_size));
 }
 
 static int cover_locked(struct ferry__pager_region *r, size_t used)
@@ -225,7 +216,7 @@ int ferry__region_cover(struct ferry__pager *pager,
 {
 	int r;
 
-	if (used <= __atomic_load_n(&region->covered, __ATOMIC_ACQUIRE))
+	if (used <= ferry__region_covered(region))
 		return 0;
 	pthread_mutex_lock(&pager->cover);
 	r = cover_locked(region, used);
@@ -236,7 +227,8 @@ int ferry__region_cover(struct ferry__pager *pager,
 void ferry__region_clear_limbo(struct ferry__pager_region *region)
 {
 	/* Locked memory as well. */
-	ferry__sys->madvise((void *)region->shadow, region->covered,
+	ferry__sys->madvise((void *)region->shadow,
+			    ferry__region_covered(region),
 			    FERRY__MADV_DONTNEED_LOCKED);
 }
 
@@ -252,8 +244,8 @@ bool ferry__region_out(const struct ferry__pager_region *region, size_t page)
 
 /*
  * Not ferry_uffd_register(), which looks at the mappings where it is refused:
- * in a child of fork(2) that is so until the parent's handler, told of the
- * fork, closes the descriptor for this memory. Gaps are passed over.
+ * the bell's is in a child, and the program may serve faults of its own in
+ * memory of the heap. Gaps are passed over.
  */
 int ferry__pager_register(struct ferry__pager *pager, uintptr_t addr,
 			  size_t len)
@@ -264,12 +256,8 @@ int ferry__pager_register(struct ferry__pager *pager, uintptr_t addr,
 	};
 	int r;
 
-	do {
-		r = ferry__sys->ioctl(ferry_uffd_fd(pager->uffd),
-				      FERRY__UFFDIO_REGISTER, &reg);
-		if (r == -EBUSY)
-			ferry__sys->sleep_ns(EBUSY_PAUSE_NS);
-	} while (r == -EBUSY && pager->sees_forks);
+	r = ferry__sys->ioctl(ferry_uffd_fd(pager->uffd),
+			      FERRY__UFFDIO_REGISTER, &reg);
 	return r < 0 ? r : 0;
 }
 
@@ -305,7 +293,7 @@ void ferry__region_forget(struct ferry__pager_region *region)
 {
 	size_t i;
 
-	for (i = 0; i < region->covered / FERRY__UNIT_SIZE; i++)
+	for (i = 0; i < ferry__region_covered(region) / FERRY__UNIT_SIZE; i++)
 		__atomic_store_n(&region->units[i], 0,
 				 __ATOMIC_SEQ_CST); /* R3 */
 }
@@ -352,7 +340,7 @@ int ferry__region_register(struct ferry__pager *pager,
 	size_t end =
 		up((offset + len + FERRY__UNIT_SIZE - 1) / FERRY__UNIT_SIZE,
 		   piece);
-	size_t last = region->covered / FERRY__UNIT_SIZE;
+	size_t last = ferry__region_covered(region) / FERRY__UNIT_SIZE;
 
 	return each_run(pager, region, first, end < last ? end : last, 0,
 			register_units);
@@ -361,6 +349,7 @@ int ferry__region_register(struct ferry__pager *pager,
 int ferry__region_reregister(struct ferry__pager *pager,
 			     struct ferry__pager_region *region)
 {
-	return each_run(pager, region, 0, region->covered / FERRY__UNIT_SIZE, 1,
+	return each_run(pager, region, 0,
+			ferry__region_covered(region) / FERRY__UNIT_SIZE, 1,
 			register_units);
 }

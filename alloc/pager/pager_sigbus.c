@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 
 #include "alloc/pager/pager-internal.h"
+#include "uffd/fault.h"
 #include "uffd/handle.h"
 #include "uffd/uapi.h"
 
@@ -195,8 +196,10 @@ void *ferry__sigbus_help(void *arg)
 	return NULL;
 }
 
-void ferry__sigbus_stop_helper(struct ferry__pager *pager)
+void ferry__sigbus_stop(struct ferry__pager *pager)
 {
+	/* Who asks the helper yet is answered by it. */
+	ferry__fault_detach_all(pager->service);
 	__atomic_store_n(&pager->stop_helper, true, __ATOMIC_RELEASE);
 	cry(pager);
 }
@@ -260,6 +263,9 @@ static int serve_here(struct ferry__pager *pager,
 		return -EAGAIN;
 	hand = claim_hand(pager);
 	r = ferry__pager_serve(pager, hand, region, page);
+	/* Whoever has it may be reading ahead: helped, and touched again. */
+	if (r == -EAGAIN && ferry__ahead_step(pager, hand))
+		r = 0;
 	give_hand_back(hand);
 	leave(pager);
 	return r;

@@ -24,6 +24,8 @@
 #define STACK_SIZE ((size_t)256 << 10)
 #endif
 
+#define DISCARD_PAUSE_NS 10000u
+
 static void set_state(struct ferry__pager *pager, enum ferry__pager_state state)
 {
 	__atomic_store_n(&pager->state, state, __ATOMIC_RELEASE); /* S1 */
@@ -64,6 +66,7 @@ void ferry__pager_free_stacks(struct ferry__pager *pager)
 {
 	free_stack(&pager->home);
 	free_stack(&pager->handler);
+	free_stack(&pager->reader);
 }
 
 /* --- descriptors --------------------------------------------------------- */
@@ -194,6 +197,12 @@ static void end_tiers(struct ferry__pager *pager)
 	ferry__pager_begin_work(pager);
 	ferry__pager_sweep_spent(pager);
 	ferry__pager_end_work(pager);
+	/*
+	 * K1: those that began before all was back may have pages in stores;
+	 * later ones have none. Acquires what they did there.
+	 */
+	while (__atomic_load_n(&pager->discards, __ATOMIC_SEQ_CST))
+		ferry__sys->sleep_ns(DISCARD_PAUSE_NS);
 	ferry__pager_leave_tiers(pager);
 }
 
@@ -257,6 +266,27 @@ static int start_handler(struct ferry__pager *pager)
 			    pager);
 }
 
+/* Without this one, what is read ahead is waited for. */
+static void start_reader(struct ferry__pager *pager)
+{
+	bool has;
+
+	pager->stop_ahead = false;
+	has = pager->params.around > 1 &&
+	      !start_thread(&pager->reader, ferry__ahead_run, pager);
+	/* Relaxed: where there is none, nobody takes what is put up. */
+	__atomic_store_n(&pager->has_ahead, has, __ATOMIC_RELAXED);
+}
+
+static void stop_reader(struct ferry__pager *pager)
+{
+	if (!pager->has_ahead)
+		return;
+	__atomic_store_n(&pager->has_ahead, false, __ATOMIC_RELAXED);
+	ferry__ahead_stop(pager);
+	ferry__thread_join(pager->reader.thread);
+}
+
 static int begin(struct ferry__pager *pager)
 {
 	int r = open_all(pager);
@@ -276,8 +306,10 @@ static int begin(struct ferry__pager *pager)
 	if (r) {
 		close_uffd(pager);
 		ferry__pager_leave_tiers(pager);
+		return r;
 	}
-	return r;
+	start_reader(pager);
+	return 0;
 }
 
 static void stop_handler(struct ferry__pager *pager)
@@ -285,7 +317,7 @@ static void stop_handler(struct ferry__pager *pager)
 	const uint64_t one = 1;
 
 	if (pager->service)
-		ferry__sigbus_stop_helper(pager);
+		ferry__sigbus_stop(pager);
 	else
 		ferry__sys->write(pager->stop_handler, &one, sizeof(one));
 	ferry__thread_join(pager->handler.thread);
@@ -309,6 +341,7 @@ static void *home_main(void *arg)
 	if (r)
 		return NULL;
 	ferry__pager_look(pager);
+	stop_reader(pager);
 	stop_handler(pager);
 	close_uffd(pager);
 	end_tiers(pager);
@@ -325,11 +358,14 @@ static int get_ready(struct ferry__pager *pager)
 		pager->look.staging = ferry__pager_map(size);
 	if (!pager->serving.staging)
 		pager->serving.staging = ferry__pager_map(size);
+	if (!pager->reading.staging)
+		pager->reading.staging = ferry__pager_map(size);
 	if (!pager->copies)
 		pager->copies = ferry__pager_map(size);
 	if (!pager->bell)
 		pager->bell = ferry__pager_map(ferry__page_size);
-	return pager->look.staging && pager->serving.staging && pager->copies &&
+	return pager->look.staging && pager->serving.staging &&
+			       pager->reading.staging && pager->copies &&
 			       pager->bell
 		       ? 0
 		       : -ENOMEM;
@@ -418,8 +454,10 @@ static void end_threads(struct ferry__pager *pager)
 
 int ferry__pager_stop(struct ferry__pager *pager)
 {
-	int r = ferry__pager_restore_all(pager);
+	int r;
 
+	ferry__pager_settle_guest(pager);
+	r = ferry__pager_restore_all(pager);
 	pthread_mutex_lock(&pager->start);
 	if (!r && ferry__pager_state(pager) == FERRY__PAGER_ON)
 		end_threads(pager);

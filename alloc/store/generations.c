@@ -51,6 +51,12 @@ static int generation_start(struct ferry__generations *all, uint32_t number)
 	generation = mem;
 	generation->number = number;
 	generation->fd = shared_page(&generation->page);
+	/* Of a later one that is asked for, the next look will do (G3). */
+	if (generation->fd < 0 && all->newest) {
+		r = generation->fd;
+		ferry__store_unmap(mem, sizeof(*generation));
+		return r;
+	}
 	generation->next = all->newest;
 	all->newest = generation;
 	/*

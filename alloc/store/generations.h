@@ -13,8 +13,9 @@
  *     their program, or unmapped it since they dropped all they inherited.
  *     No message, no descriptor in the child, and nothing is lost when one is
  *     killed.
- * G3. A generation ends with the next check after a fork. Where it cannot be
- *     asked for (no memfd), its children count as alive for good.
+ * G3. A generation ends with the next check after a fork at which there is a
+ *     page for another: children that are born until then share it. Where
+ *     there never is one (no memfd), they count as alive for good.
  *
  * The owner's locks: start, check and fini are for one thread at a time, which
  * shares the descriptor table; the calls around a fork come while nobody else

@@ -97,7 +97,9 @@ enum ferry_allocator_hint {
 
 /*
  * About the pages that lie in [@addr, @addr + @len), in whole or (HOT, PIN)
- * in part; other blocks may be in them, too. A hint outlives the block.
+ * in part; other blocks may be in them, too. A hint outlives the block. COLD
+ * starts the instance's threads; where nothing can be taken out it is without
+ * effect.
  * Returns 0, -EINVAL, or -ENOENT: not memory of this instance.
  */
 FERRY_EXPORT int ferry_allocator_hint(struct ferry_allocator *allocator,
@@ -131,7 +133,7 @@ struct ferry_allocator_stats {
 	uint64_t pages_out;	  /* pages taken out, since the creation */
 	uint64_t pages_back;	  /* and brought back */
 	uint64_t refaults;	  /* of these, by a touch */
-	uint64_t stalled_ns;	  /* time that threads waited for pages */
+	uint64_t stalled_ns;	  /* spent on faults; wake-ups are not in it */
 	uint64_t store_elsewhere; /* bytes of files and servers they take */
 	int store_error;	  /* why a store is not used that is named; 0 */
 };

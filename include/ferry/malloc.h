@@ -64,7 +64,7 @@ struct ferry_malloc_stats {
 	uint64_t pages_back;
 	uint64_t pages_dropped; /* held no living object */
 	uint64_t busy;		/* could not be moved just then */
-	uint64_t stalled_ns;	/* time that threads waited for pages */
+	uint64_t stalled_ns;	/* spent on faults; wake-ups are not in it */
 	/*
 	 * Why nothing is taken out, in words; NULL: it is, or will be once the
 	 * heap is large enough. Never freed.

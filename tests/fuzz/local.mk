@@ -39,8 +39,8 @@ FUZZ_BUILD = $(MKDIR_P) %D% && $(CLANG) $(STD_CFLAGS) $(FUZZ_FLAGS) \
 	$(AM_V_GEN)sources='$(FUZZ_CLAIMS)'; $(FUZZ_BUILD)
 %D%/fuzz_smaps: %D%/fuzz_smaps.c $(FUZZED)
 	$(AM_V_GEN)sources=%D%/fuzz_smaps.c; $(FUZZ_BUILD)
-%D%/fuzz_conf: %D%/fuzz_conf.c runtime/conf.c runtime/cgroup.c $(FUZZED)
-	$(AM_V_GEN)sources='%D%/fuzz_conf.c runtime/conf.c runtime/cgroup.c'; \
+%D%/fuzz_conf: %D%/fuzz_conf.c runtime/conf.c $(FUZZED)
+	$(AM_V_GEN)sources='%D%/fuzz_conf.c runtime/conf.c'; \
 	  $(FUZZ_BUILD)
 
 .PHONY: check-fuzz

@@ -81,6 +81,8 @@ command_line()
 	printf ' %s' tsc=reliable
 	# Before 6.5 memfd_secret has to be asked for.
 	printf ' %s' secretmem.enable=1
+	# Some kernels keep no stall times unless asked to.
+	printf ' %s' psi=1
 	printf ' %s' "FERRY_NODES=$nodes" "FERRY_REQUIRE=$features" \
 		"FERRY_TEST_SCALE=${FERRY_TEST_SCALE:-8}"
 	if [ -n "$programs" ]; then
@@ -91,12 +93,13 @@ command_line()
 	fi
 }
 
-# Five-level page tables only make each emulated walk longer.
+# Five-level page tables only make each emulated walk longer. String stores are
+# emulated byte by byte: a huge page cleared by one has stopped a CPU for 78 s.
 emulate()
 {
 	# shellcheck disable=SC2046,SC2086 # split on purpose
 	timeout -k 5 "$seconds" qemu-system-x86_64 \
-		-accel tcg,thread=multi -machine q35 -cpu max,la57=off \
+		-accel tcg,thread=multi -machine q35 -cpu max,la57=off,-erms,-fsrm \
 		-nodefaults -no-user-config -display none -no-reboot \
 		$(topology) -kernel "$work/$series/vmlinuz" \
 		-initrd "$log/initramfs" -append "$(command_line)" \

@@ -20,14 +20,17 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -82,11 +85,24 @@ static void mount_all(void)
 {
 	mount_one("proc", "/proc");
 	mount_one("sysfs", "/sys");
+	mount_one("cgroup2", "/sys/fs/cgroup");
 	mount_one("devtmpfs", "/dev");
 	mount_one("tmpfs", "/tmp");
 	mkdir("/dev/shm", 01777);
 	mount_one("tmpfs", "/dev/shm");
 	mount_one("tmpfs", "/run");
+}
+
+/* 127.0.0.1, where servers of the tests listen, or nobody does. */
+static void raise_loopback(void)
+{
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &lo))
+		report("warning: loopback: %s", strerror(errno));
+	if (fd >= 0)
+		close(fd);
 }
 
 /* Standard output and error become the report line, input becomes empty. */
@@ -384,6 +400,7 @@ int main(void)
 {
 	mount_all();
 	redirect();
+	raise_loopback();
 	describe();
 	for_each_line("/modules/order", load_module);
 	prepare();

@@ -15,7 +15,7 @@ library=$2
 name=$3
 bin=$tree/tests/programs
 work=$tree/tests/programs/runs/$name
-limit=${FERRY_PROGRAMS_SECONDS:-120}
+limit=${FERRY_PROGRAMS_SECONDS:-600}
 export programs bin
 
 if [ -e "$programs/cases/$name.sh" ]; then

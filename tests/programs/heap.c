@@ -11,9 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE	    ((uintptr_t)4096)
-#define REST_MS	    10
-#define REST_MAX_MS 20000
+#define PAGE	((uintptr_t)4096)
+#define REST_MS 10
 
 struct block {
 	uint8_t *data;
@@ -165,21 +164,13 @@ size_t heap_resident(const struct heap *heap)
 
 void heap_rest(const struct heap *heap)
 {
-	unsigned int waited = 0;
-
 	if (!heap_goes_out()) {
 		sleep_ms(REST_MS);
 		return;
 	}
 	/* The list of blocks is warm meanwhile. */
-	while (heap_resident(heap) > heap->bytes / 4) {
-		if (waited++ > REST_MAX_MS / REST_MS) {
-			fprintf(stderr, "%zu of %zu bytes stay in memory\n",
-				heap_resident(heap), heap->bytes);
-			exit(1);
-		}
+	while (heap_resident(heap) > heap->bytes / 4)
 		sleep_ms(REST_MS);
-	}
 }
 
 static bool block_is_whole(const struct block *block)

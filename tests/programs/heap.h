@@ -21,7 +21,8 @@ struct heap *heap_make(size_t bytes, uint32_t seed);
 
 /*
  * Leaves the heap alone. Where pages are expected to go out (PROGRAMS_COLD in
- * the environment) until most of it is not in memory; else a moment.
+ * the environment) until most of it is not in memory, which only the limit of
+ * the case ends (FERRY_PROGRAMS_SECONDS); else a moment.
  */
 void heap_rest(const struct heap *heap);
 

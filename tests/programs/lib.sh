@@ -43,16 +43,10 @@ rest()
 	sleep "${1:-0.4}"
 }
 
-# Waits until a command succeeds, for half a minute at most.
+# Waits until a command succeeds. The limit of the case is the only clock.
 until_true()
 {
-	tries=0
 	until "$@" > /dev/null 2>&1; do
-		tries=$((tries + 1))
-		if [ $tries -gt 300 ]; then
-			echo "in vain: $*" >&2
-			return 1
-		fi
 		sleep 0.1
 	done
 }

@@ -10,13 +10,16 @@ PROGRAM_OWN += %D%/filters
 PROGRAM_OWN += %D%/fixed_buffers
 PROGRAM_OWN += %D%/forks
 PROGRAM_OWN += %D%/identity
+PROGRAM_OWN += %D%/last_thread
 PROGRAM_OWN += %D%/locked
 PROGRAM_OWN += %D%/namespaces
+PROGRAM_OWN += %D%/remaps
 PROGRAM_OWN += %D%/signals
 PROGRAM_OWN += %D%/spawns
 PROGRAM_OWN += %D%/starts
 PROGRAM_OWN += %D%/system_calls
 PROGRAM_OWN += %D%/threads
+PROGRAM_OWN += %D%/touched
 PROGRAM_OWN += %D%/traced
 
 # Everything that is run, the longest first.
@@ -43,6 +46,7 @@ PROGRAM_CASES += gdb
 PROGRAM_CASES += identity
 PROGRAM_CASES += java
 PROGRAM_CASES += keys
+PROGRAM_CASES += last_thread
 PROGRAM_CASES += limits
 PROGRAM_CASES += locked
 PROGRAM_CASES += lua
@@ -52,6 +56,7 @@ PROGRAM_CASES += nginx
 PROGRAM_CASES += node
 PROGRAM_CASES += perl
 PROGRAM_CASES += php
+PROGRAM_CASES += remaps
 PROGRAM_CASES += ruby
 PROGRAM_CASES += signals
 PROGRAM_CASES += spawns
@@ -60,7 +65,9 @@ PROGRAM_CASES += su
 PROGRAM_CASES += system_calls
 PROGRAM_CASES += tcl
 PROGRAM_CASES += threads
+PROGRAM_CASES += touched
 PROGRAM_CASES += unprivileged
+PROGRAM_CASES += valgrind
 
 EXTRA_PROGRAMS += $(PROGRAM_OWN)
 EXTRA_LTLIBRARIES += %D%/libprogram.la
@@ -86,13 +93,16 @@ PROGRAM_LIBS = %D%/libprogram.la $(PTHREAD_LIBS)
 %C%_fixed_buffers_LDADD = $(PROGRAM_LIBS) $(URING_LIBS)
 %C%_forks_LDADD = $(PROGRAM_LIBS)
 %C%_identity_LDADD = $(PROGRAM_LIBS)
+%C%_last_thread_LDADD = $(PROGRAM_LIBS)
 %C%_locked_LDADD = $(PROGRAM_LIBS)
 %C%_namespaces_LDADD = $(PROGRAM_LIBS)
+%C%_remaps_LDADD = $(PROGRAM_LIBS)
 %C%_signals_LDADD = $(PROGRAM_LIBS)
 %C%_spawns_LDADD = $(PROGRAM_LIBS)
 %C%_starts_LDADD = $(PROGRAM_LIBS)
 %C%_system_calls_LDADD = $(PROGRAM_LIBS)
 %C%_threads_LDADD = $(PROGRAM_LIBS)
+%C%_touched_LDADD = $(PROGRAM_LIBS)
 %C%_traced_LDADD = $(PROGRAM_LIBS)
 
 EXTRA_DIST += %D%/README.md
@@ -130,6 +140,7 @@ dist_noinst_SCRIPTS += %D%/cases/su.sh
 dist_noinst_SCRIPTS += %D%/cases/tcl.sh
 dist_noinst_SCRIPTS += %D%/cases/texts.sh
 dist_noinst_SCRIPTS += %D%/cases/unprivileged.sh
+dist_noinst_SCRIPTS += %D%/cases/valgrind.sh
 
 .PHONY: check-programs
 if HAVE_MALLOC

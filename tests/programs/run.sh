@@ -6,7 +6,7 @@
 #
 # Environment: FERRY_PROGRAMS_JOBS, cases at a time (default: processors, at
 # most 4); FERRY_PROGRAMS_LIBRARY, another library to preload;
-# FERRY_PROGRAMS_SECONDS, the limit of a run of a case;
+# FERRY_PROGRAMS_SECONDS, the only limit of a run of a case (default: 600);
 # FERRY_PROGRAMS_KEEP, not empty: what cases wrote stays;
 # FERRY_PROGRAMS_COLD=: do not ask for pages that went out;
 # FERRY_REQUIRE: features whose lack is a failure and not a skip.

@@ -52,6 +52,13 @@ for _ in 1 2 3; do
 		grep -oE '^nodes:.*|wait_for_word|in main'
 	rest 0.2
 done
+# A core file has the heap, and not the address space kept for it to grow.
+gdb -nx -q -batch -p "$traced" -ex 'generate-core-file taken' \
+	> gcore.out 2>&1
+gdb -nx -q -batch "$bin/traced" taken -ex 'printf "nodes: %d\n", nodes' \
+	2> gdb.err | grep -oE '^nodes:.*'
+[ "$(stat -c %s taken)" -lt 2000000000 ] && echo "the core file is small"
+rm -f taken
 echo go on >&3
 exec 3>&-
 wait "$traced"

@@ -3,8 +3,8 @@
  * The control groups that this process's memory is charged to, version 2 or
  * 1, and the memory that it may use.
  */
-#ifndef FERRY_RUNTIME_CGROUP_H
-#define FERRY_RUNTIME_CGROUP_H
+#ifndef FERRY_UFFD_CGROUP_H
+#define FERRY_UFFD_CGROUP_H
 
 #include <stdbool.h>
 #include <stddef.h>

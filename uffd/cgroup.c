@@ -4,7 +4,7 @@
  * OS assumptions: /proc/self/cgroup as in cgroups(7); hierarchies mounted
  * where systemd and container runtimes mount them.
  */
-#include "runtime/cgroup.h"
+#include "uffd/cgroup.h"
 
 #include <fcntl.h>
 #include <stdint.h>
