@@ -121,6 +121,7 @@ bin_PROGRAMS += %D%/ferry-bench
 %C%_ferry_bench_SOURCES += %D%/malloc_work.c
 %C%_ferry_bench_SOURCES += %D%/malloc_work.h
 %C%_ferry_bench_SOURCES += %D%/malloc_work_churn.c
+%C%_ferry_bench_SOURCES += %D%/malloc_work_heap.c
 %C%_ferry_bench_SOURCES += %D%/malloc_work_process.c
 %C%_ferry_bench_SOURCES += %D%/malloc_work_threads.c
 %C%_ferry_bench_SOURCES += %D%/move.c

@@ -21,6 +21,7 @@ static const uint64_t amounts[MALLOC_WORKLOADS][BENCH_FULL + 1] = {
 	[MALLOC_GROW] = { 32, 256, 1024 },
 	[MALLOC_START] = { 10, 40, 300 },
 	[MALLOC_FORK] = { 2, 8, 30 },
+	[MALLOC_HEAP] = { 200000, 1200000, 6000000 },
 };
 
 struct malloc_bench {
@@ -34,7 +35,7 @@ struct malloc_bench {
 
 static const struct bench_option options[] = {
 	{ "workload", BENCH_TEXT, "LIST",
-	  "churn,queue,threads,realloc,large,grow,start,fork" },
+	  "churn,queue,threads,realloc,large,grow,start,fork,heap" },
 	PRELOAD_OPTIONS,
 	{ "rounds", BENCH_SIZE, "N", "times that each run is made" },
 	{ 0 },
@@ -78,7 +79,7 @@ static uint64_t rounds(const struct malloc_bench *m,
 {
 	bool heavy = workload == MALLOC_LARGE || workload == MALLOC_GROW ||
 		     workload == MALLOC_FORK;
-	bool judged = workload <= MALLOC_REALLOC;
+	bool judged = workload <= MALLOC_REALLOC || workload == MALLOC_HEAP;
 
 	if (m->rounds)
 		return m->rounds;
@@ -98,7 +99,8 @@ static void add_cells(struct malloc_bench *m, enum malloc_workload_id workload)
 	for (size_t i = 0; i < m->set.n; i++) {
 		struct malloc_cell *c;
 
-		if (!preload_usable(&m->set.v[i]))
+		if (!preload_usable(&m->set.v[i]) ||
+		    (workload == MALLOC_HEAP && !m->set.v[i].has_heaps))
 			continue;
 		cells->v =
 			bench_grow(cells->v, cells->n + 1, sizeof(*cells->v));

@@ -22,6 +22,7 @@ enum malloc_workload_id {
 	MALLOC_GROW,
 	MALLOC_START,
 	MALLOC_FORK,
+	MALLOC_HEAP,
 	MALLOC_WORKLOADS
 };
 

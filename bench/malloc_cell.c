@@ -12,6 +12,7 @@ const char *const malloc_workload_names[MALLOC_WORKLOADS] = {
 	[MALLOC_THREADS] = "threads", [MALLOC_REALLOC] = "realloc",
 	[MALLOC_LARGE] = "large",     [MALLOC_GROW] = "grow",
 	[MALLOC_START] = "start",     [MALLOC_FORK] = "fork",
+	[MALLOC_HEAP] = "heap",
 };
 
 const struct malloc_metric_info malloc_metrics[MALLOC_METRICS] = {
@@ -50,8 +51,11 @@ static int run(struct malloc_cell *c, uint64_t seed,
 		text,
 		NULL,
 	};
+	const struct preload heaps = preload_heaps(c->allocator);
 	struct preload_child child;
-	int rc = preload_start(c->allocator, argv, NULL, false, &child);
+	int rc = preload_start(c->workload == MALLOC_HEAP ? &heaps
+							  : c->allocator,
+			       argv, NULL, false, &child);
 	bool whole;
 	int status;
 

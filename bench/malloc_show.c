@@ -40,6 +40,9 @@ static const struct {
 	[MALLOC_START] = { "starting a program that does nothing",
 			   "us a start" },
 	[MALLOC_FORK] = { "fork with a heap of 256 MiB", "us a fork" },
+	[MALLOC_HEAP] = { "the same blocks in heaps beside the malloc, that "
+			  "come and go too",
+			  "ns a step" },
 };
 
 static void show_row(struct bench_table *t, const struct malloc_cell *c,

@@ -111,6 +111,8 @@ static void record_ratios(struct bench *b, const struct malloc_cells *cells,
 						     (enum malloc_workload_id)w,
 						     MALLOC_WHOLE_CPU);
 
+			if (w == MALLOC_HEAP && !s.p->has_heaps)
+				continue;
 			bench_result(b, &st, "ratio",
 				     "malloc/ratio/%s/%s/whole_cpu",
 				     malloc_workload_names[w], s.p->name);
@@ -126,9 +128,10 @@ static void show_ratios(struct bench *b, const struct malloc_cells *cells,
 		"CPU time of the whole process in that of jemalloc",
 		"allocator", "churn", "queue", "threads", "realloc",
 		"geometric mean", "worst", "large", "grow", "start", "fork",
-		NULL);
+		"heap", NULL);
 	static const enum malloc_workload_id rest[] = {
-		MALLOC_LARGE, MALLOC_GROW, MALLOC_START, MALLOC_FORK
+		MALLOC_LARGE, MALLOC_GROW, MALLOC_START, MALLOC_FORK,
+		MALLOC_HEAP
 	};
 
 	for (size_t i = 0; i < set->n; i++) {

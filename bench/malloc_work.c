@@ -19,6 +19,7 @@ static malloc_work_fn *const workloads[MALLOC_WORKLOADS] = {
 	[MALLOC_GROW] = malloc_work_grow,
 	[MALLOC_START] = malloc_work_start,
 	[MALLOC_FORK] = malloc_work_fork,
+	[MALLOC_HEAP] = malloc_work_heap,
 };
 
 /* A run that takes longer has hung. */

@@ -33,6 +33,7 @@ malloc_work_fn malloc_work_large;   /* buffers */
 malloc_work_fn malloc_work_grow;    /* MiB */
 malloc_work_fn malloc_work_start;   /* programs */
 malloc_work_fn malloc_work_fork;    /* forks */
+malloc_work_fn malloc_work_heap;    /* steps */
 
 /* What lies outside these two is not measured; a workload that calls neither
  * is measured as a whole. */
@@ -69,6 +70,42 @@ static inline bool malloc_right(const void *p, size_t size, uint64_t id,
 		if (words[i] != malloc_word(id, i))
 			return false;
 	return true;
+}
+
+/* A block and what it should contain. */
+struct malloc_block {
+	void *p;
+	size_t size;
+	uint64_t id;
+};
+
+/* --- small blocks --------------------------------------------------------- */
+
+/* Mostly below 128 bytes, some up to 512, a few up to 4 KiB. */
+static inline size_t malloc_small_size(uint64_t r)
+{
+	size_t step = 8;
+
+	if (r % 16 == 0)
+		step = 256;
+	else if (r % 4 == 0)
+		step = 32;
+	return (1 + (size_t)(r >> 8) % 16) * step;
+}
+
+/* First and last word: a program does not read all of what it frees. */
+static inline size_t malloc_ends(size_t size)
+{
+	return size > 8 ? size / 8 - 1 : 1;
+}
+
+static inline bool malloc_all_zero(const uint64_t *p, size_t size)
+{
+	uint64_t or = 0;
+
+	for (size_t i = 0; i < size / 8; i++)
+		or |= p[i];
+	return or == 0;
 }
 
 #endif

@@ -8,77 +8,43 @@
 
 #include "malloc_work.h"
 
-/* A block and what it should contain. */
-struct block {
-	void *p;
-	size_t size;
-	uint64_t id;
-};
-
 /* --- small blocks --------------------------------------------------------- */
 
 #define CHURN_SLOTS 65536
 
-/* Mostly below 128 bytes, some up to 512, a few up to 4 KiB. */
-static size_t small_size(uint64_t r)
+static int churn_new(struct malloc_work *w, struct malloc_block *b, uint64_t r)
 {
-	size_t step = 8;
-
-	if (r % 16 == 0)
-		step = 256;
-	else if (r % 4 == 0)
-		step = 32;
-	return (1 + (size_t)(r >> 8) % 16) * step;
-}
-
-/* First and last word: a program does not read all of what it frees. */
-static size_t ends(size_t size)
-{
-	return size > 8 ? size / 8 - 1 : 1;
-}
-
-static bool all_zero(const uint64_t *p, size_t size)
-{
-	uint64_t or = 0;
-
-	for (size_t i = 0; i < size / 8; i++)
-		or |= p[i];
-	return or == 0;
-}
-
-static int churn_new(struct malloc_work *w, struct block *b, uint64_t r)
-{
-	b->size = small_size(r);
+	b->size = malloc_small_size(r);
 	b->id = r;
 	if (r >> 60 == 0) { /* one in 16 */
 		b->p = calloc(1, b->size);
-		w->wrong += b->p && !all_zero(b->p, b->size);
+		w->wrong += b->p && !malloc_all_zero(b->p, b->size);
 	} else {
 		b->p = malloc(b->size);
 	}
 	if (!b->p)
 		return -ENOMEM;
-	malloc_fill(b->p, b->size, b->id, ends(b->size));
+	malloc_fill(b->p, b->size, b->id, malloc_ends(b->size));
 	return 0;
 }
 
-static void churn_free(struct malloc_work *w, struct block *b)
+static void churn_free(struct malloc_work *w, struct malloc_block *b)
 {
 	if (!b->p)
 		return;
-	w->wrong += !malloc_right(b->p, b->size, b->id, ends(b->size));
+	w->wrong += !malloc_right(b->p, b->size, b->id, malloc_ends(b->size));
 	free(b->p);
 	b->p = NULL;
 }
 
 int malloc_work_churn(struct malloc_work *w)
 {
-	struct block *slots = bench_alloc(CHURN_SLOTS * sizeof(*slots));
+	struct malloc_block *slots = bench_alloc(CHURN_SLOTS * sizeof(*slots));
 	int rc = 0;
 
 	for (uint64_t i = 0; i < w->amount && rc == 0; i++) {
 		uint64_t r = bench_rng_next(&w->rng);
-		struct block *b = &slots[r >> 16 & (CHURN_SLOTS - 1)];
+		struct malloc_block *b = &slots[r >> 16 & (CHURN_SLOTS - 1)];
 
 		churn_free(w, b);
 		rc = churn_new(w, b, r);
@@ -96,7 +62,7 @@ int malloc_work_churn(struct malloc_work *w)
 #define LARGE_MOST  ((size_t)64 << 20)
 #define PAGE_WORDS  512
 
-static int large_new(struct malloc_work *w, struct block *b)
+static int large_new(struct malloc_work *w, struct malloc_block *b)
 {
 	size_t span = (LARGE_MOST - LARGE_LEAST) / 4096;
 
@@ -109,7 +75,7 @@ static int large_new(struct malloc_work *w, struct block *b)
 	return 0;
 }
 
-static void large_free(struct malloc_work *w, struct block *b)
+static void large_free(struct malloc_work *w, struct malloc_block *b)
 {
 	if (!b->p)
 		return;
@@ -121,14 +87,15 @@ static void large_free(struct malloc_work *w, struct block *b)
 /* A word of each page is written, and looked at before it is freed. */
 int malloc_work_large(struct malloc_work *w)
 {
-	struct block slots[LARGE_SLOTS] = { 0 };
+	struct malloc_block slots[LARGE_SLOTS] = { 0 };
 	int rc = 0;
 
 	for (size_t i = 0; i < LARGE_SLOTS && rc == 0; i++)
 		rc = large_new(w, &slots[i]);
 	malloc_work_begin();
 	for (uint64_t i = 0; i < w->amount && rc == 0; i++) {
-		struct block *b = &slots[bench_rng_below(&w->rng, LARGE_SLOTS)];
+		struct malloc_block *b =
+			&slots[bench_rng_below(&w->rng, LARGE_SLOTS)];
 
 		large_free(w, b);
 		rc = large_new(w, b);
@@ -145,7 +112,7 @@ int malloc_work_large(struct malloc_work *w)
 #define GROW_BESIDE 65536
 #define GROW_STEPS  32
 
-static int grow_step(struct block *b, size_t most)
+static int grow_step(struct malloc_block *b, size_t most)
 {
 	size_t size = b->size + b->size / 2 / 4096 * 4096;
 	char *p;
@@ -164,7 +131,8 @@ static int grow_step(struct block *b, size_t most)
 
 int malloc_work_grow(struct malloc_work *w)
 {
-	struct block b = { .size = GROW_LEAST, .id = bench_rng_next(&w->rng) };
+	struct malloc_block b = { .size = GROW_LEAST,
+				  .id = bench_rng_next(&w->rng) };
 	size_t most = (size_t)w->amount << 20, i;
 	void *beside[GROW_STEPS] = { 0 };
 	int rc = 0;
@@ -192,7 +160,7 @@ int malloc_work_grow(struct malloc_work *w)
 
 /* An array, the bytes it grows to, and how. */
 struct array {
-	struct block b;
+	struct malloc_block b;
 	size_t most;
 	bool steadily; /* by 64 bytes, else by half of what it has */
 };

@@ -25,18 +25,24 @@
 static const struct {
 	const char *name;
 	const char *library; /* as the dynamic linker finds it */
+	bool has_heaps;	     /* beside its malloc */
 } known[PRELOAD_KNOWN] = {
-	[PRELOAD_FERRY] = { "ferry", "libferry-malloc.so" },
-	[PRELOAD_JEMALLOC] = { "jemalloc", "libjemalloc.so.2" },
-	[PRELOAD_MIMALLOC] = { "mimalloc", "libmimalloc.so.2" },
-	[PRELOAD_TCMALLOC] = { "tcmalloc", "libtcmalloc_minimal.so.4" },
-	[PRELOAD_GLIBC] = { "glibc", NULL },
+	[PRELOAD_FERRY] = { "ferry", "libferry-malloc.so", true },
+	[PRELOAD_JEMALLOC] = { "jemalloc", "libjemalloc.so.2", true },
+	[PRELOAD_MIMALLOC] = { "mimalloc", "libmimalloc.so.2", true },
+	[PRELOAD_TCMALLOC] = { "tcmalloc", "libtcmalloc_minimal.so.4", false },
+	[PRELOAD_GLIBC] = { "glibc", NULL, false },
 };
+
+/* Allocator instances are a library of their own. */
+static const char our_heaps[] = "libferry-alloc.so.0";
 
 /* Where ours is, seen from the folder of this program: built, installed. */
 static const char *const places[] = {
 	"../../alloc/malloc/.libs/",
 	"../alloc/malloc/.libs/",
+	"../../alloc/instance/.libs/",
+	"../alloc/instance/.libs/",
 	"../lib/",
 	FERRY_LIBDIR "/",
 };
@@ -53,9 +59,8 @@ static char *folder_of_program(void)
 }
 
 /* The file of ours; else its name, for the dynamic linker to look for. */
-static char *find_ours(void)
+static char *find_ours(const char *file)
 {
-	const char *file = known[PRELOAD_FERRY].library;
 	char *folder = folder_of_program();
 	char *path = NULL;
 
@@ -91,11 +96,13 @@ static void add_known(struct preload_set *set)
 		const char *library = known[i].library;
 
 		if (i == PRELOAD_FERRY)
-			add(set, known[i].name, find_ours());
+			add(set, known[i].name, find_ours(library));
 		else
 			add(set, known[i].name,
 			    library ? bench_strdup(library) : NULL);
+		set->v[i].has_heaps = known[i].has_heaps;
 	}
+	set->v[PRELOAD_FERRY].heaps = find_ours(our_heaps);
 }
 
 static struct preload *find(const struct preload_set *set, const char *name)
@@ -186,6 +193,7 @@ void preload_fini(struct preload_set *set)
 	for (size_t i = 0; i < set->n; i++) {
 		free(set->v[i].name);
 		free(set->v[i].library);
+		free(set->v[i].heaps);
 		free(set->v[i].why);
 	}
 	free(set->v);
@@ -246,6 +254,15 @@ void preload_probe(struct preload_set *set)
 		else
 			p->why = try(p);
 	}
+}
+
+struct preload preload_heaps(const struct preload *p)
+{
+	struct preload same = *p;
+
+	if (p->heaps)
+		same.library = p->heaps;
+	return same;
 }
 
 bool preload_usable(const struct preload *p)

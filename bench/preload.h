@@ -29,6 +29,8 @@ struct preload {
 	char *library; /* for LD_PRELOAD; NULL: none */
 	char *why;     /* it is left out; NULL: it can be measured */
 	bool wanted;   /* by the options */
+	bool has_heaps;
+	char *heaps; /* the library that has them; NULL: .library */
 };
 
 struct preload_set {
@@ -58,6 +60,9 @@ void preload_probe(struct preload_set *set);
 
 /* Whether it is wanted and works. */
 bool preload_usable(const struct preload *p);
+
+/* The same with the library of its heaps; valid as long as @p is. */
+struct preload preload_heaps(const struct preload *p);
 
 /* --- processes ------------------------------------------------------------ */
 

@@ -51,6 +51,17 @@ else
   fail what_cannot_be_preloaded_is_left_out "$(cat "$tmp/out")"
 fi
 
+run malloc --allocator=ferry,jemalloc,glibc --workload=heap
+status=$?
+if said 'ferry is left out: '; then
+  skip heaps_are_measured_where_there_are_any 'there is no ferry here'
+elif [ $status -eq 0 ] && said 'heap: .* ferry [0-9.]* [0-9.]* [0-9.]* ' &&
+  ! said 'glibc [0-9.]* [0-9.]* [0-9.]* ' && ! said 'had not their'; then
+  ok heaps_are_measured_where_there_are_any
+else
+  fail heaps_are_measured_where_there_are_any "status $status: $(cat "$tmp/out")"
+fi
+
 run offload --library=glibc="$bad" --allocator=glibc --part=fork
 status=$?
 if said 'built with a sanitizer'; then
