@@ -206,7 +206,8 @@ struct ferry_arena_stats {
 
 /*
  * Walks the page tables: about 1 ns a page with PAGEMAP_SCAN, more before
- * 6.7, where the zero page counts as resident.
+ * 6.7, where the zero page counts as resident. Pages that the kernel is moving
+ * right now, from node to node or to make room for huge pages, look swapped.
  * @ret_stats: set .size first. Returns 0; -EINVAL, -E2BIG; -ECHILD; errors of
  * opening and reading /proc/self/pagemap.
  */
