@@ -549,8 +549,7 @@ END_TEST
 
 static _Atomic bool stop;
 
-/* Threads that are under way. A sanitizer allocates memory where a thread
- * starts, and its lock would stay taken in the child of a fork just then. */
+/* Threads that are under way, so that forks are beside them. */
 static _Atomic unsigned int under_way;
 
 static void await_threads(unsigned int n)

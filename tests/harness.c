@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -76,6 +77,40 @@ void harness_pause(void)
 
 	nanosleep(&moment, NULL);
 }
+
+#ifdef FERRY_SANITIZE
+#undef pthread_create
+
+struct thread_start {
+	void *(*fn)(void *);
+	void *arg;
+	sem_t runs;
+};
+
+static void *thread_main(void *arg)
+{
+	struct thread_start *start = arg;
+	void *(*fn)(void *) = start->fn;
+
+	arg = start->arg;
+	sem_post(&start->runs); /* it is gone after this */
+	return fn(arg);
+}
+
+int harness_thread_create(pthread_t *ret_thread, const pthread_attr_t *attr,
+			  void *(*fn)(void *), void *arg)
+{
+	struct thread_start start = { .fn = fn, .arg = arg };
+	int r;
+
+	sem_init(&start.runs, 0, 0);
+	r = pthread_create(ret_thread, attr, thread_main, &start);
+	while (r == 0 && sem_wait(&start.runs) < 0)
+		; /* a signal came */
+	sem_destroy(&start.runs);
+	return r;
+}
+#endif
 
 size_t harness_descriptors(void)
 {

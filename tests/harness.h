@@ -45,6 +45,7 @@
 #define FERRY_TESTS_HARNESS_H
 
 #include <check.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -121,6 +122,18 @@ double harness_patience(double seconds);
 
 /* A moment without the processor. */
 void harness_pause(void);
+
+/*
+ * A sanitizer allocates memory where a thread starts, under a lock that stays
+ * taken in the child of a fork just then (GCC 12's does not hold it for fork):
+ * the child's next thread would wait for ever. So threads of tests have started
+ * when pthread_create() returns, as the library's have.
+ */
+#ifdef FERRY_SANITIZE
+int harness_thread_create(pthread_t *ret_thread, const pthread_attr_t *attr,
+			  void *(*fn)(void *), void *arg);
+#define pthread_create harness_thread_create
+#endif
 
 /* The descriptors of this process (of the calling thread's table). */
 size_t harness_descriptors(void);
