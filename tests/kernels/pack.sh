@@ -84,7 +84,7 @@ for entry in "$@"; do
 	add_program "$tree/$program" "$stage/ferry/$program"
 	name=$(basename "$program")
 	slow=$(awk -v name="$name" '$1 == name { print $2 }' "$here/slow")
-	echo "${FERRY_PROGRAM_SECONDS:-300} ${slow:-1}" \
+	echo "${FERRY_PROGRAM_SECONDS:-600} ${slow:-1}" \
 		"$(echo "$entry" | tr , ' ')" >> "$stage/ferry/programs"
 done
 grep -v '^#' "$here/tools" | while read -r name; do
