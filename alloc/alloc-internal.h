@@ -13,12 +13,15 @@
 #ifndef FERRY_ALLOC_INTERNAL_H
 #define FERRY_ALLOC_INTERNAL_H
 
+#include <ferry/agent.h>
 #include <ferry/arena.h>
 
 #include <pthread.h>
 #include <urcu/list.h>
 
 #include "uffd/sys.h"
+
+struct ferry__agent_job;
 
 /* --- page states (pages.c) ----------------------------------------------- */
 
@@ -149,6 +152,25 @@ struct ferry__part {
 	size_t len;
 };
 
+/*
+ * What an arena is part of, where the agent is to know: a heap. Calls come from
+ * the agent's thread while it holds the arena, and may not wait.
+ */
+struct ferry__owner {
+	/* Fills in what the heap knows better than its arena. */
+	void (*describe)(void *arg, struct ferry_agent_object *ret);
+	/* Members of a JSON object, by ferry__agent_print(): ,"key":value.
+	 * False: no room. */
+	bool (*print)(void *arg, struct ferry__agent_job *job);
+	/* Asks for a collection, of enum ferry_collect or (0) one that compacts;
+	 * returns at once: 0 or a negative errno. */
+	int (*collect)(void *arg, unsigned int what);
+	/* One option; @check: only says whether it could be set. Returns 0;
+	 * -EINVAL. */
+	int (*configure)(void *arg, const char *key, const char *value,
+			 bool check);
+};
+
 struct ferry_arena {
 	uint64_t magic; /* set last, wiped first */
 	char *base;
@@ -172,6 +194,17 @@ struct ferry_arena {
 	void *supply_arg;
 	struct ferry__part *parts; /* lock */
 
+	/* The file behind a backing but PRIVATE, else -1; segment.c. */
+	enum ferry_backing backing;
+	int segment;
+	bool offered;	/* the segment may become another's any moment; lock */
+	bool unrenewed; /* mapped is still one that was given away; lock */
+
+	/* Lazily accepted: page tables are filled up to the first; N1. */
+	size_t arriving;
+	size_t arriving_end;
+	bool arriving_dense; /* no holes in it */
+
 	bool no_fork;
 	bool gone;	  /* in a child of fork: the memory is not there */
 	char name[80];	  /* "" for none */
@@ -180,7 +213,11 @@ struct ferry_arena {
 	uint64_t grows;
 
 	struct cds_list_head registered; /* registry lock */
-	struct ferry_arena *next_dead;	 /* lookup.c: waiting to be freed */
+	uint64_t id; /* never used again in this process; registry lock */
+	unsigned int holds; /* by who keeps it from ending; registry lock */
+	const struct ferry__owner *owner; /* or NULL; registry lock */
+	void *owner_arg;
+	struct ferry_arena *next_dead; /* lookup.c: waiting to be freed */
 };
 
 /* Frees what ferry_arena_destroy() left for readers. */
@@ -201,8 +238,22 @@ void ferry__arena_check_locked(const struct ferry_arena *arena);
 #define ferry__arena_debug_check(arena) ((void)(arena))
 #endif
 
-/* Gives the memory of a range back; also where mlock() holds it. */
+/*
+ * Adds to .resident, .huge, .swapped and .zero what the kernel says of the
+ * arena, as ferry_arena_stats(), without its lock. Who calls keeps the arena
+ * from ending.
+ */
+int ferry__arena_resident(const struct ferry_arena *arena,
+			  struct ferry_arena_stats *st);
+
+/* Gives private memory of a range back; also where mlock() holds it. */
 int ferry__dontneed(char *addr, size_t len);
+
+/* The same for memory of @arena, whatever backs it. */
+int ferry__arena_discard(struct ferry_arena *arena, char *addr, size_t len);
+
+/* Brings the pages of a range of mapped memory, writable. */
+int ferry__populate(char *addr, size_t len);
 
 /* -EINVAL unless [@offset, @offset + @len) is whole pages of the arena;
  * -ECHILD in a child of fork that did not inherit it. */
@@ -235,6 +286,72 @@ void ferry__arena_settle(struct ferry_arena *arena, size_t offset, size_t len,
 			 enum ferry_page_state to);
 int ferry__arena_drop(struct ferry_arena *arena, size_t offset, size_t len);
 
+/* --- segments (segment.c) ------------------------------------------------- */
+
+/*
+ * A file of @len bytes that cannot shrink: the memory of an arena with
+ * @backing, or one page for control. Returns 0; -EOPNOTSUPP this kernel has no
+ * such backing; -EMFILE, -ENFILE, -ENOMEM.
+ */
+int ferry__segment_make(enum ferry_backing backing, size_t len,
+			const char *name, int *ret_fd);
+
+/* Puts the arena's segment in place of the reservation [@addr, @addr+@len).
+ * Nothing happens in a PRIVATE arena. */
+int ferry__segment_map(const struct ferry_arena *arena, char *addr, size_t len);
+
+/* Makes the segment as long as a grown arena. */
+int ferry__segment_grow(const struct ferry_arena *arena, size_t len);
+
+/* Takes 2 MiB pages out of the pool for a range that is committed. */
+int ferry__segment_reserve(const struct ferry_arena *arena, size_t offset,
+			   size_t len);
+
+/* Makes huge pages of a range that is to be populated, as far as it goes. */
+void ferry__segment_collapse(const struct ferry_arena *arena, size_t offset,
+			     size_t len);
+
+/* Closes it. Nothing happens in a PRIVATE arena. */
+void ferry__segment_close(struct ferry_arena *arena);
+
+/*
+ * Takes the range out of use for an offer: its pages, which must all be LIVE,
+ * become TRANSIT. @ret_whole: the arena has a segment and no other committed
+ * pages; then nothing can be committed until the end.
+ * Returns 0; -EINVAL; -ECHILD; -ENOENT a page is ABSENT; -EBUSY.
+ */
+int ferry__arena_offer(struct ferry_arena *arena, size_t offset, size_t len,
+		       bool *ret_whole);
+
+/* Ends it: the pages are LIVE again. */
+void ferry__arena_offer_back(struct ferry_arena *arena, size_t offset,
+			     size_t len);
+
+/*
+ * Ends it: the pages were given away and are ABSENT. @spare: the segment that
+ * takes the place of one that went as a whole (consumed), or -1: the memory
+ * was copied, and is given back to the system.
+ */
+void ferry__arena_offer_gone(struct ferry_arena *arena, size_t offset,
+			     size_t len, int spare);
+
+/* An arena around a segment that another process gave. */
+struct ferry__adoption {
+	enum ferry_backing backing;
+	int fd; /* consumed on success */
+	size_t size;
+	size_t offset, len; /* these pages become LIVE */
+	char *at;	    /* where it must begin, or NULL */
+	const char *name;
+};
+
+/* Returns 0; -EADDRINUSE not at @at; errors of ferry_arena_create(). */
+int ferry__arena_adopt(const struct ferry__adoption *adoption,
+		       struct ferry_arena **ret_arena);
+
+/* Destroying it will only unmap: the pages are somebody else's. */
+void ferry__arena_disown(struct ferry_arena *arena);
+
 /* --- policies of ranges (policy.c, node.c) -------------------------------- */
 
 /*
@@ -247,6 +364,9 @@ int ferry__policy_apply(const struct ferry_arena *arena, char *addr,
 /* Notes that the arena grew: the new memory has the policy of the whole. */
 void ferry__policy_grow(struct ferry_arena *arena, size_t old_reserved);
 
+/* Forgets the pieces: all of the arena is as it was made. Lock. */
+void ferry__policies_reset(struct ferry_arena *arena);
+
 void ferry__policies_free(struct ferry_arena *arena);
 
 /*
@@ -256,18 +376,22 @@ void ferry__policies_free(struct ferry_arena *arena);
 size_t ferry__arena_piece_end(struct ferry_arena *arena, size_t offset);
 
 /*
- * The pieces as they will be when [@offset, @offset + @len) gets @thp
- * (unless NULL) or @place (if @set_place). Arena lock.
+ * The pieces as they will be when the @n ranges of @cuts, which ascend and do
+ * not overlap, get @thp (unless NULL) or @place (if @set_place). Arena lock.
  * Returns 0; -ENOSPC more than pieces_max; -ENOMEM.
  */
+struct ferry__cut {
+	size_t offset, len;
+};
+
 struct ferry__plan {
 	struct ferry__stretch *v;
 	size_t len;
 	size_t bytes; /* of the allocation */
 };
 
-int ferry__policy_plan(struct ferry_arena *arena, size_t offset, size_t len,
-		       const enum ferry_thp *thp, bool set_place,
+int ferry__policy_plan(struct ferry_arena *arena, const struct ferry__cut *cuts,
+		       size_t n, const enum ferry_thp *thp, bool set_place,
 		       const struct ferry__placement *place,
 		       struct ferry__plan *ret_plan);
 void ferry__policy_adopt(struct ferry_arena *arena, struct ferry__plan *plan);
@@ -282,26 +406,32 @@ int ferry__node_intern(struct ferry_arena *arena,
 		       const struct ferry_node_policy *policy,
 		       const struct ferry__placement **ret_place);
 
+/* Is it a policy that can be? Returns 0; -EINVAL; -EOPNOTSUPP. */
+int ferry__node_check(const struct ferry_node_policy *policy);
+
+/* The placement at @offset; NULL: default. Arena lock. */
+const struct ferry__placement *
+ferry__policy_place(const struct ferry_arena *arena, size_t offset);
+
+/* Puts the policies that are noted of a range back in force. Arena lock. */
+void ferry__node_restore(struct ferry_arena *arena, size_t offset, size_t len);
+
+/* MPOL_* of a mode. */
+int ferry__node_kernel_mode(enum ferry_node_mode mode);
+
 /* Tells the kernel. @place NULL: default. Returns 0 or -errno. */
 int ferry__node_apply(char *addr, size_t len,
 		      const struct ferry__placement *place, unsigned int flags);
 
 /*
- * The node interface: libnuma, or what a test puts in its place. Entries
- * return a negative errno on failure. Plain pointer: changed in tests only,
- * before other threads run.
+ * Which nodes there are: libnuma, or what a test puts in its place. Plain
+ * pointer: changed in tests only, before other threads run.
  */
 struct ferry__numa {
 	bool (*available)(void);
 	int (*max_node)(void); /* highest node number there can be */
 	/* May this process have memory on @node, and does @node have any? */
 	bool (*usable)(int node);
-	int (*mbind)(void *addr, size_t len, int mode,
-		     const unsigned long *nodes, unsigned long bits,
-		     unsigned int flags);
-	/* @nodes NULL: only asks. Returns pages not moved. */
-	long (*move_pages)(unsigned long n, void **pages, const int *nodes,
-			   int *status, int flags);
 };
 
 extern const struct ferry__numa ferry__numa_libnuma;
@@ -350,6 +480,24 @@ void ferry__lookup_remove(struct ferry_arena *arena, char *base, size_t len);
 /* Adds the arena to the list that fork handlers walk, or takes it out. */
 void ferry__lookup_register(struct ferry_arena *arena);
 void ferry__lookup_unregister(struct ferry_arena *arena);
+
+/*
+ * Keeps an arena from ending: ferry_arena_destroy() waits. For the agent, which
+ * comes by address (any in its reservation) or goes through all by id: the one
+ * with the lowest id above @id. NULL: none. Not in a look-up section.
+ */
+struct ferry_arena *ferry__arena_hold_at(uint64_t addr);
+struct ferry_arena *ferry__arena_hold_next(uint64_t id);
+void ferry__arena_let_go(struct ferry_arena *arena);
+
+/* Says what the arena is part of, or (@owner NULL) that it is not any more,
+ * and then waits until nobody holds it. */
+void ferry__arena_own(struct ferry_arena *arena,
+		      const struct ferry__owner *owner, void *arg);
+
+/* What an arena that is held is part of, until it is let go; NULL: nothing. */
+const struct ferry__owner *ferry__arena_owner(struct ferry_arena *arena,
+					      void **ret_arg);
 
 /* Frees @arena after the look-up sections that may see it have ended. */
 void ferry__lookup_retire(struct ferry_arena *arena);

@@ -15,10 +15,12 @@
 #include "alloc/alloc-internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "alloc/agent/agent-internal.h"
 #include "uffd/uapi.h"
 
 static size_t round_up(size_t n, size_t to)
@@ -110,8 +112,21 @@ static int map_behind(char *end, size_t len)
 
 #define PIECES_MAX 64
 
+static int check_backing(const struct ferry_arena_params *p)
+{
+	if (p->backing < 0 || p->backing > FERRY_BACKING_HUGETLB)
+		return -EINVAL;
+	if (p->backing == FERRY_BACKING_HUGETLB && p->thp != FERRY_THP_SYSTEM)
+		return -EINVAL;
+	return p->backing && p->service ? -EOPNOTSUPP : 0;
+}
+
 static int check_params(const struct ferry_arena_params *p)
 {
+	int r = check_backing(p);
+
+	if (r < 0)
+		return r;
 	if (!p->reserve || p->thp < 0 || p->thp > FERRY_THP_NEVER)
 		return -EINVAL;
 	if (!p->service != !p->supply)
@@ -125,7 +140,10 @@ static void set_fields(struct ferry_arena *arena,
 	arena->reserved = round_up(p->reserve, FERRY__GRANULE);
 	arena->whole.thp = p->thp;
 	arena->pieces_max = p->pieces_max ? p->pieces_max : PIECES_MAX;
-	arena->no_fork = p->no_fork;
+	/* One writer: a child would write into the same pages. */
+	arena->no_fork = p->no_fork || p->backing;
+	arena->backing = p->backing;
+	arena->segment = -1;
 	arena->service = p->service;
 	arena->supply = p->supply;
 	arena->supply_arg = p->supply_arg;
@@ -161,6 +179,7 @@ static int arena_alloc(const struct ferry_arena_params *p,
 
 void ferry__arena_free(struct ferry_arena *arena)
 {
+	ferry__segment_close(arena);
 	ferry__policies_free(arena);
 	ferry__pages_fini(&arena->pages);
 	pthread_cond_destroy(&arena->settled);
@@ -168,12 +187,15 @@ void ferry__arena_free(struct ferry_arena *arena)
 	ferry__meta_free(arena, sizeof(*arena));
 }
 
-/* Policy, registration and look-up of fresh address space, or none of them. */
+/* Segment, policy, registration and look-up of fresh address space; if one
+ * fails what remains goes with the address space. */
 static int part_add(struct ferry_arena *arena, char *addr, size_t len)
 {
 	int r;
 
-	r = ferry__policy_apply(arena, addr, len);
+	r = ferry__segment_map(arena, addr, len);
+	if (r == 0)
+		r = ferry__policy_apply(arena, addr, len);
 	if (r < 0)
 		return r;
 	r = ferry__service_attach(arena, addr, len);
@@ -185,6 +207,26 @@ static int part_add(struct ferry_arena *arena, char *addr, size_t len)
 	return r;
 }
 
+/* Gives a fresh arena, whose segment is there, its place: @at or anywhere. */
+static int arena_place(struct ferry_arena *arena, char *at)
+{
+	int r;
+
+	arena->base = at;
+	r = at ? map_behind(at, arena->reserved)
+	       : map_aligned(arena->reserved, &arena->base);
+	if (r < 0)
+		return r;
+	arena->magic = FERRY__ARENA_MAGIC;
+	r = part_add(arena, arena->base, arena->reserved);
+	if (r < 0) {
+		ferry__sys->munmap(arena->base, arena->reserved);
+		return r;
+	}
+	ferry__lookup_register(arena);
+	return 0;
+}
+
 static int arena_create(const struct ferry_arena_params *p,
 			struct ferry_arena **ret_arena)
 {
@@ -194,20 +236,55 @@ static int arena_create(const struct ferry_arena_params *p,
 	r = arena_alloc(p, &arena);
 	if (r < 0)
 		return r;
-	r = map_aligned(arena->reserved, &arena->base);
+	if (p->backing)
+		r = ferry__segment_make(p->backing, arena->reserved, p->name,
+					&arena->segment);
+	if (r == 0)
+		r = arena_place(arena, NULL);
+	if (r < 0) {
+		ferry__arena_free(arena);
+		return r;
+	}
+	*ret_arena = arena;
+	return 0;
+}
+
+int ferry__arena_adopt(const struct ferry__adoption *adoption,
+		       struct ferry_arena **ret_arena)
+{
+	struct ferry_arena_params p = {
+		.size = sizeof(p),
+		.reserve = adoption->size,
+		.backing = adoption->backing,
+		.name = adoption->name,
+	};
+	size_t first = adoption->offset / ferry__page_size;
+	size_t n = adoption->len / ferry__page_size;
+	struct ferry_arena *arena;
+	int r;
+
+	r = ferry__fork_init();
+	if (r == 0)
+		r = arena_alloc(&p, &arena);
+	if (r < 0)
+		return r;
+	arena->segment = adoption->fd;
+	r = ferry__pages_ensure(&arena->pages, first, n);
 	if (r < 0)
 		goto err_free;
-	arena->magic = FERRY__ARENA_MAGIC;
-	r = part_add(arena, arena->base, arena->reserved);
+	ferry__pages_replace(&arena->pages, first, n, FERRY_PAGE_ABSENT,
+			     FERRY_PAGE_LIVE);
+	arena->commits = 1;
+	r = arena_place(arena, adoption->at);
+	if (r == -ENOMEM && adoption->at)
+		r = -EADDRINUSE;
 	if (r < 0)
-		goto err_unmap;
-	ferry__lookup_register(arena);
+		goto err_free;
 	*ret_arena = arena;
 	return 0;
 
-err_unmap:
-	ferry__sys->munmap(arena->base, arena->reserved);
 err_free:
+	arena->segment = -1;
 	ferry__arena_free(arena);
 	return r;
 }
@@ -226,17 +303,22 @@ int ferry_arena_create(const struct ferry_arena_params *params,
 		r = check_params(&p);
 	if (r == 0)
 		r = ferry__fork_init();
-	return r < 0 ? r : arena_create(&p, ret_arena);
+	if (r == 0)
+		r = arena_create(&p, ret_arena);
+	if (r == 0)
+		ferry__agent_by_environment();
+	return r;
 }
 
 /*
  * Where the mapping has merged with its neighbours, cutting it out needs a
  * mapping more, which vm.max_map_count may refuse: give back the memory then.
  */
-static void unmap(char *base, size_t len)
+static void unmap(struct ferry_arena *arena)
 {
-	if (ferry__sys->munmap(base, len) < 0)
-		ferry__dontneed(base, len);
+	if (ferry__sys->munmap(arena->base, arena->reserved) < 0 &&
+	    !arena->unrenewed)
+		ferry__arena_discard(arena, arena->base, arena->reserved);
 }
 
 void ferry_arena_destroy(struct ferry_arena *arena)
@@ -248,7 +330,8 @@ void ferry_arena_destroy(struct ferry_arena *arena)
 	if (!arena->gone) {
 		ferry__lookup_remove(arena, arena->base, arena->reserved);
 		ferry__service_detach(arena);
-		unmap(arena->base, arena->reserved);
+		unmap(arena);
+		ferry__segment_close(arena);
 	}
 	arena->magic = 0;
 	ferry__lookup_retire(arena);
@@ -277,6 +360,9 @@ static int grow_locked(struct ferry_arena *arena, size_t more)
 	r = ferry__pages_grow(&arena->pages, reserved / ferry__page_size);
 	if (r < 0)
 		goto err_unmap;
+	r = ferry__segment_grow(arena, reserved);
+	if (r < 0)
+		goto err_shrink;
 	r = part_add(arena, end, more);
 	if (r < 0)
 		goto err_shrink;
@@ -303,7 +389,8 @@ int ferry_arena_grow(struct ferry_arena *arena, size_t more)
 	if (more > SIZE_MAX / 4)
 		return -ENOMEM;
 	pthread_mutex_lock(&arena->lock);
-	r = grow_locked(arena, round_up(more, FERRY__GRANULE));
+	r = arena->offered ? -EBUSY
+			   : grow_locked(arena, round_up(more, FERRY__GRANULE));
 	ferry__arena_debug_check(arena);
 	pthread_mutex_unlock(&arena->lock);
 	return r;
@@ -321,6 +408,9 @@ int ferry__arena_range(const struct ferry_arena *arena, size_t offset,
 	if (!len || (offset | len) & (ferry__page_size - 1))
 		return -EINVAL;
 	if (offset > reserved || len > reserved - offset)
+		return -EINVAL;
+	if (arena->backing == FERRY_BACKING_HUGETLB &&
+	    (offset | len) & (FERRY__GRANULE - 1))
 		return -EINVAL;
 	return 0;
 }
@@ -395,6 +485,21 @@ int ferry__dontneed(char *addr, size_t len)
 	return r;
 }
 
+int ferry__arena_discard(struct ferry_arena *arena, char *addr, size_t len)
+{
+	int r;
+
+	if (!arena->backing)
+		return ferry__dontneed(addr, len);
+	do {
+		r = ferry__sys->fallocate(arena->segment,
+					  FALLOC_FL_PUNCH_HOLE |
+						  FALLOC_FL_KEEP_SIZE,
+					  addr - arena->base, (off_t)len);
+	} while (r == -EINTR);
+	return r;
+}
+
 /* Drops the memory of those pages of the range that are marked @code. */
 static int drop_marked(struct ferry_arena *arena, struct span s,
 		       unsigned int code)
@@ -409,8 +514,9 @@ static int drop_marked(struct ferry_arena *arena, struct span s,
 			return 0;
 		stop = ferry__pages_find(&arena->pages, page, end,
 					 FERRY__CODE(code), false);
-		r = ferry__dontneed(arena->base + page * ferry__page_size,
-				    (stop - page) * ferry__page_size);
+		r = ferry__arena_discard(arena,
+					 arena->base + page * ferry__page_size,
+					 (stop - page) * ferry__page_size);
 		if (r < 0)
 			return r;
 	}
@@ -426,7 +532,7 @@ static void touch(char *addr, size_t len)
 		__atomic_fetch_or(addr + i, 0, __ATOMIC_RELAXED);
 }
 
-static int populate_range(char *addr, size_t len)
+int ferry__populate(char *addr, size_t len)
 {
 	int r;
 
@@ -446,7 +552,24 @@ static int populate_span(struct ferry_arena *arena, struct span s)
 
 	if (arena->service)
 		return ferry__service_populate(arena, offset, len);
-	return populate_range(arena->base + offset, len);
+	ferry__segment_collapse(arena, offset, len);
+	return ferry__populate(arena->base + offset, len);
+}
+
+/* Puts the new segment in place of one that was given away. Lock. */
+static int renew(struct ferry_arena *arena)
+{
+	int r;
+
+	if (!arena->unrenewed)
+		return 0;
+	r = ferry__segment_map(arena, arena->base, arena->reserved);
+	if (r == 0)
+		r = ferry__policy_apply(arena, arena->base, arena->reserved);
+	if (r < 0)
+		return r;
+	arena->unrenewed = false;
+	return 0;
 }
 
 static int commit_locked(struct ferry_arena *arena, struct span s,
@@ -455,7 +578,11 @@ static int commit_locked(struct ferry_arena *arena, struct span s,
 	int r;
 
 	settle_wait(arena, s);
-	r = ferry__pages_ensure(&arena->pages, s.first, s.n);
+	if (arena->offered)
+		return -EBUSY;
+	r = renew(arena);
+	if (r == 0)
+		r = ferry__pages_ensure(&arena->pages, s.first, s.n);
 	if (r < 0)
 		return r;
 	r = mark_pages(arena, s, FERRY_PAGE_ABSENT, FERRY__PAGE_COMMITTING,
@@ -468,6 +595,9 @@ static int commit_locked(struct ferry_arena *arena, struct span s,
 	 * pages there: what is committed now begins with none. */
 	if (arena->service)
 		r = drop_marked(arena, s, FERRY__PAGE_COMMITTING);
+	if (r == 0)
+		r = ferry__segment_reserve(arena, s.first * ferry__page_size,
+					   s.n * ferry__page_size);
 	if (r == 0 && populate)
 		r = populate_span(arena, s);
 	if (r < 0)
@@ -626,7 +756,7 @@ int ferry__arena_claim_absent(struct ferry_arena *arena, size_t offset,
 		goto out;
 	ferry__pages_replace(&arena->pages, s.first, s.n, FERRY_PAGE_ABSENT,
 			     FERRY_PAGE_TRANSIT);
-	r = ferry__dontneed(arena->base + offset, len);
+	r = ferry__arena_discard(arena, arena->base + offset, len);
 	if (r < 0)
 		ferry__pages_replace(&arena->pages, s.first, s.n,
 				     FERRY_PAGE_TRANSIT, FERRY_PAGE_ABSENT);
@@ -646,10 +776,124 @@ void ferry__arena_settle(struct ferry_arena *arena, size_t offset, size_t len,
 
 int ferry__arena_drop(struct ferry_arena *arena, size_t offset, size_t len)
 {
-	int r = ferry__dontneed(arena->base + offset, len);
+	int r = ferry__arena_discard(arena, arena->base + offset, len);
 
 	if (r < 0)
 		return r;
 	ferry__arena_settle(arena, offset, len, FERRY_PAGE_ABSENT);
 	return 0;
+}
+
+/* --- offers to other processes --------------------------------------------- */
+
+/* Lock; nobody commits or decommits. */
+static int offer_locked(struct ferry_arena *arena, struct span s,
+			bool *ret_whole)
+{
+	size_t all = arena->reserved / ferry__page_size, got;
+
+	if (arena->offered)
+		return -EBUSY;
+	if (holds(arena, s, FERRY__CODE(FERRY_PAGE_ABSENT)))
+		return -ENOENT;
+	got = ferry__pages_claim(&arena->pages, s.first, s.n, FERRY_PAGE_LIVE,
+				 FERRY_PAGE_TRANSIT);
+	if (got < s.n) {
+		ferry__pages_replace(&arena->pages, s.first, got,
+				     FERRY_PAGE_TRANSIT, FERRY_PAGE_LIVE);
+		return -EBUSY;
+	}
+	*ret_whole = arena->backing &&
+		     ferry__pages_find(&arena->pages, 0, s.first,
+				       FERRY__CODE(FERRY_PAGE_ABSENT),
+				       false) >= s.first &&
+		     ferry__pages_find(&arena->pages, s.first + s.n, all,
+				       FERRY__CODE(FERRY_PAGE_ABSENT),
+				       false) >= all;
+	arena->offered = *ret_whole;
+	return 0;
+}
+
+/*
+ * Pages that a service has to bring are brought while it does so: it refuses
+ * those in TRANSIT. Ranges that cannot be offered are left to offer_locked().
+ */
+static int offer_populate(struct ferry_arena *arena, size_t offset, size_t len)
+{
+	struct span s = span_of(offset, len);
+	size_t end = s.first + s.n;
+
+	if (!arena->service ||
+	    ferry__pages_find(&arena->pages, s.first, end,
+			      FERRY__CODE(FERRY_PAGE_LIVE), false) < end)
+		return 0;
+	return ferry__service_populate(arena, offset, len);
+}
+
+int ferry__arena_offer(struct ferry_arena *arena, size_t offset, size_t len,
+		       bool *ret_whole)
+{
+	struct span s = span_of(offset, len);
+	int r;
+
+	r = ferry__arena_range(arena, offset, len);
+	if (r < 0)
+		return r;
+	r = offer_populate(arena, offset, len);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&arena->lock);
+	/* Pages committed elsewhere meanwhile would go with the segment. */
+	while (arena->forking || arena->unsettled)
+		pthread_cond_wait(&arena->settled, &arena->lock);
+	r = offer_locked(arena, s, ret_whole);
+	ferry__arena_debug_check(arena);
+	pthread_mutex_unlock(&arena->lock);
+	return r;
+}
+
+void ferry__arena_offer_back(struct ferry_arena *arena, size_t offset,
+			     size_t len)
+{
+	pthread_mutex_lock(&arena->lock);
+	ferry__arena_settle(arena, offset, len, FERRY_PAGE_LIVE);
+	arena->offered = false;
+	pthread_mutex_unlock(&arena->lock);
+}
+
+/*
+ * What was mapped belongs to the receiver: no page of it may be dropped here.
+ * If the kernel cannot map the new segment now, the next commit does.
+ */
+static void renew_given(struct ferry_arena *arena, int spare)
+{
+	int given = arena->segment;
+
+	arena->segment = spare;
+	arena->unrenewed = true;
+	ferry__policies_reset(arena);
+	renew(arena);
+	ferry__sys->close(given);
+}
+
+void ferry__arena_offer_gone(struct ferry_arena *arena, size_t offset,
+			     size_t len, int spare)
+{
+	pthread_mutex_lock(&arena->lock);
+	if (spare >= 0)
+		renew_given(arena, spare);
+	else
+		ferry__arena_discard(arena, arena->base + offset, len);
+	ferry__arena_settle(arena, offset, len, FERRY_PAGE_ABSENT);
+	arena->offered = false;
+	arena->decommits++;
+	ferry__arena_debug_check(arena);
+	pthread_mutex_unlock(&arena->lock);
+}
+
+void ferry__arena_disown(struct ferry_arena *arena)
+{
+	pthread_mutex_lock(&arena->lock);
+	arena->unrenewed = true;
+	pthread_mutex_unlock(&arena->lock);
 }

@@ -68,6 +68,8 @@ static int params_read(const struct ferry_compact_params *params,
 	    (unsigned int)ret->thp > FERRY_THP_NEVER ||
 	    (ret->destination && ret->destination->service))
 		return -EINVAL;
+	if (ret->destination && ret->destination->backing)
+		return -EOPNOTSUPP;
 	return 0;
 }
 
@@ -90,6 +92,8 @@ static int sources_copy(struct ferry_compact *compact)
 		return r;
 	compact->sources = mem;
 	for (i = 0; i < n; i++) {
+		if (compact->params.sources[i]->backing)
+			return -EOPNOTSUPP;
 		compact->sources[i].arena = compact->params.sources[i];
 		compact->sources[i].len =
 			ferry_arena_reserved(compact->params.sources[i]);

@@ -8,7 +8,8 @@
  *
  *  - An arena made with no_fork has no memory in the child. It is taken out
  *    of the look-up table there; calls on it return -ECHILD and only
- *    ferry_arena_destroy() makes sense (it unmaps nothing).
+ *    ferry_arena_destroy() makes sense (it unmaps nothing). So has one with
+ *    a segment, whose descriptor the child closes at once.
  *  - A userfaultfd does not cross a fork: pages of an arena with a service
  *    that were not there yet read as zero in the child.
  *  - Pages in TRANSIT stay so: who moved them is not in the child.
@@ -44,6 +45,9 @@ static void child_arena(struct ferry_arena *arena)
 	pthread_cond_init(&arena->settled, NULL);
 	arena->forking = false;
 	arena->gone |= arena->no_fork;
+	/* Or this copy of it would keep a segment alive that is handed on. */
+	if (arena->gone)
+		ferry__segment_close(arena);
 	pthread_mutex_unlock(&arena->lock);
 }
 

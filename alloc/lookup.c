@@ -50,6 +50,9 @@ static uintptr_t root[1u << ROOT_BITS]; /* writers: table lock */
 
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER; /* rank 10 */
 static CDS_LIST_HEAD(arenas);				     /* registry lock */
+static uint64_t last_id;				     /* registry lock */
+/* Some arena's holds came down to none. */
+static pthread_cond_t let_go = PTHREAD_COND_INITIALIZER;
 
 static pthread_mutex_t table = PTHREAD_MUTEX_INITIALIZER; /* rank 30 */
 static struct ferry_arena *dead;			  /* table lock */
@@ -194,15 +197,98 @@ void ferry__lookup_remove(struct ferry_arena *arena, char *base, size_t len)
 void ferry__lookup_register(struct ferry_arena *arena)
 {
 	pthread_mutex_lock(&registry);
+	arena->id = ++last_id;
 	cds_list_add(&arena->registered, &arenas);
 	pthread_mutex_unlock(&registry);
+}
+
+/* Registry lock. */
+static void await_holds(struct ferry_arena *arena)
+{
+	while (arena->holds)
+		pthread_cond_wait(&let_go, &registry);
 }
 
 void ferry__lookup_unregister(struct ferry_arena *arena)
 {
 	pthread_mutex_lock(&registry);
 	cds_list_del(&arena->registered);
+	await_holds(arena);
 	pthread_mutex_unlock(&registry);
+}
+
+/* --- holds ------------------------------------------------------------------ */
+
+static bool is_at(const struct ferry_arena *arena, uint64_t addr)
+{
+	return addr - (uintptr_t)arena->base < ferry_arena_reserved(arena);
+}
+
+/*
+ * By the list and not by the table: who is in the list has not begun to end.
+ * The order of the list is that of use: who was asked for last comes first.
+ */
+struct ferry_arena *ferry__arena_hold_at(uint64_t addr)
+{
+	struct ferry_arena *arena, *found = NULL;
+
+	pthread_mutex_lock(&registry);
+	cds_list_for_each_entry (arena, &arenas, registered) {
+		if (arena->gone || !is_at(arena, addr))
+			continue;
+		arena->holds++;
+		cds_list_move(&arena->registered, &arenas);
+		found = arena;
+		break;
+	}
+	pthread_mutex_unlock(&registry);
+	return found;
+}
+
+struct ferry_arena *ferry__arena_hold_next(uint64_t id)
+{
+	struct ferry_arena *arena, *found = NULL;
+
+	pthread_mutex_lock(&registry);
+	cds_list_for_each_entry (arena, &arenas, registered)
+		if (!arena->gone && arena->id > id &&
+		    (!found || arena->id < found->id))
+			found = arena;
+	if (found)
+		found->holds++;
+	pthread_mutex_unlock(&registry);
+	return found;
+}
+
+void ferry__arena_let_go(struct ferry_arena *arena)
+{
+	pthread_mutex_lock(&registry);
+	if (--arena->holds == 0)
+		pthread_cond_broadcast(&let_go);
+	pthread_mutex_unlock(&registry);
+}
+
+void ferry__arena_own(struct ferry_arena *arena,
+		      const struct ferry__owner *owner, void *arg)
+{
+	pthread_mutex_lock(&registry);
+	arena->owner = owner;
+	arena->owner_arg = arg;
+	if (!owner)
+		await_holds(arena);
+	pthread_mutex_unlock(&registry);
+}
+
+const struct ferry__owner *ferry__arena_owner(struct ferry_arena *arena,
+					      void **ret_arg)
+{
+	const struct ferry__owner *owner;
+
+	pthread_mutex_lock(&registry);
+	owner = arena->owner;
+	*ret_arg = arena->owner_arg;
+	pthread_mutex_unlock(&registry);
+	return owner;
 }
 
 /* Takes the waiting arenas when there are enough of them. */
@@ -272,7 +358,10 @@ void ferry__lookup_fork_child(void (*each)(struct ferry_arena *arena))
 	uintptr_t a;
 
 	urcu_bp_after_fork_child();
+	/* Who held arenas, or waited for that to end, is not here. */
+	pthread_cond_init(&let_go, NULL);
 	cds_list_for_each_entry (arena, &arenas, registered) {
+		arena->holds = 0;
 		a = (uintptr_t)arena->base;
 		if (arena->no_fork && !arena->gone)
 			fill(a, a + arena->reserved, NULL);

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * NUMA nodes: policies, migration and residency, through libnuma.
- *
- * libnuma of today has no name for two things: MPOL_WEIGHTED_INTERLEAVE (its
- * mbind() passes any mode on) and set_mempolicy_home_node(2), which goes
- * through the system-call table. Sources: mbind(2), move_pages(2),
- * set_mempolicy_home_node(2), numa(3).
+ * NUMA nodes: policies, migration and residency of arenas. libnuma tells which
+ * nodes there are; what is done goes through the system-call table. Sources:
+ * mbind(2), move_pages(2), set_mempolicy_home_node(2), numa(3).
  *
  * What is assumed of the kernel
  *  - mbind() knows no "not supported": an unknown mode and a bad node are
  *    both EINVAL. Nodes are therefore checked here first, so that EINVAL for
  *    a mode that came late means that this kernel does not have it.
- *  - move_pages() answers -ENOENT or -EFAULT for a page that is not there.
+ *  - mbind() with STRICT and without MOVE changes nothing when it answers EIO.
  */
 #include "alloc/alloc-internal.h"
 
@@ -21,9 +18,11 @@
 #include <numaif.h>
 #include <string.h>
 
+#include "uffd/node_apply.h"
+
 #define MODE_WEIGHTED_INTERLEAVE 6
 #define LONG_BITS		 (CHAR_BIT * sizeof(unsigned long))
-#define BATCH			 512
+#define BATCH			 FERRY__NODE_BATCH
 
 /* --- libnuma -------------------------------------------------------------- */
 
@@ -42,27 +41,10 @@ static bool libnuma_usable(int node)
 	return numa_bitmask_isbitset(numa_all_nodes_ptr, (unsigned int)node);
 }
 
-static int libnuma_mbind(void *addr, size_t len, int mode,
-			 const unsigned long *nodes, unsigned long bits,
-			 unsigned int flags)
-{
-	return mbind(addr, len, mode, nodes, bits, flags) < 0 ? -errno : 0;
-}
-
-static long libnuma_move_pages(unsigned long n, void **pages, const int *nodes,
-			       int *status, int flags)
-{
-	long r = numa_move_pages(0, n, pages, nodes, status, flags);
-
-	return r < 0 ? -errno : r;
-}
-
 const struct ferry__numa ferry__numa_libnuma = {
 	.available = libnuma_available,
 	.max_node = libnuma_max_node,
 	.usable = libnuma_usable,
-	.mbind = libnuma_mbind,
-	.move_pages = libnuma_move_pages,
 };
 
 const struct ferry__numa *ferry__numa = &ferry__numa_libnuma;
@@ -99,7 +81,7 @@ static bool late_mode(enum ferry_node_mode mode)
 	       mode == FERRY_NODE_WEIGHTED_INTERLEAVE;
 }
 
-static int check_policy(const struct ferry_node_policy *policy)
+int ferry__node_check(const struct ferry_node_policy *policy)
 {
 	int n;
 
@@ -188,7 +170,7 @@ int ferry__node_intern(struct ferry_arena *arena,
 	unsigned int bits;
 	int r;
 
-	r = check_policy(policy);
+	r = ferry__node_check(policy);
 	if (r < 0)
 		return r;
 	if (policy->mode == FERRY_NODE_DEFAULT) {
@@ -209,7 +191,7 @@ found:
 	return 0;
 }
 
-static int kernel_mode(enum ferry_node_mode mode)
+int ferry__node_kernel_mode(enum ferry_node_mode mode)
 {
 	switch (mode) {
 	case FERRY_NODE_BIND:
@@ -233,12 +215,11 @@ int ferry__node_apply(char *addr, size_t len,
 	int r;
 
 	if (!place)
-		return ferry__numa->mbind(addr, len, MPOL_DEFAULT, NULL, 0,
-					  flags);
-	/* maxnode is one more than the bits: the kernel takes one off. */
-	r = ferry__numa->mbind(addr, len, kernel_mode(place->mode),
-			       place->bits ? place->nodes : NULL,
-			       place->bits ? place->bits + 1 : 0, flags);
+		return ferry__sys->mbind(addr, len, MPOL_DEFAULT, NULL, 0,
+					 flags);
+	r = ferry__sys->mbind(addr, len, ferry__node_kernel_mode(place->mode),
+			      place->bits ? place->nodes : NULL, place->bits,
+			      flags);
 	if (r == -EINVAL && late_mode(place->mode))
 		return -EOPNOTSUPP;
 	if (r < 0 || !place->home_node)
@@ -248,7 +229,7 @@ int ferry__node_apply(char *addr, size_t len,
 }
 
 /* Puts the old policies back where a new one was applied in part. */
-static void restore(struct ferry_arena *arena, size_t offset, size_t len)
+void ferry__node_restore(struct ferry_arena *arena, size_t offset, size_t len)
 {
 	size_t i, from, to, end = offset + len;
 	const struct ferry__stretch *v = arena->pieces;
@@ -273,6 +254,7 @@ static int set_node_locked(struct ferry_arena *arena, size_t offset, size_t len,
 {
 	unsigned int flags = (policy->move_present ? MPOL_MF_MOVE : 0) |
 			     (policy->strict ? MPOL_MF_STRICT : 0);
+	const struct ferry__cut cut = { offset, len };
 	const struct ferry__placement *place = NULL;
 	struct ferry__plan plan;
 	int r;
@@ -280,16 +262,16 @@ static int set_node_locked(struct ferry_arena *arena, size_t offset, size_t len,
 	r = ferry__node_intern(arena, policy, &place);
 	if (r < 0)
 		return r;
-	r = ferry__policy_plan(arena, offset, len, NULL, true, place, &plan);
+	r = ferry__policy_plan(arena, &cut, 1, NULL, true, place, &plan);
 	if (r < 0)
 		return r;
 	r = ferry__node_apply(arena->base + offset, len, place, flags);
-	/* The policy is in force then; only pages stayed where they were. */
-	if (r == 0 || r == -EIO) {
+	/* EIO with MOVE: it is in force; only pages stayed where they were. */
+	if (r == 0 || (r == -EIO && policy->move_present)) {
 		ferry__policy_adopt(arena, &plan);
 		return r;
 	}
-	restore(arena, offset, len);
+	ferry__node_restore(arena, offset, len);
 	ferry__policy_drop(&plan);
 	return r;
 }
@@ -321,7 +303,6 @@ struct batch {
 	size_t page, end; /* the rest of the range, in pages */
 	size_t n;
 	void *addr[BATCH];
-	int node[BATCH];
 	int status[BATCH];
 };
 
@@ -349,52 +330,15 @@ static struct batch batch_of(struct ferry_arena *arena, size_t offset,
 			       .end = (offset + len) / ferry__page_size };
 }
 
-static bool absent(int status)
-{
-	return status == -ENOENT || status == -EFAULT;
-}
-
-static long ask_for(struct batch *b, int node)
-{
-	size_t i;
-
-	for (i = 0; i < b->n; i++)
-		b->node[i] = node;
-	return ferry__numa->move_pages(b->n, b->addr, b->node, b->status,
-				       MPOL_MF_MOVE);
-}
-
-/* Leaves in the batch the pages that are there, but not on @node. */
-static void keep_misplaced(struct batch *b, int node)
-{
-	size_t i, n = 0;
-
-	for (i = 0; i < b->n; i++)
-		if (b->status[i] != node && !absent(b->status[i]))
-			b->addr[n++] = b->addr[i];
-	b->n = n;
-}
-
-/*
- * A huge page is taken as a whole for the first of its small pages, and the
- * second is then answered -EBUSY although it goes along. So what did not go
- * is asked for once more: either it is there, or it cannot be moved now.
- */
+/* Migrates what is in the batch; adds what stayed to @failed. */
 static int migrate_batch(struct batch *b, int node, size_t *failed)
 {
-	int tries;
-	long r;
+	int r = ferry__node_migrate_pages(b->addr, b->n, node, b->status);
+	size_t i;
 
-	for (tries = 0; b->n && tries < 2; tries++) {
-		r = ask_for(b, node);
-		if (r == -ENOENT) /* every page absent: older kernels */
-			return 0;
-		if (r < 0)
-			return (int)r;
-		keep_misplaced(b, node);
-	}
-	*failed += b->n;
-	return 0;
+	for (i = 0; r == 0 && i < b->n; i++)
+		*failed += b->status[i] < 0;
+	return r;
 }
 
 int ferry_arena_migrate(struct ferry_arena *arena, size_t offset, size_t len,
@@ -435,7 +379,7 @@ int ferry_arena_residency(struct ferry_arena *arena, size_t offset, size_t len,
 		return -EOPNOTSUPP;
 	memset(ret_bytes, 0, n * sizeof(*ret_bytes));
 	while (next_batch(&b)) {
-		r = ferry__numa->move_pages(b.n, b.addr, NULL, b.status, 0);
+		r = ferry__sys->move_pages(0, b.n, b.addr, NULL, b.status, 0);
 		if (r < 0)
 			return (int)r;
 		for (i = 0; i < b.n; i++)

@@ -37,8 +37,6 @@ static const struct ferry__stretch *pieces(const struct ferry_arena *arena,
 /* Adds a piece at the end, unless it is like the one before it. */
 static void append(struct ferry__plan *plan, struct ferry__stretch piece)
 {
-	if (plan->len && plan->v[plan->len - 1].offset == piece.offset)
-		plan->len--;
 	if (plan->len && same(&plan->v[plan->len - 1], &piece))
 		return;
 	plan->v[plan->len++] = piece;
@@ -57,37 +55,58 @@ static int plan_alloc(size_t len, struct ferry__plan *ret_plan)
 	return 0;
 }
 
-int ferry__policy_plan(struct ferry_arena *arena, size_t offset, size_t len,
-		       const enum ferry_thp *thp, bool set_place,
+/*
+ * Appends [@from, @to), all of it in one old piece that is @old, with the
+ * parts that lie in cuts changed to @new. @cut: the first one that ends above
+ * @from; moved on.
+ */
+static void append_piece(struct ferry__plan *plan, size_t from, size_t to,
+			 const struct ferry__cut **cut,
+			 const struct ferry__cut *end,
+			 struct ferry__stretch old, struct ferry__stretch new)
+{
+	size_t stop;
+	bool in;
+
+	for (; from < to; from = stop) {
+		while (*cut < end && (*cut)->offset + (*cut)->len <= from)
+			++*cut;
+		in = *cut < end && (*cut)->offset <= from;
+		stop = to;
+		if (in)
+			stop = (*cut)->offset + (*cut)->len;
+		else if (*cut < end)
+			stop = (*cut)->offset;
+		stop = stop < to ? stop : to;
+		old.offset = new.offset = from;
+		append(plan, in ? new : old);
+	}
+}
+
+int ferry__policy_plan(struct ferry_arena *arena, const struct ferry__cut *cuts,
+		       size_t n, const enum ferry_thp *thp, bool set_place,
 		       const struct ferry__placement *place,
 		       struct ferry__plan *ret_plan)
 {
-	size_t i, n, stop, end = offset + len;
-	const struct ferry__stretch *old = pieces(arena, &n);
-	struct ferry__stretch p;
+	const struct ferry__cut *cut = cuts;
+	size_t i, stop, len;
+	const struct ferry__stretch *old = pieces(arena, &len);
+	struct ferry__stretch new;
 	struct ferry__plan plan;
 	int r;
 
-	/* Each old piece gives itself and, where the range begins or ends in
-	 * it, one more; and one to spare for ferry__policy_grow(). */
-	r = plan_alloc(n + 3, &plan);
+	/* Where a cut begins or ends a piece may begin; and one to spare for
+	 * ferry__policy_grow(). */
+	r = plan_alloc(len + 2 * n + 1, &plan);
 	if (r < 0)
 		return r;
-	for (i = 0; i < n; i++) {
-		stop = i + 1 < n ? old[i + 1].offset : arena->reserved;
-		p = old[i];
-		append(&plan, p);
-		if (stop <= offset || p.offset >= end)
-			continue;
-		p.offset = p.offset > offset ? p.offset : offset;
-		p.thp = thp ? *thp : p.thp;
-		p.place = set_place ? place : p.place;
-		append(&plan, p);
-		if (stop <= end)
-			continue;
-		p = old[i];
-		p.offset = end;
-		append(&plan, p);
+	for (i = 0; i < len; i++) {
+		stop = i + 1 < len ? old[i + 1].offset : arena->reserved;
+		new = old[i];
+		new.thp = thp ? *thp : new.thp;
+		new.place = set_place ? place : new.place;
+		append_piece(&plan, old[i].offset, stop, &cut, cuts + n, old[i],
+			     new);
 	}
 	if (plan.len > arena->pieces_max) {
 		ferry__policy_drop(&plan);
@@ -125,6 +144,14 @@ void ferry__policy_grow(struct ferry_arena *arena, size_t old_reserved)
 	arena->pieces_len = plan.len;
 }
 
+void ferry__policies_reset(struct ferry_arena *arena)
+{
+	ferry__meta_free(arena->pieces, arena->pieces_bytes);
+	arena->pieces = NULL;
+	arena->pieces_len = 0;
+	arena->pieces_bytes = 0;
+}
+
 void ferry__policies_free(struct ferry_arena *arena)
 {
 	struct ferry__placement *place = arena->places, *next;
@@ -134,6 +161,23 @@ void ferry__policies_free(struct ferry_arena *arena)
 		next = place->next;
 		ferry__meta_free(place, place->bytes);
 	}
+}
+
+const struct ferry__placement *
+ferry__policy_place(const struct ferry_arena *arena, size_t offset)
+{
+	size_t n, low = 0, mid;
+	const struct ferry__stretch *v = pieces(arena, &n);
+
+	/* The last piece that begins at or below. */
+	while (n - low > 1) {
+		mid = low + (n - low) / 2;
+		if (v[mid].offset <= offset)
+			low = mid;
+		else
+			n = mid;
+	}
+	return v[low].place;
 }
 
 size_t ferry__arena_piece_end(struct ferry_arena *arena, size_t offset)
@@ -223,12 +267,13 @@ static bool all_system(const struct ferry_arena *arena, size_t offset,
 static int set_thp_locked(struct ferry_arena *arena, size_t offset, size_t len,
 			  enum ferry_thp thp)
 {
+	const struct ferry__cut cut = { offset, len };
 	struct ferry__plan plan;
 	int r;
 
 	if (thp == FERRY_THP_SYSTEM)
 		return all_system(arena, offset, len) ? 0 : -EOPNOTSUPP;
-	r = ferry__policy_plan(arena, offset, len, &thp, false, NULL, &plan);
+	r = ferry__policy_plan(arena, &cut, 1, &thp, false, NULL, &plan);
 	if (r < 0)
 		return r;
 	r = advise_thp(arena->base + offset, len, thp);

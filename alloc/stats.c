@@ -4,7 +4,7 @@
  *
  * PAGEMAP_SCAN (6.7) tells it by runs. Older kernels have
  * /proc/self/pagemap, a word a page, which knows neither huge pages (those
- * come from AnonHugePages of /proc/self/smaps) nor the zero page: such pages
+ * come from AnonHugePages and ShmemPmdMapped of /proc/self/smaps) nor the zero page: such pages
  * count as resident there. Sources: PAGEMAP_SCAN(2const),
  * proc_pid_pagemap(5), proc_pid_smaps(5).
  */
@@ -106,7 +106,8 @@ static int read_pagemap(int fd, const char *base, size_t len,
 static int read_committed(int fd, const struct ferry_arena *arena,
 			  struct ferry_arena_stats *st)
 {
-	size_t end = arena->reserved / ferry__page_size, page, stop = 0;
+	size_t end = ferry_arena_reserved(arena) / ferry__page_size;
+	size_t page, stop = 0;
 	int r;
 
 	for (;;) {
@@ -130,17 +131,20 @@ struct smaps {
 	size_t huge;
 };
 
+static bool starts(const char *line, const char *field)
+{
+	return !strncmp(line, field, strlen(field));
+}
+
 static void smaps_line(struct smaps *s, const char *line)
 {
-	static const char field[] = "AnonHugePages:";
 	char *next;
 	uintptr_t from, to;
 
-	if (!strncmp(line, field, sizeof(field) - 1)) {
+	if (starts(line, "AnonHugePages:") || starts(line, "ShmemPmdMapped:")) {
 		if (s->inside)
-			s->huge +=
-				strtoull(line + sizeof(field) - 1, NULL, 10) *
-				1024;
+			s->huge += strtoull(strchr(line, ':') + 1, NULL, 10) *
+				   1024;
 		return;
 	}
 	from = strtoull(line, &next, 16);
@@ -194,15 +198,16 @@ static int read_huge(const struct ferry_arena *arena,
 
 /* --- both ----------------------------------------------------------------- */
 
-static int from_kernel(const struct ferry_arena *arena,
-		       struct ferry_arena_stats *st)
+int ferry__arena_resident(const struct ferry_arena *arena,
+			  struct ferry_arena_stats *st)
 {
+	size_t reserved = ferry_arena_reserved(arena);
 	int fd, r;
 
 	fd = ferry__sys->open("/proc/self/pagemap", O_RDONLY);
 	if (fd < 0)
 		return fd;
-	r = scan(fd, arena->base, arena->reserved, st);
+	r = scan(fd, arena->base, reserved, st);
 	if (r == -ENOTTY || r == -EINVAL) {
 		r = read_committed(fd, arena, st);
 		if (r == 0)
@@ -231,7 +236,7 @@ int ferry_arena_stats(struct ferry_arena *arena,
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&arena->lock);
-	r = from_kernel(arena, &st);
+	r = ferry__arena_resident(arena, &st);
 	st.reserved = arena->reserved;
 	for (i = 0; i < FERRY_PAGE_STATES; i++)
 		st.pages[i] =

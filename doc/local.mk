@@ -6,6 +6,7 @@ dist_man_MANS += %D%/ferry-heap.7
 dist_man_MANS += %D%/ferry-malloc.7
 dist_man_MANS += %D%/ferry-probes.7
 dist_man_MANS += %D%/ferry.7
+dist_man_MANS += %D%/ferry_agent_start.3
 dist_man_MANS += %D%/ferry_alloc.3
 dist_man_MANS += %D%/ferry_allocator_create.3
 dist_man_MANS += %D%/ferry_arena_create.3
@@ -16,6 +17,7 @@ dist_man_MANS += %D%/ferry_dirty_open.3
 dist_man_MANS += %D%/ferry_fault_service_create.3
 dist_man_MANS += %D%/ferry_features_get.3
 dist_man_MANS += %D%/ferry_finalizer_add.3
+dist_man_MANS += %D%/ferry_handover_send.3
 dist_man_MANS += %D%/ferry_heap_collect.3
 dist_man_MANS += %D%/ferry_heap_create.3
 dist_man_MANS += %D%/ferry_heap_stats.3
@@ -29,6 +31,8 @@ dist_man_MANS += %D%/ferry_range_eligible.3
 dist_man_MANS += %D%/ferry_heap_verify.3
 dist_man_MANS += %D%/ferry_pin.3
 dist_man_MANS += %D%/ferry_root_add_range.3
+dist_man_MANS += %D%/ferry_tiering_create.3
+dist_man_MANS += %D%/ferry_topology_get.3
 dist_man_MANS += %D%/ferry_uffd_open.3
 dist_man_MANS += %D%/ferry_uffd_register.3
 dist_man_MANS += %D%/ferry_version.3
@@ -49,6 +53,8 @@ uninstall-hook:
 	while read -r alias page; do \
 	  rm -f "$(DESTDIR)$(mandir)/man$${page##*.}/$$alias"; \
 	done
+
+EXTRA_DIST += %D%/agent-protocol.md
 
 # Pictures: of the heap and of pages by hand, the others drawn by ferry-bench --plot
 # (malloc-idle without its marks).

@@ -1,6 +1,7 @@
 # The public headers, one per noun; installed as <ferry/NAME.h>.
 pkgincludedir = $(includedir)/ferry
 pkginclude_HEADERS =
+pkginclude_HEADERS += %D%/ferry/agent.h
 pkginclude_HEADERS += %D%/ferry/alloc.h
 pkginclude_HEADERS += %D%/ferry/arena.h
 pkginclude_HEADERS += %D%/ferry/base.h
@@ -9,9 +10,12 @@ pkginclude_HEADERS += %D%/ferry/demand.h
 pkginclude_HEADERS += %D%/ferry/dirty.h
 pkginclude_HEADERS += %D%/ferry/eligible.h
 pkginclude_HEADERS += %D%/ferry/fault.h
+pkginclude_HEADERS += %D%/ferry/handover.h
 pkginclude_HEADERS += %D%/ferry/ferry.h
 pkginclude_HEADERS += %D%/ferry/malloc.h
 pkginclude_HEADERS += %D%/ferry/move.h
+pkginclude_HEADERS += %D%/ferry/tier.h
+pkginclude_HEADERS += %D%/ferry/topology.h
 pkginclude_HEADERS += %D%/ferry/uffd.h
 pkginclude_HEADERS += %D%/ferry/version.h
 pkginclude_HEADERS += %D%/ferry/event.h

@@ -121,6 +121,8 @@ static void own(struct ferry_heap *heap, uint32_t index, unsigned int leaf,
 			       flags | (leaf ? FERRY__BLOCK_LEAF : 0));
 	heap->blocks[index].fwd = leaf ? FERRY__FWD_STAY : FERRY__FWD_TOGGLE;
 	heap->blocks[index].live = 0;
+	ferry__tier_written(heap, ferry__block_addr(heap, index),
+			    FERRY__BLOCK_SIZE);
 	ferry__block_state_set(heap, index, FERRY__BLOCK_OWNED);
 	ferry__space_taken_add(heap, FERRY__BLOCK_SIZE);
 }
@@ -172,6 +174,8 @@ static bool take_holes(struct ferry_heap *heap, unsigned int leaf,
 	heap->space.in_holes -=
 		(FERRY__BLOCK_GRANULES - heap->blocks[*ret_index].live) *
 		FERRY_GRANULE;
+	ferry__tier_written(heap, ferry__block_addr(heap, *ret_index),
+			    FERRY__BLOCK_SIZE);
 	ferry__block_state_set(heap, *ret_index, FERRY__BLOCK_OWNED);
 	return true;
 }
@@ -528,4 +532,5 @@ void ferry__space_fini(struct ferry_heap *heap)
 	ferry__meta_free(heap->small_meta, heap->half / FERRY_GRANULE);
 	ferry__meta_free(heap->blocks,
 			 space->max * sizeof(struct ferry__block));
+	ferry__tier_fini(heap);
 }

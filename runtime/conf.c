@@ -124,6 +124,11 @@ static int set_bytes(const struct option *option, void *field,
 	return 0;
 }
 
+int ferry__conf_bytes(const char *text, size_t *ret_bytes)
+{
+	return set_bytes(NULL, ret_bytes, (struct text){ text, strlen(text) });
+}
+
 static int set_bool(const struct option *option, void *field, struct text value)
 {
 	static const char *const words[] = { "false", "no",  "off", "0",

@@ -46,6 +46,7 @@
 #include "runtime/root.h"
 #include "runtime/rounds.h"
 #include "runtime/stress.h"
+#include "runtime/tier.h"
 #include "runtime/verify.h"
 #include "runtime/weak.h"
 #include "runtime/world.h"
@@ -119,6 +120,7 @@ struct ferry_heap {
 	struct ferry__checks checks;	 /* stress.c, verify.c */
 	struct ferry__events events;	 /* event.c, stats.c */
 	struct ferry__fork fork;	 /* fork.c */
+	struct ferry__tier tier;	 /* tier.c */
 };
 
 /*
@@ -343,6 +345,13 @@ uintptr_t ferry__forward(const struct ferry_heap *heap, uintptr_t addr);
  * way. A mutator; reloc.c. */
 void ferry__compact_prefault(struct ferry_heap *heap, uintptr_t addr,
 			     size_t len);
+
+/* --- the policy agent (agent.c) --------------------------------------------- */
+
+/* Lets the agent know of the heap, last of all; and first of all no more:
+ * waits until it is through with what it does with it. */
+int ferry__agent_init(struct ferry_heap *heap);
+void ferry__agent_fini(struct ferry_heap *heap);
 
 /* --- what dies ------------------------------------------------------------- */
 

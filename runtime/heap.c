@@ -98,6 +98,7 @@ static const struct part parts[] = {
 	{ ferry__cycle_init, ferry__cycle_fini },
 	{ ferry__pressure_init, ferry__pressure_fini },
 	{ ferry__survive_init, ferry__survive_fini },
+	{ ferry__agent_init, ferry__agent_fini },
 };
 
 #define PARTS (sizeof(parts) / sizeof(parts[0]))

@@ -191,6 +191,8 @@ uintptr_t ferry__large_alloc(struct ferry_heap *heap, size_t size, size_t align,
 		return 0;
 	atomic_fetch_add_explicit(&large->bytes, e.n * PAGE,
 				  memory_order_relaxed);
+	ferry__tier_written(heap, (uintptr_t)page_addr(heap, e.first),
+			    e.n * PAGE);
 	publish(heap, e, (uint8_t)(kind | colour));
 	/* K10: after it is published; pairs with large_prepare() in flip.c. */
 	if (kind < FERRY_KIND_LEAF)

@@ -1,6 +1,7 @@
 # The library that is installed: every layer, exported through ferry.map.
 noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES =
+%C%_libruntime_la_SOURCES += %D%/agent.c
 %C%_libruntime_la_SOURCES += %D%/extent.c
 %C%_libruntime_la_SOURCES += %D%/extent.h
 %C%_libruntime_la_SOURCES += %D%/large.c
@@ -65,13 +66,18 @@ noinst_LTLIBRARIES += %D%/libruntime.la
 %C%_libruntime_la_SOURCES += %D%/rounds.h
 %C%_libruntime_la_SOURCES += %D%/probe.h
 %C%_libruntime_la_SOURCES += %D%/stats.c
+%C%_libruntime_la_SOURCES += %D%/tier.c
+%C%_libruntime_la_SOURCES += %D%/tier.h
 
 lib_LTLIBRARIES += %D%/libferry.la
 %C%_libferry_la_SOURCES =
 %C%_libferry_la_LIBADD = %D%/libruntime.la alloc/liballoc.la uffd/libuffd.la \
 	$(FERRY_LIBS)
+# It stays when a module that needs it goes: threads, handlers around fork(2)
+# and destructors of threads have its addresses.
 %C%_libferry_la_LDFLAGS = $(AM_LDFLAGS) -version-info $(FERRY_LT_VERSION) \
-	$(NOUNDEF_LDFLAGS) -Wl,--version-script=$(srcdir)/%D%/ferry.map
+	$(NOUNDEF_LDFLAGS) -Wl,-z,nodelete \
+	-Wl,--version-script=$(srcdir)/%D%/ferry.map
 EXTRA_%C%_libferry_la_DEPENDENCIES = %D%/ferry.map
 EXTRA_DIST += %D%/ferry.map
 EXTRA_DIST += %D%/DESIGN.md

@@ -42,6 +42,10 @@ struct ferry__stress {
 	uint64_t delay_seed; /* random delays at marked points */
 };
 
+/* A number of bytes as in options: digits, then K, M, G, T or nothing.
+ * Returns 0; -EINVAL. */
+int ferry__conf_bytes(const char *text, size_t *ret_bytes);
+
 /*
  * Resolves the options string, the environment, then defaults of what is
  * zero still, into @params; what no option sets in @stress is off.

@@ -165,6 +165,7 @@ static void arm(struct ferry__marker *marker, size_t chunk)
 		if (is_small(heap, chunk, &first))
 			clean_set(heap, first, FERRY__CHUNK_BLOCKS);
 	}
+	ferry__tier_written(heap, chunk_addr(heap, chunk), FERRY__CHUNK_SIZE);
 	/* Marked before it was tracked, and perhaps traced before. */
 	scan_whole(marker, chunk);
 }
@@ -203,6 +204,13 @@ static void scan_written(struct ferry__marker *marker, uintptr_t addr,
 	}
 }
 
+/* After ferry__remember_relax() all of it would seem to be written. */
+static void note_written(struct ferry_heap *heap, const struct ferry_range *run)
+{
+	if (heap->remember.whole)
+		ferry__tier_written(heap, (uintptr_t)run->addr, run->len);
+}
+
 /* Returns false if the range's tracking failed. */
 static bool collect_range(struct ferry__marker *marker, uintptr_t addr,
 			  size_t len, size_t *pages)
@@ -221,6 +229,7 @@ static bool collect_range(struct ferry__marker *marker, uintptr_t addr,
 			return false;
 		for (i = 0; i < n; i++) {
 			*pages += run[i].len / ferry__page_size;
+			note_written(heap, &run[i]);
 			scan_written(marker, (uintptr_t)run[i].addr,
 				     run[i].len);
 		}
@@ -310,6 +319,7 @@ void ferry__remember_note(struct ferry_heap *heap, uintptr_t slot)
 
 void ferry__remember_turn(struct ferry_heap *heap)
 {
+	ferry__tier_turn(heap, heap->remember.whole);
 	heap->remember.filling ^= 1;
 	heap->remember.first = true;
 }

@@ -82,6 +82,20 @@ START_TEST(stores_are_kept_in_order_with_their_ages)
 }
 END_TEST
 
+START_TEST(slow_memory_is_named_among_stores)
+{
+	parse("store:slow,store:lz4@1min,slow_for:5s");
+	ck_assert_uint_eq(harness_lines(said), 0);
+	ck_assert_uint_eq(conf.n_tiers, 2);
+	ck_assert_int_eq(conf.tiers[0].kind, FERRY__CONF_SLOW);
+	ck_assert_uint_eq(conf.slow_for_ns, UINT64_C(5000000000));
+	/* How long pages are there is not when they come. */
+	parse("store:slow@5s,store:slower");
+	ck_assert_uint_eq(harness_lines(said), 2);
+	ck_assert_uint_eq(conf.n_tiers, 0);
+}
+END_TEST
+
 START_TEST(passwords_are_not_in_complaints)
 {
 	parse("store:redsi=redis://:secret@host,"
@@ -145,6 +159,7 @@ static const struct test tests[] = {
 	TEST(numbers_have_units, NULL),
 	TEST(what_is_not_understood_is_named_once_and_the_rest_counts, NULL),
 	TEST(stores_are_kept_in_order_with_their_ages, NULL),
+	TEST(slow_memory_is_named_among_stores, NULL),
 	TEST(passwords_are_not_in_complaints, NULL),
 	TEST(passwords_are_found, NULL),
 	TEST(offload_and_statistics_are_words, NULL),

@@ -36,7 +36,7 @@ static struct ferry_node_policy policy_of(enum ferry_node_mode mode,
 
 /* --- a topology of our own ------------------------------------------------ */
 
-/* Nodes 0, 1 and 3 have memory, 2 has none; odd pages lie on node 1. */
+/* Nodes 0, 1 and 3 have memory, 2 has none; odd pages stay on node 1. */
 static struct {
 	int error;	  /* what mbind() answers */
 	unsigned int nth; /* from this call on; 0: always */
@@ -47,6 +47,7 @@ static struct {
 	size_t len;
 	int home;
 	int home_error;
+	int even;      /* node of the even pages */
 	size_t absent; /* of every so many pages the first; 0: none */
 	long migrate_error;
 } fake;
@@ -93,14 +94,16 @@ static int fake_set_home_node(void *addr, size_t len, int node)
 	return -fake.home_error;
 }
 
-static long fake_move_pages(unsigned long n, void **pages, const int *nodes,
+static long fake_move_pages(int pid, size_t n, void **pages, const int *nodes,
 			    int *status, int flags)
 {
 	size_t i, number;
 
+	ck_assert_int_eq(pid, 0);
 	ck_assert_int_eq(flags, nodes ? MPOL_MF_MOVE : 0);
 	if (fake.migrate_error)
 		return -fake.migrate_error;
+	fake.even = nodes ? nodes[0] : fake.even;
 	for (i = 0; i < n; i++) {
 		number = (uintptr_t)pages[i] / page_size();
 		if (fake.absent && number % fake.absent == 0)
@@ -108,7 +111,7 @@ static long fake_move_pages(unsigned long n, void **pages, const int *nodes,
 		else if (nodes && number % 2)
 			status[i] = -EBUSY;
 		else
-			status[i] = nodes ? nodes[i] : (int)(number % 2);
+			status[i] = number % 2 ? 1 : fake.even;
 	}
 	return 0;
 }
@@ -117,8 +120,6 @@ static const struct ferry__numa fake_numa = {
 	.available = fake_available,
 	.max_node = fake_max_node,
 	.usable = fake_usable,
-	.mbind = fake_mbind,
-	.move_pages = fake_move_pages,
 };
 
 static struct ferry_arena *made_up(void)
@@ -126,6 +127,8 @@ static struct ferry_arena *made_up(void)
 	static struct ferry__sys table;
 
 	table = ferry__sys_linux;
+	table.mbind = fake_mbind;
+	table.move_pages = fake_move_pages;
 	table.set_home_node = fake_set_home_node;
 	ferry__sys = &table;
 	ferry__numa = &fake_numa;
@@ -160,8 +163,7 @@ START_TEST(each_mode_reaches_the_kernel)
 		ck_assert_uint_eq(fake.nodes, *row[i].nodes);
 		ck_assert_uint_eq(fake.len, 2 * MIB);
 		ck_assert_uint_eq(fake.flags, 0);
-		/* one more than bits, as the kernel takes one off */
-		ck_assert(fake.nodes >> (fake.bits - 1) == 0);
+		ck_assert(fake.nodes >> fake.bits == 0);
 	}
 	p = policy_of(FERRY_NODE_DEFAULT, NULL);
 	ck_assert_int_eq(ferry_arena_set_node(arena, 0, 2 * MIB, &p), 0);
@@ -247,8 +249,14 @@ START_TEST(strict_and_present_pages_become_flags)
 	ck_assert_uint_eq(fake.flags, MPOL_MF_MOVE);
 	p.strict = true;
 	fake.error = EIO;
+	p.move_present = false;
+	ck_assert_int_eq(ferry_arena_set_node(arena, 2 * MIB, MIB, &p), -EIO);
+	ck_assert_uint_eq(ferry__arena_piece_end(arena, MIB), 4 * MIB);
+	p.move_present = true;
 	ck_assert_int_eq(ferry_arena_set_node(arena, 0, MIB, &p), -EIO);
 	ck_assert_uint_eq(fake.flags, MPOL_MF_MOVE | MPOL_MF_STRICT);
+	ck_assert_int_eq(ferry_arena_set_node(arena, 2 * MIB, MIB, &p), -EIO);
+	ck_assert_uint_eq(ferry__arena_piece_end(arena, MIB), 2 * MIB);
 	ferry_arena_destroy(arena);
 }
 END_TEST

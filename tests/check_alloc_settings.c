@@ -3,6 +3,8 @@
  * What the malloc makes of its configuration, in whole programs: this one,
  * begun anew with FERRY_MALLOC_CONF, does what its arguments say.
  */
+#include <ferry/topology.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -376,6 +378,22 @@ START_TEST(stores_that_cannot_be_had_are_named_and_others_used)
 }
 END_TEST
 
+START_TEST(slow_memory_that_is_not_there_is_named)
+{
+	/* Kernels may tell of tiers that no feature is about. */
+	struct ferry_topology *top;
+	unsigned int tiers = 1;
+
+	if (!ferry_topology_get(NULL, &top)) {
+		tiers = ferry_topology_tiers(top);
+		ferry_topology_free(top);
+	}
+	if (tiers > 1)
+		SKIP("one_tier", "this machine has several tiers of memory");
+	assert_refused("slow", EOPNOTSUPP);
+}
+END_TEST
+
 /* However long its name is. */
 START_TEST(a_store_with_a_long_name_is_named_with_its_error)
 {
@@ -629,6 +647,7 @@ static const struct test tests[] = {
 	TEST(values_at_the_limits_are_taken, "malloc"),
 	SETTING_TEST(stores_that_cannot_be_had_are_named_and_others_used,
 		     OFFLOAD),
+	SETTING_TEST(slow_memory_that_is_not_there_is_named, OFFLOAD),
 	TEST(a_store_with_a_long_name_is_named_with_its_error, OFFLOAD),
 	SETTING_TEST(servers_that_cannot_be_had_are_named_and_others_used,
 		     OFFLOAD ",redis_server"),

@@ -152,14 +152,16 @@ END_TEST
 static struct ferry__sys table;
 static int elsewhere; /* of so many pages one is on another node; 0: none */
 
-static int fake_page_nodes(size_t n, void **pages, int *ret_nodes)
+static long fake_move_pages(int pid, size_t n, void **pages, const int *nodes,
+			    int *ret_status, int flags)
 {
 	size_t i;
-	int r = ferry__sys_linux.page_nodes(n, pages, ret_nodes);
+	long r = ferry__sys_linux.move_pages(pid, n, pages, nodes, ret_status,
+					     flags);
 
 	for (i = 0; r == 0 && i < n; i++)
 		if (elsewhere && i % (size_t)elsewhere == 0)
-			ret_nodes[i] = 77;
+			ret_status[i] = 77;
 	return r;
 }
 
@@ -170,7 +172,7 @@ START_TEST(full_node_is_not_passed_over_in_silence)
 	uint64_t before;
 
 	table = *ferry__sys;
-	table.page_nodes = fake_page_nodes;
+	table.move_pages = fake_move_pages;
 	ferry__sys = &table;
 	before = conform_stats(store).memory;
 	elsewhere = 100;
@@ -213,73 +215,6 @@ START_TEST(no_memory_refuses_and_loses_nothing)
 }
 END_TEST
 
-static const char *const *tiers;
-
-static int fake_list(const char *path, void (*fn)(void *arg, const char *name),
-		     void *arg)
-{
-	size_t i;
-
-	ck_assert_str_eq(path, "/sys/devices/virtual/memory_tiering");
-	if (!tiers)
-		return -ENOENT;
-	for (i = 0; tiers[i]; i++)
-		fn(arg, tiers[i]);
-	return 0;
-}
-
-static void fake_machine(const char *memory, const char *processors)
-{
-	files_start();
-	files_add("/sys/devices/system/node/has_memory", memory);
-	files_add("/sys/devices/system/node/has_cpu", processors);
-	table = *ferry__sys;
-	table.list = fake_list;
-	ferry__sys = &table;
-}
-
-START_TEST(slowest_node_is_that_of_the_last_tier)
-{
-	static const char *const three[] = { "uevent",	      "memory_tier4",
-					     "memory_tier22", "memory_tier5",
-					     "power",	      NULL };
-	static const char *const one[] = { "memory_tier4", NULL };
-
-	fake_machine("0-4\n", "0-1\n");
-	files_add("/sys/devices/virtual/memory_tiering/memory_tier22/nodelist",
-		  "3-4\n");
-	tiers = three;
-	ck_assert_int_eq(ferry__node_slowest(), 3);
-	/* All in one: then those that no processor is near. */
-	tiers = one;
-	ck_assert_int_eq(ferry__node_slowest(), 2);
-	tiers = NULL;
-	ck_assert_int_eq(ferry__node_slowest(), 2);
-	files_add("/sys/devices/system/node/has_memory", "0-1\n");
-	ck_assert_int_eq(ferry__node_slowest(), -ENOENT);
-	ck_assert_uint_eq(files_open(), 0);
-}
-END_TEST
-
-START_TEST(slowest_node_of_this_machine_has_memory)
-{
-	int node = ferry__node_slowest();
-
-	if (node != -ENOENT)
-		ck_assert_int_eq(ferry__node_check(node), 0);
-	ck_assert_int_eq(ferry__node_check(first_node()), 0);
-}
-END_TEST
-
-START_TEST(node_without_processors_is_the_slowest)
-{
-	int node = ferry__node_slowest();
-
-	ck_assert_int_ge(node, 0);
-	ck_assert_uint_eq(node_cpus(node), 0);
-}
-END_TEST
-
 static const struct test tests[] = {
 	CONFORM_TESTS(NULL),
 	TEST(pages_lie_on_their_node, NULL),
@@ -290,9 +225,6 @@ static const struct test tests[] = {
 	TEST(damaged_contents_are_noticed, NULL),
 	TEST(full_node_is_not_passed_over_in_silence, NULL),
 	TEST(no_memory_refuses_and_loses_nothing, NULL),
-	TEST(slowest_node_is_that_of_the_last_tier, NULL),
-	TEST(slowest_node_of_this_machine_has_memory, NULL),
-	TEST(node_without_processors_is_the_slowest, "slow_node"),
 };
 
 int main(int argc, char **argv)

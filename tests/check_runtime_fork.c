@@ -28,21 +28,12 @@
  * out of its cache. Bigger stacks are not in the cache; and where a stack is
  * ours, as those of handler threads are, there is to be none.
  */
-static bool is_thread_sanitized(void)
-{
-#ifdef FERRY_SANITIZE
-	return strstr(FERRY_SANITIZE, "thread");
-#else
-	return false;
-#endif
-}
-
 static void child_begins(void)
 {
 	pthread_attr_t attr;
 	size_t size;
 
-	if (!is_thread_sanitized())
+	if (!harness_thread_sanitized())
 		return;
 	pthread_getattr_default_np(&attr);
 	pthread_attr_getstacksize(&attr, &size);
@@ -127,7 +118,7 @@ static void make_with(struct ferry_heap_params *p)
 	p->max_bytes = 128 * MIB;
 	p->min_bytes = 4 * MIB;
 	p->no_environment = true;
-	if (is_thread_sanitized())
+	if (harness_thread_sanitized())
 		p->fault_mode = FERRY_FAULT_SIGBUS;
 	ck_assert_int_eq(ferry_heap_create(p, NULL, &heap), 0);
 	ck_assert_int_eq(ferry_root_add_range(heap, (void **)lists,
@@ -421,7 +412,7 @@ static void generations_hold_no_more(enum ferry_fault_mode fault_mode)
 
 START_TEST(generations_of_children_hold_no_more_than_the_first)
 {
-	if (!is_thread_sanitized())
+	if (!harness_thread_sanitized())
 		generations_hold_no_more(FERRY_FAULT_THREAD);
 	generations_hold_no_more(FERRY_FAULT_SIGBUS);
 }

@@ -7,17 +7,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/io_uring.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/moving.h"
+#include "tests/pin.h"
 #include "tests/system.h"
 #include "uffd/uapi.h"
 
@@ -145,34 +143,17 @@ END_TEST
 
 /* --- pins ---------------------------------------------------------------- */
 
-/* Pins the first page of the source as a fixed buffer; returns the ring. */
-static int pin_first_page(void)
-{
-	struct iovec buffer = { moving.src, moving.page };
-	struct io_uring_params params = { 0 };
-	int fd = (int)syscall(SYS_io_uring_setup, 1, &params);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(syscall(SYS_io_uring_register, fd,
-				 IORING_REGISTER_BUFFERS, &buffer, 1),
-			 0);
-	return fd;
-}
-
 START_TEST(a_pinned_page_is_busy_until_unpinned)
 {
-	int ring = pin_first_page();
+	int ring = pin_pages(moving.src, moving.page);
 
 	moving_assert_refused(moving.dst, moving.src, moving.len, -EBUSY,
 			      FERRY_REASON_BUSY);
 	moving.params.busy = FERRY_BUSY_EXCLUSIVE;
 	moving.params.deadline_ns = 2000000;
 	moving_assert_refused(moving.dst, moving.src, moving.len, -EBUSY,
-			      FERRY_REASON_BUSY);
-	ck_assert_int_eq(syscall(SYS_io_uring_register, ring,
-				 IORING_UNREGISTER_BUFFERS, NULL, 0),
-			 0);
-	close(ring);
+			      FERRY_REASON_PINNED);
+	unpin_pages(ring);
 	/* The kernel lets go a little later. */
 	moving.params.busy = FERRY_BUSY_RETRY;
 	moving.params.deadline_ns = 0;
@@ -183,7 +164,7 @@ END_TEST
 
 START_TEST(a_pinned_page_is_left_behind)
 {
-	int ring = pin_first_page();
+	int ring = pin_pages(moving.src, moving.page);
 
 	moving.params.busy = FERRY_BUSY_SKIP;
 	ck_assert_int_eq(moving_move_all(), 0);

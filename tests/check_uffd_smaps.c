@@ -47,7 +47,7 @@ static int read_all(const char *text, size_t len, size_t size,
 		if (n < max)
 			m[n] = one;
 	}
-	close(smaps.fd);
+	close(smaps.lines.fd);
 	return r < 0 ? r : n;
 }
 

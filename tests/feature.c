@@ -257,6 +257,12 @@ static int has_seccomp(uint64_t arg)
 	return negative(prctl(PR_GET_SECCOMP));
 }
 
+static int has_numa_calls(uint64_t arg)
+{
+	(void)arg;
+	return negative(syscall(SYS_get_mempolicy, NULL, NULL, 0, NULL, 0));
+}
+
 /* Two or more nodes with memory: the list then has a comma or a dash. */
 static int has_numa(uint64_t arg)
 {
@@ -363,6 +369,8 @@ static const struct probe probes[] = {
 	{ "root", has_root, 0, "this process is not root" },
 	{ "redis_server", has_redis_server, 0,
 	  "no redis-server, or Ferry was built without hiredis" },
+	{ "numa_calls", has_numa_calls, 0,
+	  "this kernel was built without NUMA" },
 	{ "numa", has_numa, 0, "one node has all the memory" },
 	{ "malloc", has_malloc, 0,
 	  "libferry-malloc.so is not built: " FERRY_NO_MALLOC },

@@ -59,6 +59,15 @@ static void read_seed(void)
 		seed = 1;
 }
 
+bool harness_thread_sanitized(void)
+{
+#ifdef FERRY_SANITIZE
+	return strstr(FERRY_SANITIZE, "thread");
+#else
+	return false;
+#endif
+}
+
 size_t harness_scaled(size_t n)
 {
 	size_t scaled = (size_t)((double)n / scale);

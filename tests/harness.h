@@ -106,6 +106,9 @@ void harness_skip(const char *feature, const char *reason, ...)
 /* @n pieces of work divided by FERRY_TEST_SCALE, at least 1. */
 size_t harness_scaled(size_t n);
 
+/* Is this a build with ThreadSanitizer? */
+bool harness_thread_sanitized(void);
+
 /* @seconds multiplied by FERRY_TEST_SCALE: for time limits. */
 double harness_patience(double seconds);
 

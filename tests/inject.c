@@ -386,6 +386,53 @@ static ssize_t injected_recv(int fd, void *buf, size_t len)
 	return r ? r : base->recv(fd, buf, len);
 }
 
+/* Short by what the rule lets through of the first vector. */
+static ssize_t injected_sendmsg(int fd, const struct msghdr *msg)
+{
+	struct msghdr part = *msg;
+	struct iovec iov = msg->msg_iov[0];
+	ssize_t r = cut(INJECT_SENDMSG, &iov.iov_len);
+
+	part.msg_iov = &iov;
+	return r ? r : base->sendmsg(fd, &part);
+}
+
+static ssize_t injected_recvmsg(int fd, struct msghdr *msg)
+{
+	struct iovec iov = msg->msg_iov[0], *all = msg->msg_iov;
+	ssize_t r = cut(INJECT_RECVMSG, &iov.iov_len);
+
+	if (r)
+		return r;
+	msg->msg_iov = &iov;
+	r = base->recvmsg(fd, msg);
+	msg->msg_iov = all;
+	return r;
+}
+
+static int injected_getsockopt(int fd, int level, int name, void *ret,
+			       socklen_t *len)
+{
+	int r = failure(&(struct call){ .kind = INJECT_GETSOCKOPT,
+					.request = (unsigned long)name });
+
+	return r ? r : base->getsockopt(fd, level, name, ret, len);
+}
+
+static ssize_t injected_getrandom(void *buf, size_t len)
+{
+	ssize_t r = cut(INJECT_GETRANDOM, &len);
+
+	return r ? r : base->getrandom(buf, len);
+}
+
+static int injected_fstat(int fd, struct stat *ret)
+{
+	int r = failure(&(struct call){ .kind = INJECT_FSTAT });
+
+	return r ? r : base->fstat(fd, ret);
+}
+
 typedef ssize_t (*vector_call)(int fd, const struct iovec *iov, int n,
 			       off_t off);
 
@@ -550,6 +597,31 @@ static int injected_mbind(void *addr, size_t len, int mode,
 	return r ? r : base->mbind(addr, len, mode, nodes, bits, flags);
 }
 
+static int injected_home_node(void *addr, size_t len, int node)
+{
+	int r = range_failure(INJECT_HOME_NODE, 0, addr, len);
+
+	return r ? r : base->set_home_node(addr, len, node);
+}
+
+/* A struck call without an error stops after .done pages, as a kernel may. */
+static long injected_move_pages(int pid, size_t n, void **pages,
+				const int *nodes, int *ret_status, int flags)
+{
+	struct call c = { .kind = INJECT_MOVE_PAGES, .request = nodes ? 2 : 1 };
+	size_t stop, done = n;
+	struct inject_rule *rule = find(&c, &stop);
+	long r;
+
+	if (rule && rule->error)
+		return -rule->error;
+	if (rule && rule->done < n)
+		done = rule->done;
+	r = done ? base->move_pages(pid, done, pages, nodes, ret_status, flags)
+		 : 0;
+	return r < 0 ? r : r + (long)(n - done);
+}
+
 static int injected_membarrier(int command, unsigned int flags)
 {
 	int r = failure(&(struct call){ .kind = INJECT_MEMBARRIER });
@@ -628,6 +700,11 @@ static void fill_table(void)
 	table.memfd_create = injected_memfd_create;
 	table.send = injected_send;
 	table.recv = injected_recv;
+	table.sendmsg = injected_sendmsg;
+	table.recvmsg = injected_recvmsg;
+	table.getsockopt = injected_getsockopt;
+	table.getrandom = injected_getrandom;
+	table.fstat = injected_fstat;
 	table.poll = injected_poll;
 	table.eventfd = injected_eventfd;
 	table.ioctl = injected_ioctl;
@@ -640,6 +717,8 @@ static void fill_table(void)
 	table.process_madvise = injected_process_madvise;
 	table.mincore = injected_mincore;
 	table.mbind = injected_mbind;
+	table.set_home_node = injected_home_node;
+	table.move_pages = injected_move_pages;
 	table.membarrier = injected_membarrier;
 	table.sigaction = injected_sigaction;
 	table.now_ns = injected_now_ns;

@@ -47,8 +47,15 @@ enum inject_call {
 	INJECT_FDATASYNC,
 	INJECT_MEMFD_CREATE,
 	INJECT_MBIND,
+	INJECT_HOME_NODE,
+	INJECT_MOVE_PAGES, /* request 1: only asking where; 2: migrating */
 	INJECT_SEND,
 	INJECT_RECV,
+	INJECT_SENDMSG,
+	INJECT_RECVMSG,
+	INJECT_GETSOCKOPT,
+	INJECT_GETRANDOM,
+	INJECT_FSTAT,
 	INJECT_POLL,
 	INJECT_EVENTFD,
 	INJECT_USERFAULTFD,
@@ -103,7 +110,8 @@ struct inject_rule {
 
 	/* What they do: */
 	int error;     /* the errno they answer; 0: what the kernel says */
-	uint64_t done; /* bytes that the kernel really does before */
+	uint64_t done; /* bytes that the kernel really does before; of
+			  move_pages pages */
 	enum inject_field field;
 	int64_t value;		 /* for INJECT_FIELD_VALUE */
 	uint64_t delay_ns;	 /* real time to sleep before anything else */

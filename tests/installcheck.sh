@@ -53,4 +53,6 @@ for header in "$includedir"/ferry/*.h; do
 done
 
 "${DESTDIR:-}$bindir/ferry-bench" --version
+"${DESTDIR:-}$bindir/ferryctl" --version
+"${DESTDIR:-}$bindir/ferryctl" classify $$ | tail -n 1
 echo "installation is sound"

@@ -5,6 +5,7 @@ TEST_EXTENSIONS = .sh
 LOG_DRIVER = $(SHELL) $(top_srcdir)/%D%/driver.sh
 SH_LOG_DRIVER = $(LOG_DRIVER)
 LOG_COMPILER = $(SAN_RUN)
+SH_LOG_COMPILER = $(SAN_RUN)
 AM_TESTS_ENVIRONMENT = FERRY_SRCDIR='$(abs_top_srcdir)'; export FERRY_SRCDIR; \
 	FERRY_BUILDDIR='$(abs_top_builddir)'; export FERRY_BUILDDIR; \
 	NM='$(NM)'; export NM; READELF='$(READELF)'; export READELF; \
@@ -20,6 +21,7 @@ CHECK_UFFD += %D%/check_uffd_fault_end
 CHECK_UFFD += %D%/check_uffd_fault_inject
 CHECK_UFFD += %D%/check_uffd_fault_window
 CHECK_UFFD += %D%/check_uffd_harness
+CHECK_UFFD += %D%/check_uffd_immovable
 CHECK_UFFD += %D%/check_uffd_inject
 CHECK_UFFD += %D%/check_uffd_mapping
 CHECK_UFFD += %D%/check_uffd_move
@@ -31,13 +33,17 @@ CHECK_UFFD += %D%/check_uffd_move_inject
 CHECK_UFFD += %D%/check_uffd_move_refuse
 CHECK_UFFD += %D%/check_uffd_move_refuse_emulated
 CHECK_UFFD += %D%/check_uffd_node
+CHECK_UFFD += %D%/check_uffd_node_apply
 CHECK_UFFD += %D%/check_uffd_features
 CHECK_UFFD += %D%/check_uffd_open
 CHECK_UFFD += %D%/check_uffd_ops
+CHECK_UFFD += %D%/check_uffd_pins
+CHECK_UFFD += %D%/check_uffd_physmap
 CHECK_UFFD += %D%/check_uffd_reserve
 CHECK_UFFD += %D%/check_uffd_signal
 CHECK_UFFD += %D%/check_uffd_smaps
 CHECK_UFFD += %D%/check_uffd_sys
+CHECK_UFFD += %D%/check_uffd_topology
 CHECK_UFFD += %D%/stress_uffd_dirty
 CHECK_UFFD += %D%/stress_uffd_fault
 CHECK_UFFD += %D%/stress_uffd_move
@@ -45,11 +51,17 @@ CHECK_UFFD += %D%/stress_uffd_move
 CHECK_ALLOC =
 CHECK_ALLOC += %D%/check_alloc_arena
 CHECK_ALLOC += %D%/stress_alloc_arena
+CHECK_ALLOC += %D%/check_alloc_agent
+CHECK_ALLOC += %D%/check_alloc_agent_fork
+CHECK_ALLOC += %D%/check_alloc_agent_ops
+CHECK_ALLOC += %D%/check_alloc_agent_policy
 CHECK_ALLOC += %D%/check_alloc_place
 CHECK_ALLOC += %D%/check_alloc_inject
 CHECK_ALLOC += %D%/check_alloc_service
 CHECK_ALLOC += %D%/check_alloc_policy
+CHECK_ALLOC += %D%/check_alloc_immovable
 CHECK_ALLOC += %D%/check_alloc_node
+CHECK_ALLOC += %D%/check_alloc_tier
 CHECK_ALLOC += %D%/check_alloc_compact
 CHECK_ALLOC += %D%/check_alloc_compact_inject
 CHECK_ALLOC += %D%/check_alloc_compact_layout
@@ -61,6 +73,13 @@ CHECK_ALLOC += %D%/check_alloc_demand_end
 CHECK_ALLOC += %D%/check_alloc_demand_inject
 CHECK_ALLOC += %D%/check_alloc_demand_staging
 CHECK_ALLOC += %D%/stress_alloc_demand
+CHECK_ALLOC += %D%/check_alloc_handover
+CHECK_ALLOC += %D%/check_alloc_handover_hostile
+CHECK_ALLOC += %D%/check_alloc_handover_kill
+CHECK_ALLOC += %D%/stress_alloc_handover
+CHECK_ALLOC += %D%/check_alloc_segment
+CHECK_ALLOC += %D%/check_alloc_handover_inject
+CHECK_ALLOC += %D%/check_alloc_handover_lazy
 CHECK_ALLOC += %D%/check_alloc_pages
 CHECK_ALLOC += %D%/check_alloc_lookup
 CHECK_ALLOC += %D%/check_alloc_control
@@ -74,6 +93,7 @@ CHECK_ALLOC += %D%/check_alloc_pager_policy
 CHECK_ALLOC += %D%/check_alloc_pager_pressure
 CHECK_ALLOC += %D%/check_alloc_pager_sigbus
 CHECK_ALLOC += %D%/check_alloc_pager_slow
+CHECK_ALLOC += %D%/check_alloc_pager_tier
 CHECK_ALLOC += %D%/stress_alloc_pager
 CHECK_ALLOC += %D%/check_alloc_store_file
 CHECK_ALLOC += %D%/check_alloc_store_file_fork
@@ -113,6 +133,7 @@ endif
 
 CHECK_RUNTIME =
 CHECK_RUNTIME += %D%/check_runtime_heap
+CHECK_RUNTIME += %D%/check_runtime_agent
 CHECK_RUNTIME += %D%/check_runtime_alloc
 CHECK_RUNTIME += %D%/check_runtime_mark
 CHECK_RUNTIME += %D%/check_runtime_mark_race
@@ -141,12 +162,14 @@ CHECK_RUNTIME += %D%/check_runtime_fork
 CHECK_RUNTIME += %D%/check_runtime_model
 CHECK_RUNTIME += %D%/check_runtime_policy
 CHECK_RUNTIME += %D%/check_runtime_pressure
+CHECK_RUNTIME += %D%/check_runtime_tier
 
 CHECK_BENCH =
 CHECK_BENCH += %D%/check_bench_stats
 CHECK_BENCH += %D%/check_bench_opts
 CHECK_BENCH += %D%/check_bench_output
 CHECK_BENCH += %D%/check_bench_gc
+
 
 if HAVE_CHECK
 check_LTLIBRARIES += %D%/libharness.la
@@ -164,6 +187,8 @@ check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_SOURCES += %D%/moving.h
 %C%_libharness_la_SOURCES += %D%/nodes.c
 %C%_libharness_la_SOURCES += %D%/nodes.h
+%C%_libharness_la_SOURCES += %D%/pin.c
+%C%_libharness_la_SOURCES += %D%/pin.h
 %C%_libharness_la_SOURCES += %D%/random.c
 %C%_libharness_la_SOURCES += %D%/random.h
 %C%_libharness_la_SOURCES += %D%/served.c
@@ -174,6 +199,10 @@ check_LTLIBRARIES += %D%/libharness.la
 %C%_libharness_la_SOURCES += %D%/stored.h
 %C%_libharness_la_SOURCES += %D%/system.c
 %C%_libharness_la_SOURCES += %D%/system.h
+%C%_libharness_la_SOURCES += %D%/tiered.c
+%C%_libharness_la_SOURCES += %D%/tiered.h
+%C%_libharness_la_SOURCES += %D%/tree.c
+%C%_libharness_la_SOURCES += %D%/tree.h
 %C%_libharness_la_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 check_PROGRAMS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
 TESTS += $(CHECK_UFFD) $(CHECK_ALLOC) $(CHECK_RUNTIME)
@@ -270,6 +299,7 @@ ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
 # The installed library alone, through its exported names.
 SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 
+
 # The frame of ferry-bench, and what it stands on.
 BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 	$(JANSSON_LIBS) $(CHECK_LIBS) -lm
@@ -281,6 +311,19 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_bench_output_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 %C%_check_bench_gc_LDADD = $(BENCH_TEST_LIBS)
 %C%_check_bench_gc_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+%C%_check_alloc_agent_SOURCES = %D%/check_alloc_agent.c \
+	%D%/agent_client.c %D%/agent_client.h
+%C%_check_alloc_agent_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_agent_fork_SOURCES = %D%/check_alloc_agent_fork.c \
+	%D%/agent_client.c %D%/agent_client.h
+%C%_check_alloc_agent_fork_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_agent_ops_SOURCES = %D%/check_alloc_agent_ops.c \
+	%D%/agent_client.c %D%/agent_client.h
+%C%_check_alloc_agent_ops_LDADD = $(ALLOC_TEST_LIBS) $(JANSSON_LIBS)
+%C%_check_alloc_agent_ops_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+%C%_check_alloc_agent_policy_SOURCES = %D%/check_alloc_agent_policy.c \
+	%D%/agent_client.c %D%/agent_client.h
+%C%_check_alloc_agent_policy_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
 %C%_stress_alloc_arena_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_place_LDADD = $(ALLOC_TEST_LIBS)
@@ -288,6 +331,12 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_service_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_policy_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_node_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_immovable_SOURCES = %D%/check_alloc_immovable.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_immovable_LDADD = %D%/libharness.la alloc/liballoc.la \
+	alloc/pager/libpager.la alloc/store/libstore.la uffd/libuffd.la \
+	$(CHECK_LIBS) $(FERRY_LIBS)
+%C%_check_alloc_tier_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_compact_SOURCES = %D%/check_alloc_compact.c %D%/compact_heap.c \
 	%D%/compact_heap.h
 %C%_check_alloc_compact_LDADD = $(ALLOC_TEST_LIBS)
@@ -319,6 +368,27 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_stress_alloc_demand_SOURCES = %D%/stress_alloc_demand.c %D%/demand_bed.c \
 	%D%/demand_bed.h
 %C%_stress_alloc_demand_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_handover_SOURCES = %D%/check_alloc_handover.c \
+	%D%/handover_bed.c %D%/handover_bed.h
+%C%_check_alloc_handover_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_handover_kill_SOURCES = %D%/check_alloc_handover_kill.c \
+	%D%/handover_bed.c %D%/handover_bed.h
+%C%_check_alloc_handover_kill_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_handover_hostile_SOURCES = %D%/check_alloc_handover_hostile.c \
+	%D%/handover_bed.c %D%/handover_bed.h
+%C%_check_alloc_handover_hostile_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_handover_lazy_SOURCES = %D%/check_alloc_handover_lazy.c \
+	%D%/handover_bed.c %D%/handover_bed.h
+%C%_check_alloc_handover_lazy_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_handover_inject_SOURCES = %D%/check_alloc_handover_inject.c \
+	%D%/handover_bed.c %D%/handover_bed.h
+%C%_check_alloc_handover_inject_LDADD = $(ALLOC_TEST_LIBS)
+%C%_check_alloc_segment_SOURCES = %D%/check_alloc_segment.c \
+	%D%/handover_bed.c %D%/handover_bed.h
+%C%_check_alloc_segment_LDADD = $(ALLOC_TEST_LIBS)
+%C%_stress_alloc_handover_SOURCES = %D%/stress_alloc_handover.c \
+	%D%/handover_bed.c %D%/handover_bed.h
+%C%_stress_alloc_handover_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_pages_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_lookup_LDADD = $(ALLOC_TEST_LIBS)
 %C%_check_alloc_pager_SOURCES = %D%/check_alloc_pager.c %D%/pager_bed.c \
@@ -352,6 +422,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_pager_slow_SOURCES = %D%/check_alloc_pager_slow.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_check_alloc_pager_slow_LDADD = $(PAGER_TEST_LIBS)
+%C%_check_alloc_pager_tier_SOURCES = %D%/check_alloc_pager_tier.c \
+	%D%/pager_bed.c %D%/pager_bed.h
+%C%_check_alloc_pager_tier_LDADD = $(PAGER_TEST_LIBS) $(FERRY_LIBS)
 %C%_stress_alloc_pager_SOURCES = %D%/stress_alloc_pager.c \
 	%D%/pager_bed.c %D%/pager_bed.h
 %C%_stress_alloc_pager_LDADD = $(PAGER_TEST_LIBS)
@@ -377,6 +450,10 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_alloc_store_redis_reach_LDADD = $(STORE_TEST_LIBS)
 %C%_check_alloc_store_redis_reach_CPPFLAGS = $(AM_CPPFLAGS) $(HIREDIS_CFLAGS)
 %C%_stress_alloc_store_LDADD = $(STORE_TEST_LIBS)
+%C%_check_runtime_agent_SOURCES = %D%/check_runtime_agent.c \
+	%D%/agent_client.c %D%/agent_client.h %D%/cells.c %D%/cells.h
+%C%_check_runtime_agent_LDADD = $(RUNTIME_TEST_LIBS) $(JANSSON_LIBS)
+%C%_check_runtime_agent_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 %C%_check_runtime_heap_SOURCES = %D%/check_runtime_heap.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_heap_LDADD = $(RUNTIME_TEST_LIBS)
@@ -398,6 +475,9 @@ BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \
 %C%_check_runtime_young_SOURCES = %D%/check_runtime_young.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_young_LDADD = $(RUNTIME_TEST_LIBS)
+%C%_check_runtime_tier_SOURCES = %D%/check_runtime_tier.c \
+	%D%/cells.c %D%/cells.h
+%C%_check_runtime_tier_LDADD = $(RUNTIME_TEST_LIBS)
 %C%_check_runtime_pace_SOURCES = %D%/check_runtime_pace.c \
 	%D%/cells.c %D%/cells.h
 %C%_check_runtime_pace_LDADD = $(RUNTIME_TEST_LIBS)

@@ -46,7 +46,8 @@ if command -v "${READELF:-readelf}" >/dev/null; then
   # What they leave with the C library (destructors of threads, handlers around
   # fork) is called when a module that needed them is long gone.
   for each in "$library" \
-    "$FERRY_BUILDDIR/alloc/instance/.libs/libferry-alloc.so"; do
+    "$FERRY_BUILDDIR/alloc/instance/.libs/libferry-alloc.so" \
+    "$FERRY_BUILDDIR/runtime/.libs/libferry.so"; do
     "${READELF:-readelf}" -dW "$each" | grep -q NODELETE ||
       fail "dlclose() may take $each away"
   done

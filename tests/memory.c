@@ -174,7 +174,8 @@ static size_t smaps_huge(const char *addr, size_t len)
 		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &start, &end) ==
 		    2)
 			inside = overlap(start, end, base, base + len);
-		else if (sscanf(line, "AnonHugePages: %zu", &kib) == 1)
+		else if (sscanf(line, "AnonHugePages: %zu", &kib) == 1 ||
+			 sscanf(line, "ShmemPmdMapped: %zu", &kib) == 1)
 			bytes += kib << 10 < inside ? kib << 10 : inside;
 	}
 	fclose(f);

@@ -40,6 +40,16 @@ unsigned int node_cpus(int node)
 	return n;
 }
 
+int slow_node(void)
+{
+	int node;
+
+	FOR_EACH_NODE (node)
+		if (!node_cpus(node))
+			return node;
+	return -1;
+}
+
 struct bitmask *mask_of(int node)
 {
 	struct bitmask *mask = numa_allocate_nodemask();

@@ -20,6 +20,9 @@ int second_node(void);
 /* How many processors @node has. */
 unsigned int node_cpus(int node);
 
+/* The first that has none, and memory, or -1. */
+int slow_node(void);
+
 /* Masks for the caller to free with numa_free_nodemask(). */
 struct bitmask *mask_of(int node);
 struct bitmask *mask_of_two(void);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "uffd/mapping.h"
 #include "uffd/sys.h"
@@ -84,6 +85,9 @@ static void describe(const struct ferry__mapping *m, struct ferry_mapping *to)
 		.no_huge = m->flags & FERRY__VM_NOHUGE,
 		.dont_fork = m->flags & FERRY__VM_DONTFORK,
 		.page_size = m->page_size,
+		.immovable = ferry__mapping_immovable(m),
+		.unmigratable = ferry__mapping_unmigratable(m),
+		.unpageable = ferry__mapping_unpageable(m),
 	};
 	memcpy(to->name, m->name, sizeof(to->name));
 	explain(m, to);
@@ -130,11 +134,43 @@ static int report_gap(const struct walk *walk, uint64_t end)
 	return walk->gaps && end > walk->pos ? report(walk, &gap) : 0;
 }
 
+/* The file behind @m: false when it cannot be asked. */
+static bool file_attributes(const struct walk *walk,
+			    const struct ferry__mapping *m, uint64_t *ret)
+{
+	char file[80], path[FERRY__PROC_PATH + sizeof(m->name)];
+	uint64_t inode;
+
+	snprintf(file, sizeof(file), "map_files/%llx-%llx",
+		 (unsigned long long)m->start, (unsigned long long)m->end);
+	ferry__proc_path(walk->pid, file, path, sizeof(path));
+	if (!ferry__sys->file_attributes(path, ret, &inode))
+		return true;
+	/* By its name without privilege, if that still leads to it. */
+	snprintf(file, sizeof(file), "root%s", m->name);
+	ferry__proc_path(walk->pid, file, path, sizeof(path));
+	return !ferry__sys->file_attributes(path, ret, &inode) &&
+	       inode == m->inode;
+}
+
+/* DAX where the mapping itself does not tell: the file does (5.8). */
+static void look_for_dax(const struct walk *walk, struct ferry__mapping *m)
+{
+	uint64_t attributes;
+
+	if ((m->reason == FERRY_REASON_FILE ||
+	     m->reason == FERRY_REASON_SHARED) &&
+	    m->name[0] == '/' && file_attributes(walk, m, &attributes) &&
+	    attributes & STATX_ATTR_DAX)
+		m->reason = FERRY_REASON_DAX;
+}
+
 /* Reports what of @m lies in the range, and the gap before it. */
 static int visit(struct walk *walk, struct ferry__mapping *m)
 {
 	int r;
 
+	look_for_dax(walk, m);
 	if (m->start < walk->start)
 		m->start = walk->start;
 	if (m->end > walk->end)
@@ -247,9 +283,82 @@ static void bad_request(const void *addr, size_t len, enum ferry_reason reason,
 		.range.len = len,
 		.reason = reason,
 		.page_size = ferry__page_size,
+		.immovable = reason,
+		.unmigratable = reason,
+		.unpageable = reason,
 	};
 	snprintf(to->explanation, sizeof(to->explanation), "bad request: %s",
 		 ferry_reason_string(reason));
+}
+
+/* --- pins ----------------------------------------------------------------- */
+
+struct overlap {
+	uintptr_t start, end; /* what is asked about */
+	bool found;
+	struct ferry_range pages;
+	int fd;
+};
+
+static int stop_at_overlap(void *arg, const struct ferry_pin *pin)
+{
+	struct overlap *overlap = arg;
+	uintptr_t mask = ferry__page_size - 1;
+	uintptr_t start = (uintptr_t)pin->range.addr & ~mask;
+	uintptr_t last = (uintptr_t)pin->range.addr + pin->range.len - 1;
+
+	if (start >= overlap->end || last < overlap->start)
+		return 0;
+	if (start < overlap->start)
+		start = overlap->start;
+	if (last >= overlap->end)
+		last = overlap->end - 1;
+	overlap->found = true;
+	overlap->pages.addr = (void *)start;
+	overlap->pages.len = (last | mask) + 1 - start;
+	overlap->fd = pin->fd;
+	return 1;
+}
+
+static int take_first(void *arg, const struct ferry_mapping *mapping)
+{
+	struct ferry_mapping *to = arg;
+
+	*to = *mapping;
+	return 1;
+}
+
+static void describe_pin(const struct overlap *overlap,
+			 struct ferry_mapping *to)
+{
+	ferry_mappings_walk(0, overlap->pages.addr, overlap->pages.len,
+			    take_first, to);
+	to->range = overlap->pages;
+	to->reason = FERRY_REASON_PINNED;
+	to->immovable = FERRY_REASON_PINNED;
+	to->unmigratable = FERRY_REASON_PINNED;
+	to->unpageable = FERRY_REASON_PINNED;
+	snprintf(to->explanation, sizeof(to->explanation),
+		 "cannot be managed: pinned as a fixed buffer of io_uring "
+		 "(descriptor %d)",
+		 overlap->fd);
+}
+
+/* Is none of the range known to be pinned? */
+static int range_unpinned(const void *addr, size_t len,
+			  struct ferry_mapping *ret_obstacle)
+{
+	struct overlap overlap = { .start = (uintptr_t)addr,
+				   .end = (uintptr_t)addr + len };
+	int r = ferry_pins_walk(0, stop_at_overlap, &overlap, NULL);
+
+	if (!overlap.found)
+		return r;
+	if (ret_obstacle) {
+		memset(ret_obstacle, 0, sizeof(*ret_obstacle));
+		describe_pin(&overlap, ret_obstacle);
+	}
+	return -EINVAL;
 }
 
 int ferry_range_eligible(const void *addr, size_t len,
@@ -267,6 +376,8 @@ int ferry_range_eligible(const void *addr, size_t len,
 		return -EINVAL;
 	}
 	r = ferry_mappings_walk(0, addr, len, stop_at_obstacle, &obstacle);
+	if (!r && !obstacle.found)
+		return range_unpinned(addr, len, ret_obstacle);
 	if (!obstacle.found)
 		return r;
 	if (ret_obstacle)

@@ -152,6 +152,18 @@ bool ferry__uffd_registered(const struct ferry_uffd *uffd, uintptr_t addr,
  */
 void ferry__uffd_forget(struct ferry_uffd *uffd);
 
+/*
+ * Copies pages by a userfaultfd that another process made, into the address
+ * space of that one. As ferry_uffd_copy(); -ESRCH: the process is dead; -ENOTTY
+ * or anything else: @fd is what the other process says, no more.
+ */
+int ferry__uffd_copy_to(int fd, uintptr_t dst, const void *src, size_t len,
+			size_t *ret_done);
+
+/* The same, moving one page; -EINVAL where both must be of one address
+ * space. */
+int ferry__uffd_move_to(int fd, uintptr_t dst, void *page);
+
 /* Does a move of one page work? 0, or the errno of the probe. */
 int ferry__probe_move(enum ferry_reason *ret_reason);
 

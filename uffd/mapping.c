@@ -80,14 +80,59 @@ enum ferry_reason ferry__mapping_classify(const struct ferry__mapping *m)
 	return FERRY_REASON_NONE;
 }
 
+enum ferry_reason ferry__mapping_immovable(const struct ferry__mapping *m)
+{
+	if (m->reason == FERRY_REASON_OTHER_UFFD ||
+	    m->reason == FERRY_REASON_LOCKED)
+		return FERRY_REASON_NONE;
+	return m->reason;
+}
+
+enum ferry_reason ferry__mapping_unmigratable(const struct ferry__mapping *m)
+{
+	switch (m->reason) {
+	case FERRY_REASON_SPECIAL:
+		/* A stack is plain memory to all but those who move it. */
+		return m->flags & FERRY__VM_GROWSDOWN ? FERRY_REASON_NONE
+						      : FERRY_REASON_SPECIAL;
+	case FERRY_REASON_UNMAPPED:
+	case FERRY_REASON_SECRET:
+	case FERRY_REASON_DAX:
+	case FERRY_REASON_DEVICE:
+		return m->reason;
+	default:
+		return FERRY_REASON_NONE;
+	}
+}
+
+enum ferry_reason ferry__mapping_unpageable(const struct ferry__mapping *m)
+{
+	enum ferry_reason reason = ferry__mapping_unmigratable(m);
+
+	if (reason)
+		return reason;
+	if (m->reason == FERRY_REASON_HUGETLB)
+		return FERRY_REASON_HUGETLB;
+	return m->flags & FERRY__VM_LOCKED ? FERRY_REASON_LOCKED
+					   : FERRY_REASON_NONE;
+}
+
+void ferry__proc_path(pid_t pid, const char *file, char *path, size_t size)
+{
+	if (pid)
+		snprintf(path, size, "/proc/%ld/%s", (long)pid, file);
+	else
+		snprintf(path, size, "/proc/self/%s", file);
+}
+
 /* Opens /proc/PID/@file. The caller's own needs no formatting in a handler. */
 static int open_proc(pid_t pid, const char *own, const char *file)
 {
-	char path[64];
+	char path[FERRY__PROC_PATH];
 
 	if (!pid)
 		return ferry__sys->open(own, O_RDONLY);
-	snprintf(path, sizeof(path), "/proc/%ld/%s", (long)pid, file);
+	ferry__proc_path(pid, file, path, sizeof(path));
 	return ferry__sys->open(path, O_RDONLY);
 }
 

@@ -21,6 +21,8 @@
 
 #include <ferry/base.h>
 
+#include "uffd/lines.h"
+
 /* What is known of a mapping; the letters are those of VmFlags. */
 #define FERRY__VM_READ	       (1u << 0)
 #define FERRY__VM_WRITE	       (1u << 1)
@@ -60,13 +62,11 @@ struct ferry__mapping {
  * Users set it up with ferry__smaps_init(); the rest is private.
  */
 struct ferry__smaps {
-	int fd;
+	struct ferry__lines lines;
 	bool flags_needed; /* a record without VmFlags is a truncated one */
 	bool pending;	   /* @next holds a record not yet returned */
 	uint64_t floor;	   /* end of what was returned */
 	struct ferry__mapping next;
-	char *buf; /* the user's, @size bytes */
-	size_t size, fill, pos;
 };
 
 /*
@@ -88,6 +88,14 @@ int ferry__smaps_next(struct ferry__smaps *smaps,
 enum ferry_reason ferry__mapping_classify(const struct ferry__mapping *m);
 
 /*
+ * Why memory of this kind is not moved, migrated, paged out; NONE: it may be.
+ * What stands behind them is in ferry/eligible.h. Signal-safe.
+ */
+enum ferry_reason ferry__mapping_immovable(const struct ferry__mapping *m);
+enum ferry_reason ferry__mapping_unmigratable(const struct ferry__mapping *m);
+enum ferry_reason ferry__mapping_unpageable(const struct ferry__mapping *m);
+
+/*
  * The first mapping of this process that touches [@addr, @addr + @len). It
  * may begin above @addr (a gap) or end within the range (split).
  *
@@ -101,6 +109,12 @@ enum ferry_reason ferry__mapping_classify(const struct ferry__mapping *m);
  */
 int ferry__mapping_query(const void *addr, size_t len,
 			 struct ferry__mapping *ret_mapping);
+
+/* Room for any path below that names no file of the user's. */
+#define FERRY__PROC_PATH 96
+
+/* The path of @file in /proc/PID (0: the caller's), cut to @size. */
+void ferry__proc_path(pid_t pid, const char *file, char *path, size_t size);
 
 /*
  * Opens the text of a process's mappings: smaps, else maps. @pid 0: the caller.

@@ -52,19 +52,12 @@ static int look_at(uintptr_t start, size_t len, struct side *side)
 }
 
 /* The kind of memory, if the kernel does not move such at all. */
-static enum ferry_reason kind(const struct ferry__mapping *m)
-{
-	if (m->reason == FERRY_REASON_OTHER_UFFD ||
-	    m->reason == FERRY_REASON_LOCKED)
-		return FERRY_REASON_NONE;
-	return m->reason;
-}
-
 static enum ferry_reason kinds(const struct side *side)
 {
-	enum ferry_reason reason = kind(&side->first);
+	enum ferry_reason reason = ferry__mapping_immovable(&side->first);
 
-	return !reason && side->split ? kind(&side->second) : reason;
+	return !reason && side->split ? ferry__mapping_immovable(&side->second)
+				      : reason;
 }
 
 static bool differ(const struct side *a, const struct side *b, uint32_t flags)

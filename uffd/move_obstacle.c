@@ -180,12 +180,32 @@ static int make_exclusive(struct ferry__mover *m, size_t unit)
 
 	r = ferry__sys->madvise((void *)(m->src + m->pos), len,
 				FERRY__MADV_POPULATE_WRITE);
-	if (r)
+	if (r) {
+		m->exclusive_end = 0;
 		return r;
+	}
 	m->result->made_exclusive += len / ferry__page_size;
 	m->exclusive_len = len;
 	m->exclusive_end = m->src + m->pos + len;
 	return 0;
+}
+
+/*
+ * Why a page stays busy that was made exclusive: it is in memory, nobody else
+ * has it mapped, and neither fork nor KSM could be the reason any more. What
+ * remains is that it is pinned, or that its huge page cannot be split because
+ * the kernel holds it.
+ */
+static enum ferry_reason busy_reason(const struct ferry__mover *m)
+{
+	const uint64_t own = FERRY__PM_PRESENT | FERRY__PM_EXCLUSIVE;
+	uint64_t word;
+
+	if (m->src + m->pos >= m->exclusive_end ||
+	    ferry__pagemap_read(m->uffd->pagemap, m->src + m->pos, 1, &word) !=
+		    1)
+		return FERRY_REASON_BUSY;
+	return (word & own) == own ? FERRY_REASON_PINNED : FERRY_REASON_BUSY;
 }
 
 static int at_busy_exclusive(struct ferry__mover *m)
@@ -194,7 +214,7 @@ static int at_busy_exclusive(struct ferry__mover *m)
 
 	/* Once helps; more than that only against forks going on. */
 	if (m->tries_here++ && !ferry__mover_wait(m))
-		return ferry__mover_stop(m, -EBUSY, FERRY_REASON_BUSY);
+		return ferry__mover_stop(m, -EBUSY, busy_reason(m));
 	r = make_exclusive(m, busy_unit(m));
 	if (r == -ENOMEM)
 		return ferry__mover_stop(m, r, FERRY_REASON_NO_MEMORY);

@@ -200,6 +200,33 @@ int ferry_uffd_copy(struct ferry_uffd *uffd, void *dst, const void *src,
 			   ret_done);
 }
 
+int ferry__uffd_copy_to(int fd, uintptr_t dst, const void *src, size_t len,
+			size_t *ret_done)
+{
+	struct op op = {
+		.fd = fd,
+		.dst = dst,
+		.src = (uintptr_t)src,
+		.len = len,
+		.issue = issue_copy,
+	};
+	int r = drive(&op);
+
+	*ret_done = op.done;
+	return r;
+}
+
+int ferry__uffd_move_to(int fd, uintptr_t dst, void *page)
+{
+	struct ferry__uffdio_move arg = {
+		.dst = dst,
+		.src = (uintptr_t)page,
+		.len = ferry__page_size,
+	};
+
+	return ferry__sys->ioctl(fd, FERRY__UFFDIO_MOVE, &arg);
+}
+
 int ferry_uffd_zero(struct ferry_uffd *uffd, void *addr, size_t len,
 		    unsigned int flags, size_t *ret_done)
 {

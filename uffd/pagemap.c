@@ -62,7 +62,8 @@ static int count_words(int pagemap, uintptr_t start, uintptr_t end,
 #define SCAN_REGIONS 32
 
 static int scan(int pagemap, uintptr_t start, uintptr_t end, uint64_t all,
-		uint64_t any, struct ferry__page_region *vec, size_t n)
+		uint64_t any, uint64_t told, struct ferry__page_region *vec,
+		size_t n)
 {
 	struct ferry__pm_scan_arg arg = {
 		.size = sizeof(arg),
@@ -72,7 +73,7 @@ static int scan(int pagemap, uintptr_t start, uintptr_t end, uint64_t all,
 		.vec_len = n,
 		.category_mask = all,
 		.category_anyof_mask = any,
-		.return_mask = all | any,
+		.return_mask = all | any | told,
 	};
 
 	if (pagemap < 0)
@@ -90,7 +91,7 @@ int ferry__pagemap_count(int pagemap, uintptr_t start, uintptr_t end,
 	int i, n;
 
 	do {
-		n = scan(pagemap, start, end, 0, any, vec, SCAN_REGIONS);
+		n = scan(pagemap, start, end, 0, any, 0, vec, SCAN_REGIONS);
 		if (n == -ENOTTY || n == -EINVAL)
 			return count_words(pagemap, start, end, swapped,
 					   ret_bytes);
@@ -113,14 +114,23 @@ int ferry__pagemap_runs(int pagemap, uintptr_t start, uintptr_t end,
 			struct ferry__page_region *runs, size_t n)
 {
 	return scan(pagemap, start, end, 0,
-		    FERRY__PAGE_IS_PRESENT | FERRY__PAGE_IS_SWAPPED, runs, n);
+		    FERRY__PAGE_IS_PRESENT | FERRY__PAGE_IS_SWAPPED, 0, runs,
+		    n);
+}
+
+int ferry__pagemap_kinds(int pagemap, uintptr_t start, uintptr_t end,
+			 struct ferry__page_region *runs, size_t n)
+{
+	return scan(pagemap, start, end, 0,
+		    FERRY__PAGE_IS_PRESENT | FERRY__PAGE_IS_SWAPPED,
+		    FERRY__PAGE_IS_HUGE | FERRY__PAGE_IS_PFNZERO, runs, n);
 }
 
 int ferry__pagemap_find(int pagemap, uintptr_t start, uintptr_t end,
 			uint64_t mask, uintptr_t *ret_start, uintptr_t *ret_end)
 {
 	struct ferry__page_region region;
-	int n = scan(pagemap, start, end, mask, 0, &region, 1);
+	int n = scan(pagemap, start, end, mask, 0, 0, &region, 1);
 
 	if (n > 0) {
 		*ret_start = region.start;

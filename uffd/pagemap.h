@@ -42,6 +42,13 @@ int ferry__pagemap_runs(int pagemap, uintptr_t start, uintptr_t end,
 			struct ferry__page_region *runs, size_t n);
 
 /*
+ * The same, cut where FERRY__PAGE_IS_PRESENT, _SWAPPED, _HUGE or _PFNZERO of
+ * the categories changes.
+ */
+int ferry__pagemap_kinds(int pagemap, uintptr_t start, uintptr_t end,
+			 struct ferry__page_region *runs, size_t n);
+
+/*
  * The first run of pages in [@start, @end) that carry all categories of
  * @mask (FERRY__PAGE_IS_*). Returns 1 and the run, 0 if there is none, or a
  * negative errno (-ENOTTY: no PAGEMAP_SCAN here).

@@ -52,6 +52,9 @@ static const char *const sentences[FERRY_REASON_MAX] = {
 	[FERRY_REASON_CANCELLED] = "the caller asked to stop",
 	[FERRY_REASON_HUGE_SPLIT] = "a huge page could not be kept whole",
 	[FERRY_REASON_IN_USE] = "there can be only one, and one is in use",
+	[FERRY_REASON_PINNED] =
+		"the page is pinned or held by the kernel for input or output",
+	[FERRY_REASON_NOT_MANAGED] = "not memory of an arena of this library",
 };
 
 const char *ferry_reason_string(enum ferry_reason reason)

@@ -7,103 +7,12 @@
 
 #include "uffd/sys.h"
 
-/*
- * Longest part of a line that is looked at. A header holds at most 75
- * characters before the name, of which 63 are kept; VmFlags at most 64 flags
- * of three characters. The rest of a longer line is skipped.
- */
-#define LINE_MAX_KEPT 320
-
-struct line {
-	char text[LINE_MAX_KEPT + 1]; /* without newline, NUL-terminated */
-	size_t len;		      /* kept */
-	bool cut;		      /* more was there */
-};
-
 void ferry__smaps_init(struct ferry__smaps *smaps, int fd, bool flags_needed,
 		       char *buf, size_t size)
 {
 	memset(smaps, 0, sizeof(*smaps));
-	smaps->fd = fd;
 	smaps->flags_needed = flags_needed;
-	smaps->buf = buf;
-	smaps->size = size;
-}
-
-/* Returns 1 when the buffer has a byte, 0 at the end of the file. */
-static int fill(struct ferry__smaps *smaps)
-{
-	ssize_t n;
-
-	if (smaps->pos < smaps->fill)
-		return 1;
-	do {
-		n = ferry__sys->read(smaps->fd, smaps->buf, smaps->size);
-	} while (n == -EINTR);
-	if (n <= 0)
-		return (int)n;
-	smaps->pos = 0;
-	smaps->fill = (size_t)n;
-	return 1;
-}
-
-static void line_append(struct line *line, const char *text, size_t len)
-{
-	size_t room = LINE_MAX_KEPT - line->len;
-
-	if (len > room) {
-		line->cut = true;
-		len = room;
-	}
-	memcpy(line->text + line->len, text, len);
-	line->len += len;
-	line->text[line->len] = '\0';
-}
-
-/* Returns 1, 0 at the end, -EIO when the last line has no end. */
-static int read_line(struct ferry__smaps *smaps, struct line *line)
-{
-	const char *from, *newline;
-	size_t left;
-	int r;
-
-	line->len = 0;
-	line->cut = false;
-	line->text[0] = '\0';
-	while ((r = fill(smaps)) > 0) {
-		from = smaps->buf + smaps->pos;
-		left = smaps->fill - smaps->pos;
-		newline = memchr(from, '\n', left);
-		if (newline) {
-			line_append(line, from, (size_t)(newline - from));
-			smaps->pos += (size_t)(newline - from) + 1;
-			return 1;
-		}
-		line_append(line, from, left);
-		smaps->pos = smaps->fill;
-	}
-	return r < 0 ? r : line->len ? -EIO : 0;
-}
-
-/* Parses 1 to 16 digits of @base and steps @s past them. */
-static bool parse_number(const char **s, unsigned int base, uint64_t *ret)
-{
-	uint64_t value = 0;
-	unsigned int digit, n;
-
-	for (n = 0;; n++, (*s)++) {
-		if (**s >= '0' && **s <= '9')
-			digit = (unsigned int)(**s - '0');
-		else if (base == 16 && **s >= 'a' && **s <= 'f')
-			digit = (unsigned int)(**s - 'a') + 10;
-		else
-			break;
-		if (value > (UINT64_MAX - digit) / base)
-			return false;
-		value = value * base + digit;
-	}
-	*ret = value;
-	return n > 0;
+	ferry__lines_init(&smaps->lines, fd, buf, size);
 }
 
 static bool parse_char(const char **s, char c)
@@ -154,13 +63,13 @@ static bool parse_header(const char *s, struct ferry__mapping *m)
 
 	memset(m, 0, sizeof(*m));
 	m->page_size = ferry__page_size;
-	if (!parse_number(&s, 16, &m->start) || !parse_char(&s, '-') ||
-	    !parse_number(&s, 16, &m->end) || !parse_char(&s, ' ') ||
+	if (!ferry__number_parse(&s, 16, &m->start) || !parse_char(&s, '-') ||
+	    !ferry__number_parse(&s, 16, &m->end) || !parse_char(&s, ' ') ||
 	    !parse_perms(&s, &m->flags) || !parse_char(&s, ' ') ||
-	    !parse_number(&s, 16, &skipped) || !parse_char(&s, ' ') ||
-	    !parse_number(&s, 16, &skipped) || !parse_char(&s, ':') ||
-	    !parse_number(&s, 16, &skipped) || !parse_char(&s, ' ') ||
-	    !parse_number(&s, 10, &m->inode))
+	    !ferry__number_parse(&s, 16, &skipped) || !parse_char(&s, ' ') ||
+	    !ferry__number_parse(&s, 16, &skipped) || !parse_char(&s, ':') ||
+	    !ferry__number_parse(&s, 16, &skipped) || !parse_char(&s, ' ') ||
+	    !ferry__number_parse(&s, 10, &m->inode))
 		return false;
 	if (*s && *s != ' ')
 		return false;
@@ -213,30 +122,24 @@ static bool parse_page_size(const char *s, struct ferry__mapping *m)
 	uint64_t kib;
 
 	s += strspn(s, " ");
-	if (!parse_number(&s, 10, &kib) || !kib || kib > SIZE_MAX / 1024)
+	if (!ferry__number_parse(&s, 10, &kib) || !kib || kib > SIZE_MAX / 1024)
 		return false;
 	m->page_size = (size_t)kib * 1024;
 	return true;
 }
 
-static const char *after(const char *text, const char *key)
-{
-	size_t n = strlen(key);
-
-	return strncmp(text, key, n) ? NULL : text + n;
-}
-
 /* "Name:  value" of the current record; unknown names are passed over. */
-static bool parse_field(const struct line *line, struct ferry__mapping *m)
+static bool parse_field(const struct ferry__line *line,
+			struct ferry__mapping *m)
 {
 	const char *value;
 
-	value = after(line->text, "VmFlags:");
+	value = ferry__text_after(line->text, "VmFlags:");
 	if (value) {
 		parse_flags(value, m);
 		return !line->cut;
 	}
-	value = after(line->text, "KernelPageSize:");
+	value = ferry__text_after(line->text, "KernelPageSize:");
 	if (value)
 		return parse_page_size(value, m);
 	value = line->text + strcspn(line->text, ": ");
@@ -272,7 +175,7 @@ static bool is_header(const char *text)
 }
 
 /* Takes in one line. Returns 1 when @ret was filled, 0 or -EIO. */
-static int take_line(struct ferry__smaps *smaps, const struct line *line,
+static int take_line(struct ferry__smaps *smaps, const struct ferry__line *line,
 		     struct ferry__mapping *ret)
 {
 	int r;
@@ -292,10 +195,10 @@ static int take_line(struct ferry__smaps *smaps, const struct line *line,
 int ferry__smaps_next(struct ferry__smaps *smaps,
 		      struct ferry__mapping *ret_mapping)
 {
-	struct line line;
+	struct ferry__line line;
 	int r;
 
-	while ((r = read_line(smaps, &line)) > 0) {
+	while ((r = ferry__lines_next(&smaps->lines, &line)) > 0) {
 		r = take_line(smaps, &line, ret_mapping);
 		if (r)
 			return r;

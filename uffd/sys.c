@@ -19,7 +19,10 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -104,6 +107,13 @@ static int linux_fdatasync(int fd)
 	return edge(fdatasync(fd));
 }
 
+static off_t linux_seek(int fd, off_t off, int whence)
+{
+	off_t r = lseek(fd, off, whence);
+
+	return r < 0 ? -errno : r;
+}
+
 static int linux_memfd_create(const char *name, unsigned int flags)
 {
 	return edge(memfd_create(name, flags));
@@ -112,6 +122,39 @@ static int linux_memfd_create(const char *name, unsigned int flags)
 static int linux_getrlimit(int resource, struct rlimit *ret)
 {
 	return edge(getrlimit(resource, ret));
+}
+
+static int linux_readlink(const char *path, char *buf, size_t size)
+{
+	return edge(readlink(path, buf, size));
+}
+
+static int linux_file_attributes(const char *path, uint64_t *ret_attributes,
+				 uint64_t *ret_inode)
+{
+	struct statx st;
+
+	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
+		  STATX_INO, &st))
+		return -errno;
+	*ret_attributes = st.stx_attributes;
+	*ret_inode = st.stx_ino;
+	return 0;
+}
+
+static int linux_fstat(int fd, struct stat *ret)
+{
+	return edge(fstat(fd, ret));
+}
+
+static int linux_file_system(int fd, uint64_t *ret_magic)
+{
+	struct statfs fs;
+	int r = edge(fstatfs(fd, &fs));
+
+	if (!r)
+		*ret_magic = (uint64_t)fs.f_type;
+	return r;
 }
 
 static int linux_getcwd(char *buf, size_t size)
@@ -211,6 +254,43 @@ static int linux_socket_error(int fd)
 	return r < 0 ? r : -error;
 }
 
+static int linux_bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	return edge(bind(fd, addr, len));
+}
+
+static int linux_listen(int fd, int backlog)
+{
+	return edge(listen(fd, backlog));
+}
+
+static int linux_accept(int fd)
+{
+	return edge(accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+}
+
+static int linux_peer(int fd, struct ucred *ret_peer)
+{
+	socklen_t len = sizeof(*ret_peer);
+
+	return edge(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret_peer, &len));
+}
+
+static int linux_signalfd(const sigset_t *set)
+{
+	return edge(signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+static int linux_fchmod(int fd, mode_t mode)
+{
+	return edge(fchmod(fd, mode));
+}
+
+static int linux_mkdir(const char *path, mode_t mode)
+{
+	return edge(mkdir(path, mode));
+}
+
 static int linux_setsockopt(int fd, int level, int name, int value)
 {
 	return edge(setsockopt(fd, level, name, &value, sizeof(value)));
@@ -224,6 +304,22 @@ static ssize_t linux_send(int fd, const void *buf, size_t len)
 static ssize_t linux_recv(int fd, void *buf, size_t len)
 {
 	return edge_size(recv(fd, buf, len, MSG_DONTWAIT));
+}
+
+static ssize_t linux_sendmsg(int fd, const struct msghdr *msg)
+{
+	return edge_size(sendmsg(fd, msg, MSG_NOSIGNAL | MSG_DONTWAIT));
+}
+
+static ssize_t linux_recvmsg(int fd, struct msghdr *msg)
+{
+	return edge_size(recvmsg(fd, msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
+}
+
+static int linux_getsockopt(int fd, int level, int name, void *ret,
+			    socklen_t *len)
+{
+	return edge(getsockopt(fd, level, name, ret, len));
 }
 
 static ssize_t linux_getrandom(void *buf, size_t len)
@@ -376,9 +472,11 @@ static int linux_mbind(void *addr, size_t len, int mode,
 		syscall(SYS_mbind, addr, len, mode, nodes, bits + 1, flags));
 }
 
-static int linux_page_nodes(size_t n, void **pages, int *ret_nodes)
+static long linux_move_pages(int pid, size_t n, void **pages, const int *nodes,
+			     int *ret_status, int flags)
 {
-	return edge(syscall(SYS_move_pages, 0, n, pages, NULL, ret_nodes, 0));
+	return edge_size(syscall(SYS_move_pages, pid, n, pages, nodes,
+				 ret_status, flags));
 }
 
 static int linux_sigaction(int sig, const struct sigaction *act,
@@ -498,20 +596,35 @@ const struct ferry__sys ferry__sys_linux = {
 	.fallocate = linux_fallocate,
 	.ftruncate = linux_ftruncate,
 	.fdatasync = linux_fdatasync,
+	.seek = linux_seek,
 	.memfd_create = linux_memfd_create,
 	.getrlimit = linux_getrlimit,
+	.readlink = linux_readlink,
+	.file_attributes = linux_file_attributes,
+	.fstat = linux_fstat,
+	.file_system = linux_file_system,
 	.getcwd = linux_getcwd,
 	.list = linux_list,
 	.poll = linux_poll,
 	.eventfd = linux_eventfd,
+	.signalfd = linux_signalfd,
+	.fchmod = linux_fchmod,
+	.mkdir = linux_mkdir,
 	.ioctl = linux_ioctl,
 	.userfaultfd = linux_userfaultfd,
 	.socket = linux_socket,
 	.connect = linux_connect,
 	.socket_error = linux_socket_error,
 	.setsockopt = linux_setsockopt,
+	.bind = linux_bind,
+	.listen = linux_listen,
+	.accept = linux_accept,
+	.peer = linux_peer,
 	.send = linux_send,
 	.recv = linux_recv,
+	.sendmsg = linux_sendmsg,
+	.recvmsg = linux_recvmsg,
+	.getsockopt = linux_getsockopt,
 	.getrandom = linux_getrandom,
 	.mmap = linux_mmap,
 	.munmap = linux_munmap,
@@ -534,7 +647,7 @@ const struct ferry__sys ferry__sys_linux = {
 	.name_memory = linux_name_memory,
 	.set_home_node = linux_set_home_node,
 	.mbind = linux_mbind,
-	.page_nodes = linux_page_nodes,
+	.move_pages = linux_move_pages,
 	.sigaction = linux_sigaction,
 	.sigqueue_self = linux_sigqueue_self,
 	.sched_yield = linux_sched_yield,

@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -40,8 +41,18 @@ struct ferry__sys {
 	int (*fallocate)(int fd, int mode, off_t off, off_t len);
 	int (*ftruncate)(int fd, off_t len);
 	int (*fdatasync)(int fd);
+	/* The next data or hole at or behind @off; -ENXIO: none. */
+	off_t (*seek)(int fd, off_t off, int whence);
 	int (*memfd_create)(const char *name, unsigned int flags);
 	int (*getrlimit)(int resource, struct rlimit *ret);
+	/* Bytes of where the link leads, without a NUL; cut to @size. */
+	int (*readlink)(const char *path, char *buf, size_t size);
+	/* STATX_ATTR_* of what @path leads to, and its inode's number. */
+	int (*file_attributes)(const char *path, uint64_t *ret_attributes,
+			       uint64_t *ret_inode);
+	int (*fstat)(int fd, struct stat *ret);
+	/* The magic number of the file system that @fd lies in. */
+	int (*file_system)(int fd, uint64_t *ret_magic);
 	/* The working folder; -ERANGE when @size is too small. */
 	int (*getcwd)(char *buf, size_t size);
 	/* Calls @fn with the name of each entry of @folder, dots left out. */
@@ -49,6 +60,9 @@ struct ferry__sys {
 		    void *arg);
 	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
 	int (*eventfd)(unsigned int value, int flags);
+	int (*signalfd)(const sigset_t *set);
+	int (*fchmod)(int fd, mode_t mode);
+	int (*mkdir)(const char *path, mode_t mode);
 	/* Non-negative result on success: PAGEMAP_SCAN counts regions. */
 	int (*ioctl)(int fd, unsigned long request, void *arg);
 	int (*userfaultfd)(int flags);
@@ -60,6 +74,16 @@ struct ferry__sys {
 	int (*setsockopt)(int fd, int level, int name, int value);
 	ssize_t (*send)(int fd, const void *buf, size_t len);
 	ssize_t (*recv)(int fd, void *buf, size_t len);
+	/* The same with descriptors; those received are close-on-exec. */
+	ssize_t (*sendmsg)(int fd, const struct msghdr *msg);
+	ssize_t (*recvmsg)(int fd, struct msghdr *msg);
+	int (*getsockopt)(int fd, int level, int name, void *ret,
+			  socklen_t *len);
+	int (*bind)(int fd, const struct sockaddr *addr, socklen_t len);
+	int (*listen)(int fd, int backlog);
+	int (*accept)(int fd); /* the connection does not wait either */
+	/* Who is at the other end of a Unix socket, as of its connection. */
+	int (*peer)(int fd, struct ucred *ret_peer);
 	ssize_t (*getrandom)(void *buf, size_t len);
 
 	/* Memory. Addresses come back through ret_addr. */
@@ -102,8 +126,14 @@ struct ferry__sys {
 	int (*mbind)(void *addr, size_t len, int mode,
 		     const unsigned long *nodes, unsigned long bits,
 		     unsigned int flags);
-	/* The node of each of @n pages, or a negative errno for it. */
-	int (*page_nodes)(size_t n, void **pages, int *ret_nodes);
+	/*
+	 * Migrates pages of process @pid (0: this one) to @nodes, or tells
+	 * where they are when that is NULL: a node or a negative errno each.
+	 * Returns 0, or how many stayed or were not come to: their entries
+	 * of @ret_status, and some of others, are then not written.
+	 */
+	long (*move_pages)(int pid, size_t n, void **pages, const int *nodes,
+			   int *ret_status, int flags);
 
 	/* Threads and signals. */
 	int (*sigaction)(int sig, const struct sigaction *act,

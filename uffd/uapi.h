@@ -281,5 +281,6 @@ struct ferry__procmap_query {
 #define FERRY__PR_SET_VMA	    0x53564d41
 #define FERRY__PR_SET_VMA_ANON_NAME 0
 #define FERRY__SYS_SET_HOME_NODE    450 /* but on Alpha */
+#define FERRY__MPOL_MF_MOVE	    (1 << 1)
 
 #endif

@@ -248,6 +248,10 @@ static int read_tier(struct text value, struct ferry__conf_tier *tier)
 		tier->codec = FERRY__CODEC_ZSTD;
 		return 0;
 	}
+	if (equals(value, "slow")) {
+		tier->kind = FERRY__CONF_SLOW;
+		return tier->after_ns ? -EINVAL : 0;
+	}
 	if (starts(value, "node=", tier))
 		return read_node(tier);
 	if (starts(value, "file=", tier))
@@ -299,6 +303,7 @@ static const struct key keys[] = {
 	{ "offload", 0, set_offload },
 	{ "cold_after", FIELD(cold_after_ns), set_time },
 	{ "idle_after", FIELD(idle_after_ns), set_time },
+	{ "slow_for", FIELD(slow_for_ns), set_time },
 	{ "rss_target", FIELD(rss_target), set_bytes },
 	{ "pressure", FIELD(pressure), set_bool },
 	{ "rate", FIELD(rate), set_bytes },
@@ -448,6 +453,7 @@ static void set_defaults(struct ferry__conf *conf)
 	*conf = (struct ferry__conf){
 		.cold_after_ns = 10 * SECOND,
 		.idle_after_ns = 2 * SECOND,
+		.slow_for_ns = 60 * SECOND,
 		.pressure = true,
 		.rate = UINT64_C(128) << 20,
 		.refault_limit = 2,

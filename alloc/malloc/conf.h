@@ -22,6 +22,7 @@ enum ferry__conf_store {
 	FERRY__CONF_FILE,
 	FERRY__CONF_NODE,
 	FERRY__CONF_REDIS,
+	FERRY__CONF_SLOW, /* no store: slower memory, before all of them */
 };
 
 /* One store of the list; they are kept in the order in which they are used. */
@@ -38,6 +39,7 @@ struct ferry__conf {
 	enum ferry__conf_offload offload;
 	uint64_t cold_after_ns;
 	uint64_t idle_after_ns;
+	uint64_t slow_for_ns; /* on slower memory, before a store */
 	uint64_t rss_target;
 	bool pressure;
 	uint64_t rate;

@@ -16,10 +16,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "uffd/listen.h"
 #include "uffd/sys.h"
 #include "uffd/thread.h"
 
@@ -45,16 +44,6 @@ struct ferry__control {
 };
 
 /* --- one connection ------------------------------------------------------- */
-
-static bool may_ask(int fd)
-{
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-		return false;
-	return peer.uid == 0 || peer.uid == geteuid();
-}
 
 /*
  * Waits for @events until @deadline; false: it came, or nobody is there. What
@@ -113,7 +102,8 @@ static void serve(struct ferry__control *c, int fd)
 	char request[REQUEST_MAX];
 	size_t len;
 
-	if (!may_ask(fd) || !read_request(fd, request, sizeof(request)))
+	if (!ferry__listen_admits(fd, NULL) ||
+	    !read_request(fd, request, sizeof(request)))
 		return;
 	len = c->params.answer(c->params.arg, request, c->answer,
 			       c->params.answer_max);
@@ -137,63 +127,6 @@ static void serve_until_stopped(struct ferry__control *c)
 	}
 }
 
-/* --- the socket ----------------------------------------------------------- */
-
-/* Does nobody listen at the socket of this name any more? */
-static bool is_left_over(const struct sockaddr_un *name)
-{
-	struct stat st;
-	int fd, r;
-
-	if (lstat(name->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return false;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return false;
-	r = connect(fd, (const struct sockaddr *)name, sizeof(*name));
-	r = r < 0 && errno == ECONNREFUSED;
-	close(fd);
-	return r;
-}
-
-/* The mode of the descriptor, less the umask, becomes that of the file. */
-static int bind_at(int fd, const struct sockaddr_un *name)
-{
-	if (fchmod(fd, 0600) < 0)
-		return -errno;
-	if (bind(fd, (const struct sockaddr *)name, sizeof(*name)) == 0)
-		return 0;
-	if (errno != EADDRINUSE || !is_left_over(name))
-		return -errno;
-	unlink(name->sun_path);
-	return bind(fd, (const struct sockaddr *)name, sizeof(*name)) ? -errno
-								      : 0;
-}
-
-static int open_socket(struct ferry__control *c)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	r = bind_at(fd, &c->name);
-	if (r)
-		goto err_close;
-	if (listen(fd, BACKLOG) < 0) {
-		r = -errno;
-		goto err_unlink;
-	}
-	c->listen = fd;
-	return 0;
-
-err_unlink:
-	unlink(c->name.sun_path);
-err_close:
-	close(fd);
-	return r;
-}
-
 /* --- the thread ----------------------------------------------------------- */
 
 static int begin(struct ferry__control *c)
@@ -202,7 +135,9 @@ static int begin(struct ferry__control *c)
 
 	if (!r)
 		r = ferry__sys->close_range(0, UINT_MAX);
-	return r ? r : open_socket(c);
+	if (!r)
+		r = c->listen = ferry__listen_open(&c->name, BACKLOG);
+	return r < 0 ? r : 0;
 }
 
 static void *control_main(void *arg)
@@ -246,16 +181,15 @@ int ferry__control_start(const char *path,
 			 const struct ferry__control_params *params,
 			 struct ferry__control **ret_control)
 {
-	size_t len = strlen(path), size = sizeof(struct ferry__control);
+	size_t size = sizeof(struct ferry__control) + params->answer_max;
 	struct ferry__control *c;
+	struct sockaddr_un name;
 	void *p;
 	int r;
 
-	if (!len)
-		return -EINVAL;
-	if (len >= sizeof(c->name.sun_path))
-		return -ENAMETOOLONG;
-	size += params->answer_max;
+	r = ferry__listen_name(path, &name);
+	if (r)
+		return r;
 	r = ferry__sys->mmap(NULL, size, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, &p);
 	if (r)
@@ -263,8 +197,7 @@ int ferry__control_start(const char *path,
 	c = p;
 	c->mapped = size;
 	c->params = *params;
-	c->name.sun_family = AF_UNIX;
-	memcpy(c->name.sun_path, path, len);
+	c->name = name;
 	r = start_thread(c);
 	if (r)
 		goto err_unmap;

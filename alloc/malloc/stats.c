@@ -100,6 +100,10 @@ static void add_pager(struct out *out, struct ferry__pager *pager)
 	COUNT(read_ahead);
 	COUNT(read_ahead_used);
 	COUNT(age_ns);
+	COUNT(demoted);
+	COUNT(promoted);
+	if (stats.slow_error)
+		line(out, "slow no (error %d)\n", -stats.slow_error);
 }
 
 static void add_stores(struct out *out, struct ferry__pager *pager)

@@ -44,12 +44,37 @@ static int create_store(const struct ferry__conf_tier *tier, uint64_t limit,
 					 ret_store);
 }
 
+/* Memory of more than one class, or -EOPNOTSUPP. */
+static int open_topology(struct ferry_topology **ret_topology)
+{
+	struct ferry_topology *topology;
+	int r = ferry_topology_get(NULL, &topology);
+
+	if (r)
+		return r;
+	if (ferry_topology_tiers(topology) < 2) {
+		ferry_topology_free(topology);
+		return -EOPNOTSUPP;
+	}
+	*ret_topology = topology;
+	return 0;
+}
+
+/* Named twice it is one. */
+static int open_slow(struct ferry__tiers *tiers)
+{
+	return tiers->topology ? 0 : open_topology(&tiers->topology);
+}
+
 static int open_one(struct ferry__tiers *tiers,
 		    const struct ferry__conf_tier *tier)
 {
 	struct ferry__pager_tier *made = &tiers->made[tiers->n];
-	int r = create_store(tier, tiers->conf->store_limit, &made->store);
+	int r;
 
+	if (tier->kind == FERRY__CONF_SLOW)
+		return open_slow(tiers);
+	r = create_store(tier, tiers->conf->store_limit, &made->store);
 	if (r)
 		return r;
 	made->after_ns = tier->after_ns;
@@ -66,6 +91,9 @@ static size_t open_tiers(void *arg, struct ferry__pager_tier *ret_tiers)
 
 	for (i = 0; i < conf->n_tiers; i++)
 		tiers->errors[i] = open_one(tiers, &conf->tiers[i]);
+	/* Who names no store gets what the machine has. */
+	if (!conf->n_tiers)
+		open_slow(tiers);
 	if (!tiers->n)
 		for (i = 0; i < USUAL; i++)
 			open_one(tiers, &usual[i]);
@@ -74,21 +102,41 @@ static size_t open_tiers(void *arg, struct ferry__pager_tier *ret_tiers)
 	return tiers->n;
 }
 
-int ferry__tiers_try(const struct ferry__conf *conf)
+static int try_slow(void)
+{
+	struct ferry_topology *topology;
+	int r = open_topology(&topology);
+
+	if (!r)
+		ferry_topology_free(topology);
+	return r;
+}
+
+static int try_store(const struct ferry__conf *conf,
+		     const struct ferry__conf_tier *tier)
 {
 	struct ferry__store *store;
-	size_t i;
-	int r;
+	int r = create_store(tier, conf->store_limit, &store);
 
-	for (i = 0; i < conf->n_tiers; i++) {
-		if (conf->tiers[i].kind == FERRY__CONF_MEMORY)
-			continue;
-		r = create_store(&conf->tiers[i], conf->store_limit, &store);
-		if (r)
-			return r;
+	if (!r)
 		store->ops->destroy(store);
+	return r;
+}
+
+int ferry__tiers_try(const struct ferry__conf *conf)
+{
+	const struct ferry__conf_tier *tier;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; !r && i < conf->n_tiers; i++) {
+		tier = &conf->tiers[i];
+		if (tier->kind == FERRY__CONF_SLOW)
+			r = try_slow();
+		else if (tier->kind != FERRY__CONF_MEMORY)
+			r = try_store(conf, tier);
 	}
-	return 0;
+	return r;
 }
 
 /* --- those that cannot be had --------------------------------------------- */
@@ -107,8 +155,8 @@ int ferry__tiers_error(const struct ferry__tiers *tiers)
 
 static void complain(const struct ferry__conf_tier *tier, int error)
 {
-	static const char *const kinds[] = { "memory", "file", "node",
-					     "redis" };
+	static const char *const kinds[] = { "memory", "file", "node", "redis",
+					     "slow" };
 	const char *where = tier->where_len ? tier->where : "", *back;
 	size_t len = tier->where_len, at = len, secret = 0;
 	char line[PATH_MAX + 128];
@@ -141,6 +189,13 @@ void ferry__tiers_complain(const struct ferry__tiers *tiers)
 }
 
 /* --- parameters ----------------------------------------------------------- */
+
+static const struct ferry_topology *topology(void *arg)
+{
+	const struct ferry__tiers *tiers = arg;
+
+	return tiers->topology;
+}
 
 static void empty_pages(void *arg, uintptr_t addr, size_t len, uint64_t *ret)
 {
@@ -176,6 +231,8 @@ void ferry__tiers_params(struct ferry__tiers *tiers,
 		.around = conf->around,
 		.n_tiers = tiers->room,
 		.open_tiers = open_tiers,
+		.topology = topology,
+		.slow_for_ns = conf->slow_for_ns,
 		.arg = tiers,
 	};
 	if (ferry__holes_reason(tiers->holes))
@@ -209,6 +266,7 @@ void ferry__tiers_fini(struct ferry__tiers *tiers)
 	while (tiers->n--)
 		tiers->made[tiers->n].store->ops->destroy(
 			tiers->made[tiers->n].store);
+	ferry_topology_free(tiers->topology);
 	ferry__store_unmap(tiers->made, tiers->size);
 	*tiers = (struct ferry__tiers){ 0 };
 }

@@ -18,6 +18,7 @@ struct ferry__tiers {
 	size_t room;			/* of .made; known from the start */
 	struct ferry__pager_tier *made; /* the stores, ours; mapped */
 	int *errors; /* of each store that is named; 0: it is used */
+	struct ferry_topology *topology; /* NULL: no slower memory is used */
 	size_t n, size;
 	/* E1: the stores were made, or not; release, acquire. */
 	bool opened;

@@ -21,6 +21,7 @@ noinst_LTLIBRARIES += %D%/libpager.la
 %C%_libpager_la_SOURCES += %D%/pager_region.c
 %C%_libpager_la_SOURCES += %D%/pager_scan.c
 %C%_libpager_la_SOURCES += %D%/pager_sigbus.c
+%C%_libpager_la_SOURCES += %D%/pager_slow.c
 %C%_libpager_la_SOURCES += %D%/pager_start.c
 %C%_libpager_la_SOURCES += %D%/pager_take.c
 %C%_libpager_la_SOURCES += %D%/probe.h

@@ -119,6 +119,9 @@ struct ferry__pager_block {
 	uint64_t empty_due;    /* next look for empty pages */
 	uint64_t raw_due;      /* next try of what no store wanted */
 	uint64_t demote_after; /* the next tier was full: not before then */
+	uint64_t slow_due;     /* what is on slower memory is tried then */
+	uint64_t slow;	       /* bits of pages that were moved there, */
+	uint64_t tried;	       /* and of those of them taken since */
 	uint8_t backoff;       /* log2 of how often the age is waited for */
 	uint8_t empty_backoff;
 	uint8_t raw_backoff;
@@ -181,6 +184,22 @@ static inline uint64_t ferry__doubled(uint64_t ns, unsigned int times)
 	return ns > most >> times ? most : ns << times;
 }
 
+/* The next run of @bits at or behind @at: its first page, and @at behind it. */
+static inline bool ferry__next_run(uint64_t bits, size_t *at, size_t *ret_first)
+{
+	size_t i = *at;
+
+	if (i >= FERRY__BLOCK_PAGES || !(bits >> i))
+		return false;
+	while (!(bits >> i & 1))
+		i++;
+	*ret_first = i;
+	while (i < FERRY__BLOCK_PAGES && bits >> i & 1)
+		i++;
+	*at = i;
+	return true;
+}
+
 /* --- the pager ----------------------------------------------------------- */
 
 struct ferry__pager_tier_state {
@@ -200,6 +219,7 @@ struct ferry__pager_counts {
 	uint64_t pages_out, pages_back, pages_dropped;
 	uint64_t busy, copied, stalled_ns, backed_off;
 	uint64_t read_ahead, read_ahead_used;
+	uint64_t demoted, promoted;
 };
 
 enum ferry__pager_state {
@@ -292,6 +312,10 @@ struct ferry__pager {
 	 */
 	size_t n_tiers;
 	bool has_tiers; /* they were made; of the home thread */
+	/* NULL: all memory is alike. Set before the state is ON (S1). */
+	const struct ferry_topology *topology;
+	int slow_error;		  /* relaxed: nobody can move pages */
+	uint64_t slow_full_until; /* of the looking thread */
 	struct ferry__pager_region *regions; /* R4 */
 	struct ferry__pager_region **last;   /* under cover */
 	pthread_mutex_t start, work, serve, gate, cover;
@@ -580,6 +604,26 @@ void ferry__pager_sweep_spent(struct ferry__pager *pager);
 /* Gives limbo's memory of @bits back. */
 void ferry__pager_free_limbo(struct ferry__pager_region *region, size_t page,
 			     uint64_t bits);
+
+struct ferry__pager_place;
+
+/* --- pager_slow.c -------------------------------------------------------- */
+
+/*
+ * What is in limbo and can go to slower memory does, and comes back to its
+ * place; the rest stays in limbo.
+ */
+void ferry__slow_sink(struct ferry__pager_place *p);
+/* Up comes what was touched since it was taken; or all that is slow. */
+void ferry__slow_raise_touched(struct ferry__pager_place *p);
+void ferry__slow_raise_all(struct ferry__pager_place *p);
+/* Bits of pages that go to limbo now; some were stored. */
+void ferry__slow_note_taken(struct ferry__pager_place *p, uint64_t taken);
+void ferry__slow_note_stored(struct ferry__pager_place *p);
+/* Pages of a range that are here come up, now. Any thread. */
+void ferry__slow_promote(struct ferry__pager *pager,
+			 struct ferry__pager_region *region, size_t page,
+			 size_t end);
 
 /* --- pager_empty.c ------------------------------------------------------- */
 

@@ -223,6 +223,9 @@ void ferry__pager_stats(struct ferry__pager *pager,
 	ret->read_ahead = ferry__pager_read(&c->read_ahead);
 	ret->read_ahead_used = ferry__pager_read(&c->read_ahead_used);
 	ret->age_ns = ferry__pager_read(&pager->policy.age_ns);
+	ret->demoted = ferry__pager_read(&c->demoted);
+	ret->promoted = ferry__pager_read(&c->promoted);
+	ret->slow_error = __atomic_load_n(&pager->slow_error, __ATOMIC_RELAXED);
 }
 
 bool ferry__pager_tier_stats(struct ferry__pager *pager, size_t i,

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include <ferry/base.h>
+#include <ferry/topology.h>
 
 #include "alloc/store/store.h"
 
@@ -61,6 +62,14 @@ struct ferry__pager_params {
 	 * host's: standard error is closed there). NULL: they are in .tiers.
 	 */
 	size_t (*open_tiers)(void *arg, struct ferry__pager_tier *ret_tiers);
+	/*
+	 * Says where slower memory is, in the thread of .open_tiers and after
+	 * that; NULL, or a topology of one tier: there is none. It outlives
+	 * the pager. Cold pages go there first, and are left in use there for
+	 * .slow_for_ns before they are tried for a store.
+	 */
+	const struct ferry_topology *(*topology)(void *arg);
+	uint64_t slow_for_ns;
 	/*
 	 * Bits of pages in [@addr, @addr + @len) that hold no live object:
 	 * bit i of @ret for page i. May be wrong in passing both ways: a page
@@ -214,6 +223,9 @@ struct ferry__pager_stats {
 	uint64_t stalled_ns; /* spent on faults, without wake-ups and queues */
 	uint64_t backed_off; /* times that the refault limit was met */
 	uint64_t age_ns;     /* what is cold just now (O1 to O4) */
+	uint64_t demoted;    /* pages moved to slower memory, */
+	uint64_t promoted;   /* and from there to faster */
+	int slow_error;	     /* why none is any more; 0: none or not asked */
 	uint64_t read_ahead; /* pages brought before they were touched, */
 	uint64_t read_ahead_used; /* and those the program came by since */
 };

@@ -17,6 +17,7 @@
 static uint64_t take_now(struct ferry__pager_place *p)
 {
 	ferry__pager_begin_work(p->pager);
+	p->block->slow_due = 0;
 	if (ferry__pager_may_take(p->pager))
 		ferry__block_take(p);
 	ferry__pager_end_work(p->pager);

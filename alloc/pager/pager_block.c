@@ -42,7 +42,10 @@ bool ferry__pager_may_take(const struct ferry__pager *pager)
 	       !pager->policy.traced && !pager->policy.locked;
 }
 
-/* Pages that no store wanted are left out until they are due again. */
+/*
+ * Pages that no store wanted are left out until they are due again, and so
+ * are those on slower memory.
+ */
 static uint64_t candidates(struct ferry__pager_place *p)
 {
 	bool raw = p->now >= p->block->raw_due;
@@ -58,7 +61,7 @@ static uint64_t candidates(struct ferry__pager_place *p)
 	}
 	if (raw && p->block->raw_due)
 		p->block->raw_due = 0;
-	return bits;
+	return p->now < p->block->slow_due ? bits & ~p->block->slow : bits;
 }
 
 static uint64_t waited(const struct ferry__pager_place *p)
@@ -103,7 +106,8 @@ void ferry__block_note_stored(struct ferry__pager_place *p)
 {
 	struct ferry__pager_block *b = p->block;
 
-	if (b->stored_at && b->tier + 1u < p->pager->n_tiers)
+	if (!pages_in(p, FERRY__WORD_STORED) ||
+	    (b->stored_at && b->tier + 1u < p->pager->n_tiers))
 		return;
 	b->stored_at = p->now;
 	b->tier = 0;
@@ -118,8 +122,11 @@ static void store_block(struct ferry__pager_place *p, uint64_t age)
 	if (!ferry__policy_allows(p->pager,
 				  ferry__block_in_limbo(p) * ferry__page_size))
 		return;
+	ferry__slow_raise_touched(p);
+	ferry__slow_sink(p);
 	left = ferry__pager_put(p->pager, p->region, p->page, p->n, ~0ull, age);
 	ferry__block_note_stored(p);
+	ferry__slow_note_stored(p);
 	ferry__block_note_raw(p);
 	if (left)
 		return;
@@ -158,6 +165,7 @@ static uint64_t take(struct ferry__pager_place *p, uint64_t wish)
 	if (wish)
 		taken = ferry__pager_take(p->pager, p->region, p->page, p->n,
 					  wish);
+	ferry__slow_note_taken(p, taken);
 	/* What a probe left there is stored with what came now. */
 	if (taken || ferry__block_in_limbo(p))
 		b->limbo_at = p->now;
@@ -209,6 +217,7 @@ static void end_probe(struct ferry__pager_place *p)
 		ferry__block_take(p);
 		return;
 	}
+	ferry__slow_raise_all(p);
 	if (b->backoff < MAX_BACKOFF)
 		b->backoff++;
 	b->limbo_at = 0;
@@ -245,6 +254,12 @@ static void demote_block(struct ferry__pager_place *p)
 		b->tier++;
 	else
 		b->demote_after = p->now + FULL_NS;
+}
+
+/* When what is here is tried next; not while some of it is in limbo. */
+static uint64_t look_due(const struct ferry__pager_place *p)
+{
+	return p->block->limbo_at ? UINT64_MAX : p->block->due;
 }
 
 static uint64_t demote_due(const struct ferry__pager_place *p)
@@ -303,7 +318,7 @@ static bool is_due(const struct ferry__pager_place *p)
 {
 	return p->now >= limbo_due(p) || p->now >= empty_due(p) ||
 	       p->now >= demote_due(p) || p->now >= probe_due(p) ||
-	       (p->now >= p->block->due && !p->block->limbo_at);
+	       p->now >= look_due(p);
 }
 
 static void work_on(struct ferry__pager_place *p)
@@ -314,7 +329,7 @@ static void work_on(struct ferry__pager_place *p)
 		end_probe(p);
 	else if (p->now >= limbo_due(p))
 		store_block(p, p->now - p->block->limbo_at);
-	else if (p->now >= p->block->due && !p->block->limbo_at)
+	else if (p->now >= look_due(p))
 		probe(p);
 	if (p->now >= demote_due(p))
 		demote_block(p);
@@ -333,8 +348,7 @@ uint64_t ferry__block_look(struct ferry__pager_place *p)
 		ferry__pager_end_work(p->pager);
 	}
 	return least(least(least(limbo_due(p), probe_due(p)), empty_due(p)),
-		     least(demote_due(p),
-			   p->block->limbo_at ? UINT64_MAX : p->block->due));
+		     least(demote_due(p), look_due(p)));
 }
 
 uint64_t ferry__pager_each_block(struct ferry__pager *pager,

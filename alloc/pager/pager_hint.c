@@ -53,6 +53,7 @@ static int hint_pages(struct ferry__pager *pager,
 		      size_t end, enum ferry__pager_hint hint)
 {
 	int r = ferry__region_cover(pager, region, end * ferry__page_size);
+	size_t first = page;
 
 	for (; !r && page < end; page++)
 		switch (hint) {
@@ -66,6 +67,8 @@ static int hint_pages(struct ferry__pager *pager,
 			unpin(region, page);
 			break;
 		}
+	if (!r && hint == FERRY__HINT_HOT)
+		ferry__slow_promote(pager, region, first, end);
 	return r;
 }
 

@@ -42,16 +42,10 @@ void ferry__pager_free_limbo(struct ferry__pager_region *region, size_t page,
 {
 	size_t i = 0, from;
 
-	while (i < FERRY__BLOCK_PAGES && bits >> i) {
-		while (!(bits >> i & 1))
-			i++;
-		from = i;
-		while (i < FERRY__BLOCK_PAGES && bits >> i & 1)
-			i++;
+	while (ferry__next_run(bits, &i, &from))
 		ferry__sys->madvise(
 			(void *)ferry__limbo_at(region, page + from),
 			(i - from) * ferry__page_size, MADV_DONTNEED);
-	}
 }
 
 /* --- tiers --------------------------------------------------------------- */

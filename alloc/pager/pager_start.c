@@ -179,6 +179,18 @@ static void open_tiers(struct ferry__pager *pager)
 	pthread_mutex_unlock(&pager->work);
 }
 
+/* Of one class there is nothing to move: then nothing below asks again. */
+static void open_topology(struct ferry__pager *pager)
+{
+	const struct ferry_topology *topology = NULL;
+
+	if (pager->topology || !pager->params.topology)
+		return;
+	topology = pager->params.topology(pager->params.arg);
+	if (topology && ferry_topology_tiers(topology) > 1)
+		pager->topology = topology;
+}
+
 void ferry__pager_leave_tiers(struct ferry__pager *pager)
 {
 	struct ferry__store *store;
@@ -298,6 +310,7 @@ static int begin(struct ferry__pager *pager)
 	pager->known = true;
 	pager->home_tid = ferry__sys->gettid();
 	open_tiers(pager);
+	open_topology(pager);
 	r = pager->sees_forks ? ferry__pager_hang_bell(pager) : 0;
 	if (!r)
 		r = reregister(pager);

@@ -94,7 +94,8 @@ static bool all_on(char *addr, int node)
 
 	for (i = 0; i < FERRY__NODE_CHUNK; i++)
 		pages[i] = addr + i * ferry__page_size;
-	if (ferry__sys->page_nodes(FERRY__NODE_CHUNK, pages, nodes) < 0)
+	if (ferry__sys->move_pages(0, FERRY__NODE_CHUNK, pages, NULL, nodes,
+				   0) < 0)
 		return false;
 	for (i = 0; i < FERRY__NODE_CHUNK; i++)
 		if (nodes[i] != node)

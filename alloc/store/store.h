@@ -158,9 +158,8 @@ int ferry__store_file_create(const char *path, uint64_t limit,
 			     struct ferry__store **ret_store);
 
 /*
- * Uncompressed pages in memory of NUMA node @node; ferry__node_slowest()
- * (nodes.h) names the one to take. Full when the node is, whatever other
- * nodes have. Signal-safe. Returns 0, -EINVAL for a node without memory,
+ * Uncompressed pages in memory of NUMA node @node. Full when the node is,
+ * whatever other nodes have. Signal-safe. Returns 0, -EINVAL for a node without memory,
  * -EOPNOTSUPP where the kernel knows none.
  */
 int ferry__store_node_create(int node, uint64_t limit,

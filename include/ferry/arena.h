@@ -20,6 +20,17 @@ enum ferry_thp {
 	FERRY_THP_NEVER,      /* MADV_NOHUGEPAGE */
 };
 
+/* What stands behind an arena's pages. */
+enum ferry_backing {
+	FERRY_BACKING_PRIVATE = 0, /* anonymous memory of this process */
+	/*
+	 * A memfd of the arena's own, its segment: the pages can go to
+	 * another process without a copy (handover.h).
+	 */
+	FERRY_BACKING_SHARED,
+	FERRY_BACKING_HUGETLB, /* the same in 2 MiB pages of hugetlbfs's pool */
+};
+
 /* How pages are placed on NUMA nodes; as set_mempolicy(2). */
 enum ferry_node_mode {
 	FERRY_NODE_DEFAULT = 0,
@@ -76,6 +87,16 @@ struct ferry_arena_params {
 	 * a move cannot go across two of them.
 	 */
 	unsigned int pieces_max;
+	/*
+	 * SHARED and HUGETLB: takes one descriptor (close-on-exec), implies
+	 * @no_fork, and allows neither a service nor compaction: pages of
+	 * files cannot be moved. Huge pages of a SHARED arena are made when
+	 * ranges are populated under FERRY_THP_ALWAYS, whatever the system's
+	 * setting for shared memory. HUGETLB: @thp must be SYSTEM; commit and
+	 * decommit take whole 2 MiB, and commit takes them out of the pool at
+	 * once (-ENOMEM when it is empty), so that no touch raises SIGBUS.
+	 */
+	enum ferry_backing backing;
 };
 
 /*
@@ -87,7 +108,9 @@ struct ferry_arena_params {
  *		unknown policy, a node that has no memory
  *  -E2BIG	see base.h
  *  -ENOMEM	no address space, or no memory for tables
- *  -EOPNOTSUPP	node mode or huge-page policy that this kernel does not have
+ *  -EOPNOTSUPP	node mode, huge-page policy or backing that this kernel does not
+ *		have; a backing but PRIVATE with a service
+ *  -EMFILE, -ENFILE	no descriptor for the segment
  *  errors of ferry_fault_attach()
  * Any thread; not signal-safe. Registers fork handlers once.
  *
@@ -115,7 +138,8 @@ FERRY_EXPORT size_t ferry_arena_reserved(const struct ferry_arena *arena);
  * Grows the reservation in place by at least @more bytes (whole 2 MiB). The
  * new part has the policies the arena was made with, and its service.
  * Returns 0; -EINVAL @more is 0; -ENOMEM when the space behind it is taken;
- * -ECHILD; errors of creation. On failure nothing is changed. Any thread.
+ * -EBUSY its segment is being handed over; -ECHILD; errors of creation. On
+ * failure nothing is changed. Any thread.
  */
 FERRY_EXPORT int ferry_arena_grow(struct ferry_arena *arena, size_t more);
 
@@ -125,8 +149,9 @@ FERRY_EXPORT int ferry_arena_grow(struct ferry_arena *arena, size_t more);
  * already stay so with their contents. Several threads may commit and
  * decommit at once; on the same pages they wait for each other.
  * Returns 0; -EINVAL beyond the arena or not whole pages; -EBUSY a page is in
- * TRANSIT or OUT; -ENOMEM; -ECHILD; with a service and @populate, errors of
- * ferry_fault_resolve(). On failure nothing is changed.
+ * TRANSIT or OUT, or the arena's segment is being handed over; -ENOMEM;
+ * -ECHILD; with a service and @populate, errors of ferry_fault_resolve(). On
+ * failure nothing is changed.
  */
 FERRY_EXPORT int ferry_arena_commit(struct ferry_arena *arena, size_t offset,
 				    size_t len, bool populate);
@@ -176,7 +201,8 @@ FERRY_EXPORT bool ferry_arena_next_run(const struct ferry_arena *arena,
  * Returns 0; -EINVAL also for a node without memory; -ECHILD; -ENOMEM;
  * -ENOSPC it would cut the arena into more than pieces_max pieces;
  * -EOPNOTSUPP not in this kernel; -EIO strict, and not all pages are placed
- * (the policy is in force). Otherwise nothing is changed on failure.
+ * (with move_present the policy is in force all the same). Otherwise nothing is
+ * changed on failure.
  */
 FERRY_EXPORT int ferry_arena_set_thp(struct ferry_arena *arena, size_t offset,
 				     size_t len, enum ferry_thp thp);
@@ -186,8 +212,10 @@ FERRY_EXPORT int ferry_arena_set_node(struct ferry_arena *arena, size_t offset,
 
 /*
  * Migrates the committed pages of a range that are present to @node;
- * @ret_failed: pages that stayed; may be NULL; written also on failure of the
- * kernel's. Returns 0; -EINVAL also for a node without memory; -ECHILD;
+ * @ret_failed: pages that stayed, be it because they are pinned for a device
+ * (ferry_pins_walk() in ferry/eligible.h tells of some), shared with another
+ * process, or because the node is full; may be NULL; written also on failure
+ * of the kernel's. Returns 0; -EINVAL also for a node without memory; -ECHILD;
  * -EOPNOTSUPP without NUMA; errors of move_pages(2).
  */
 FERRY_EXPORT int ferry_arena_migrate(struct ferry_arena *arena, size_t offset,

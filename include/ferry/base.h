@@ -87,10 +87,12 @@ enum ferry_reason {
 	FERRY_REASON_SECCOMP,	    /* the kernel has it, a filter forbids it */
 	FERRY_REASON_NO_DEVICE,	    /* /dev/userfaultfd is not there */
 	FERRY_REASON_DESCRIPTOR_LIMIT, /* RLIMIT_NOFILE or the system's limit */
-	FERRY_REASON_CHANGING,	 /* mappings kept changing till the deadline */
-	FERRY_REASON_CANCELLED,	 /* the caller asked to stop */
-	FERRY_REASON_HUGE_SPLIT, /* a huge page could not be kept whole */
-	FERRY_REASON_IN_USE,	 /* there can be only one, and there is one */
+	FERRY_REASON_CHANGING,	  /* mappings kept changing till the deadline */
+	FERRY_REASON_CANCELLED,	  /* the caller asked to stop */
+	FERRY_REASON_HUGE_SPLIT,  /* a huge page could not be kept whole */
+	FERRY_REASON_IN_USE,	  /* there can be only one, and there is one */
+	FERRY_REASON_PINNED,	  /* held in place for a device's access */
+	FERRY_REASON_NOT_MANAGED, /* not in an arena of this library */
 	FERRY_REASON_MAX
 };
 

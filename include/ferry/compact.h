@@ -102,7 +102,8 @@ struct ferry_compact_result {
  * @ret_reason: may be NULL; written always.
  * The sources and the destination must outlive the compaction.
  * Returns 0; -EINVAL a parameter, a source named twice; -ENOSPC destination
- * too small; -EBUSY destination not ABSENT; -ENOMEM; -E2BIG; errors of
+ * too small; -EBUSY destination not ABSENT; -ENOMEM; -E2BIG; -EOPNOTSUPP an
+ * arena that is not backed by private memory; errors of
  * ferry_fault_service_create(). On failure the pages are LIVE again.
  * Any thread.
  */

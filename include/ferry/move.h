@@ -31,15 +31,17 @@ enum ferry_busy {
 	/*
 	 * Make it exclusive again (MADV_POPULATE_WRITE on the source: what a
 	 * write by its owner would do, contents untouched) and retry. Cures
-	 * pages shared by fork(2) and KSM, not pinned ones. The caller owns
-	 * the source.
+	 * pages shared by fork(2) and KSM, not pinned ones: a page that is
+	 * still busy at the deadline, though in memory and nobody else's, is
+	 * PINNED. The caller owns the source.
 	 */
 	FERRY_BUSY_EXCLUSIVE,
 	/*
 	 * Copy it to the destination and drop the source page. The caller
 	 * promises that nothing writes to the source meanwhile. A page
 	 * pinned for device access (io_uring fixed buffers, RDMA) would part
-	 * from its device: such pages are the caller's to know.
+	 * from its device: such pages are the caller's to know, see
+	 * ferry_pins_walk() for what the kernel tells of them.
 	 */
 	FERRY_BUSY_COPY,
 	/* Leave it where it is, count it, go on with the next page. */
@@ -145,7 +147,10 @@ struct ferry_move_result {
  *		says which (UNALIGNED ... OTHER_UFFD)
  *  -ENOENT	HOLE in the source without FERRY_MOVE_HOLES, or UNMAPPED
  *  -EEXIST	PRESENT: destination has a page; OVERLAP upward
- *  -EBUSY	BUSY: policy exhausted
+ *  -EBUSY	BUSY: policy exhausted; PINNED: that, and it is known to be
+ *		neither fork nor KSM (FERRY_BUSY_EXCLUSIVE only). A huge page
+ *		that is pinned, or that the kernel holds and has to be split,
+ *		is PINNED, too
  *  -EXDEV	HUGE_SPLIT: FERRY_MOVE_KEEP_HUGE and it would be split, or
  *		was: a page table that hides at the destination shows only
  *		then, and the huge page that met it is within done

@@ -4,6 +4,7 @@
 #	fuzz_claims	what movers of pages call below it, and moves themselves
 #	fuzz_smaps	the reader of /proc/PID/smaps
 #	fuzz_conf	the reader of a heap's options
+#	fuzz_agent	requests to the policy agent
 # Another seed: make check-fuzz FUZZ_SEED=7. What it finds is left in the
 # build folder as tests/fuzz/crash-*; run the program on that file again.
 FUZZ_SECONDS = 30
@@ -15,7 +16,9 @@ FUZZ_FLAGS = -g -O1 -fsanitize=fuzzer,address,undefined \
 
 FUZZERS = %D%/fuzz_arena %D%/fuzz_claims %D%/fuzz_smaps
 FUZZERS += %D%/fuzz_conf
+FUZZERS += %D%/fuzz_agent
 FUZZ_CLAIMS = %D%/fuzz_claims.c %D%/model.c
+EXTRA_DIST += %D%/fuzz_agent.c
 EXTRA_DIST += %D%/fuzz_arena.c
 EXTRA_DIST += %D%/fuzz_smaps.c
 EXTRA_DIST += %D%/fuzz_conf.c
@@ -33,6 +36,8 @@ FUZZ_BUILD = $(MKDIR_P) %D% && $(CLANG) $(STD_CFLAGS) $(FUZZ_FLAGS) \
 	  test -f $$f && echo $$f || echo $(srcdir)/$$f;; esac; done` \
 	$(FERRY_LIBS)
 
+%D%/fuzz_agent: %D%/fuzz_agent.c %D%/model.c $(FUZZED)
+	$(AM_V_GEN)sources='%D%/fuzz_agent.c %D%/model.c'; $(FUZZ_BUILD)
 %D%/fuzz_arena: %D%/fuzz_arena.c $(FUZZED)
 	$(AM_V_GEN)sources=%D%/fuzz_arena.c; $(FUZZ_BUILD)
 %D%/fuzz_claims: $(FUZZ_CLAIMS) %D%/model.h $(FUZZED)

@@ -83,6 +83,9 @@ command_line()
 	printf ' %s' secretmem.enable=1
 	# Some kernels keep no stall times unless asked to.
 	printf ' %s' psi=1
+	# Of the first node's memory a piece is persistent, as far as the
+	# kernel knows. A test may format it.
+	printf ' %s' 'memmap=32M!512M' FERRY_TEST_PMEM=/dev/pmem0
 	printf ' %s' "FERRY_NODES=$nodes" "FERRY_REQUIRE=$features" \
 		"FERRY_TEST_SCALE=${FERRY_TEST_SCALE:-8}"
 	if [ -n "$programs" ]; then
