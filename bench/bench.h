@@ -62,6 +62,8 @@ extern const struct bench_cmd bench_cmd_lookup;
 extern const struct bench_cmd bench_cmd_gc;
 extern const struct bench_cmd bench_cmd_malloc;
 extern const struct bench_cmd bench_cmd_offload;
+extern const struct bench_cmd bench_cmd_policy;
+extern const struct bench_cmd bench_cmd_handover;
 extern const struct bench_cmd bench_cmd_tour;
 
 /* Run @cmd as part of another one, with its own options left at default. */

@@ -128,26 +128,10 @@ static size_t rounds(const struct gc_bench *g)
 	return g->plan.rounds ? g->plan.rounds : bench_pick(g->b, 1, 1, 3);
 }
 
-/* Bytes that the system could give out now, swapping nothing. */
-static uint64_t memory_available(void)
-{
-	FILE *f = fopen("/proc/meminfo", "re");
-	unsigned long long kb = 0;
-	char line[128];
-
-	if (!f)
-		return UINT64_MAX;
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %llu", &kb) == 1)
-			break;
-	fclose(f);
-	return kb ? kb * 1024 : UINT64_MAX;
-}
-
 static void run_cell(struct gc_cell *c)
 {
 	double wanted = c->spec.heap * (double)c->spec.live;
-	uint64_t free_bytes = memory_available();
+	uint64_t free_bytes = bench_memory_available();
 
 	if (wanted < (double)free_bytes) {
 		gc_cell_run(c);

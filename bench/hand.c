@@ -33,6 +33,8 @@ static int bring(char *dst, char *src)
 {
 	int rc;
 
+	if (hand.p.mapped)
+		return bench_raw_continue(hand.fd, dst, hand.p.window);
 	if (!hand.p.copy) {
 		rc = bench_raw_move(hand.fd, dst, src, hand.p.window, false);
 		if (rc >= 0)
@@ -50,7 +52,7 @@ static void serve(uintptr_t addr)
 {
 	size_t at = (addr - (uintptr_t)hand.p.dst) & ~(hand.p.window - 1);
 	char *dst = hand.p.dst + at;
-	char *src = hand.p.src + (hand.p.make ? 0 : at);
+	char *src = hand.p.mapped ? NULL : hand.p.src + (hand.p.make ? 0 : at);
 	int rc;
 
 	if (hand.p.make)
@@ -141,7 +143,9 @@ int hand_start(const struct hand_params *p, enum ferry_reason *ret_reason)
 		return rc;
 	hand.fd = ferry_uffd_fd(hand.uffd);
 	rc = ferry_uffd_register(hand.uffd, p->dst, p->len,
-				 FERRY_REGISTER_MISSING, ret_reason);
+				 p->mapped ? FERRY_REGISTER_MINOR
+					   : FERRY_REGISTER_MISSING,
+				 ret_reason);
 	if (rc < 0)
 		goto err_close;
 	rc = start_serving();

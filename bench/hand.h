@@ -9,8 +9,13 @@
 #include <ferry/uffd.h>
 
 struct hand_params {
-	bool thread;   /* a handler thread, else SIGBUS */
-	bool copy;     /* UFFDIO_COPY, else UFFDIO_MOVE */
+	bool thread; /* a handler thread, else SIGBUS */
+	bool copy;   /* UFFDIO_COPY, else UFFDIO_MOVE */
+	/*
+	 * @dst is a shared mapping of a file that has every page:
+	 * UFFDIO_CONTINUE, and no @src; with a thread only.
+	 */
+	bool mapped;
 	size_t window; /* bytes supplied per fault, a power of two */
 	char *dst;     /* served; aligned to @window */
 	char *src;     /* what it gets: @src + offset */

@@ -88,7 +88,9 @@ endif
 bin_PROGRAMS += %D%/ferry-bench
 %C%_ferry_bench_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(XXHASH_CFLAGS) \
 	$(LZ4_CFLAGS) $(HIREDIS_CFLAGS)
-%C%_ferry_bench_LDADD = $(GC_LIBS) %D%/libbench.la runtime/libferry.la $(JANSSON_LIBS) \
+# policy measures the engines behind the agent, which no library exports.
+%C%_ferry_bench_LDADD = $(GC_LIBS) %D%/libbench.la runtime/libferry.la \
+	uffd/libuffd.la $(JANSSON_LIBS) $(NUMA_LIBS) \
 	$(XXHASH_LIBS) $(LZ4_LIBS) $(HIREDIS_LIBS) $(PTHREAD_LIBS) -lm
 %C%_ferry_bench_SOURCES =
 %C%_ferry_bench_SOURCES += %D%/main.c
@@ -112,6 +114,15 @@ bin_PROGRAMS += %D%/ferry-bench
 %C%_ferry_bench_SOURCES += %D%/gc_show.c
 %C%_ferry_bench_SOURCES += %D%/hand.c
 %C%_ferry_bench_SOURCES += %D%/hand.h
+%C%_ferry_bench_SOURCES += %D%/handover.c
+%C%_ferry_bench_SOURCES += %D%/handover.h
+%C%_ferry_bench_SOURCES += %D%/handover_cell.c
+%C%_ferry_bench_SOURCES += %D%/handover_show.c
+%C%_ferry_bench_SOURCES += %D%/handover_work.c
+%C%_ferry_bench_SOURCES += %D%/handover_work.h
+%C%_ferry_bench_SOURCES += %D%/handover_work_copy.c
+%C%_ferry_bench_SOURCES += %D%/handover_work_ferry.c
+%C%_ferry_bench_SOURCES += %D%/handover_work_hand.c
 %C%_ferry_bench_SOURCES += %D%/lookup.c
 %C%_ferry_bench_SOURCES += %D%/malloc.c
 %C%_ferry_bench_SOURCES += %D%/malloc.h
@@ -146,6 +157,12 @@ bin_PROGRAMS += %D%/ferry-bench
 %C%_ferry_bench_SOURCES += %D%/offload_work_idle.c
 %C%_ferry_bench_SOURCES += %D%/offload_work_page.c
 %C%_ferry_bench_SOURCES += %D%/offload_work_zipf.c
+%C%_ferry_bench_SOURCES += %D%/policy.c
+%C%_ferry_bench_SOURCES += %D%/policy.h
+%C%_ferry_bench_SOURCES += %D%/policy_client.c
+%C%_ferry_bench_SOURCES += %D%/policy_idle.c
+%C%_ferry_bench_SOURCES += %D%/policy_phys.c
+%C%_ferry_bench_SOURCES += %D%/policy_work.c
 %C%_ferry_bench_SOURCES += %D%/raw.c
 %C%_ferry_bench_SOURCES += %D%/raw.h
 %C%_ferry_bench_SOURCES += %D%/tour.c

@@ -121,6 +121,21 @@ bool bench_machine_busy(const struct bench_machine *m)
 	return m->load > 0.75 * (double)m->cores;
 }
 
+uint64_t bench_memory_available(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	unsigned long long kb = 0;
+	char line[128];
+
+	if (!f)
+		return UINT64_MAX;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %llu", &kb) == 1)
+			break;
+	fclose(f);
+	return kb ? kb * 1024 : UINT64_MAX;
+}
+
 bool bench_machine_moves(void)
 {
 	struct ferry_features f = FERRY_INIT(struct ferry_features);

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 struct bench_machine {
@@ -32,6 +33,9 @@ bool bench_machine_busy(const struct bench_machine *m);
 
 /* Whether UFFDIO_MOVE works here, or else moves are emulated, and slow. */
 bool bench_machine_moves(void);
+
+/* Bytes that the system could give out now, swapping nothing. */
+uint64_t bench_memory_available(void);
 
 /* Two lines for people; the caller frees the string. */
 char *bench_machine_line(const struct bench_machine *m);

@@ -8,6 +8,7 @@
 
 #include "bench.h"
 #include "gc.h"
+#include "handover_work.h"
 #include "malloc_work.h"
 #include "offload_work.h"
 #include "output.h"
@@ -27,6 +28,8 @@ const struct bench_cmd *const bench_commands[] = {
 	&bench_cmd_gc,
 	&bench_cmd_malloc,
 	&bench_cmd_offload,
+	&bench_cmd_policy,
+	&bench_cmd_handover,
 	&bench_cmd_tour,
 	NULL,
 };
@@ -235,6 +238,8 @@ int main(int argc, char **argv)
 		return malloc_work_main(argc - 2, argv + 2);
 	if (!strcmp(argv[1], OFFLOAD_WORK_ARGUMENT))
 		return offload_work_main(argc - 2, argv + 2);
+	if (!strcmp(argv[1], HANDOVER_WORK_ARGUMENT))
+		return handover_work_main(argc - 2, argv + 2);
 	cmd = bench_find_command(argv[1]);
 	if (cmd)
 		return start(cmd, argc - 1, argv + 1);

@@ -124,6 +124,22 @@ static size_t overlap(uintptr_t lo, uintptr_t hi, uintptr_t at, size_t len)
 	return hi > lo ? hi - lo : 0;
 }
 
+/* The lines of smaps that count what is in huge pages, of any kind. */
+static bool is_huge_line(const char *line, unsigned long *ret_kib)
+{
+	static const char *const names[] = { "AnonHugePages", "ShmemPmdMapped",
+					     "FilePmdMapped", "Shared_Hugetlb",
+					     "Private_Hugetlb" };
+	char name[32];
+
+	if (sscanf(line, "%31[^:]: %lu kB", name, ret_kib) != 2)
+		return false;
+	for (size_t i = 0; i < BENCH_ARRAY_LEN(names); i++)
+		if (!strcmp(name, names[i]))
+			return true;
+	return false;
+}
+
 size_t bench_huge_bytes(const void *addr, size_t len)
 {
 	FILE *f = fopen("/proc/self/smaps", "re");
@@ -139,7 +155,7 @@ size_t bench_huge_bytes(const void *addr, size_t len)
 			hi = to;
 			continue;
 		}
-		if (sscanf(line, "AnonHugePages: %lu kB", &kib) != 1)
+		if (!is_huge_line(line, &kib))
 			continue;
 		within = overlap(lo, hi, (uintptr_t)addr, len);
 		sum += within < kib << 10 ? within : kib << 10;

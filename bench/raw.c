@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * raw.c: what one would write by hand around UFFDIO_MOVE and UFFDIO_COPY.
+ * raw.c: what one would write by hand around UFFDIO_MOVE, UFFDIO_COPY and
+ * UFFDIO_CONTINUE.
  *
  * This file calls ioctl(2) itself, as no other outside uffd/ does: the point
  * of the comparison is what ferry_move() adds to the bare call. The loops do
@@ -64,6 +65,24 @@ int bench_raw_copy(int uffd, void *dst, const void *src, size_t len)
 			c.len -= (uint64_t)c.copy;
 		}
 		c.copy = 0;
+	}
+	return 0;
+}
+
+int bench_raw_continue(int uffd, void *addr, size_t len)
+{
+	struct ferry__uffdio_continue c = {
+		.range = { .start = (uintptr_t)addr, .len = len },
+	};
+
+	while (ioctl(uffd, FERRY__UFFDIO_CONTINUE, &c) < 0) {
+		if (errno != EAGAIN)
+			return -errno;
+		if (c.mapped > 0) {
+			c.range.start += (uint64_t)c.mapped;
+			c.range.len -= (uint64_t)c.mapped;
+		}
+		c.mapped = 0;
 	}
 	return 0;
 }

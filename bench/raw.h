@@ -21,4 +21,7 @@ int bench_raw_move(int uffd, void *dst, void *src, size_t len, bool holes);
 /* UFFDIO_COPY in the same manner. */
 int bench_raw_copy(int uffd, void *dst, const void *src, size_t len);
 
+/* UFFDIO_CONTINUE: pages that the mapped file has. */
+int bench_raw_continue(int uffd, void *addr, size_t len);
+
 #endif
