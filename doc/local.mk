@@ -39,6 +39,7 @@ dist_man_MANS += %D%/ferry_version.3
 dist_man_MANS += %D%/ferry_visit.3
 dist_man_MANS += %D%/ferry_weak_map_create.3
 dist_man_MANS += %D%/ferry_weak_new.3
+dist_man_MANS += %D%/ferryctl.1
 
 dist_noinst_SCRIPTS += %D%/aliases.sh
 

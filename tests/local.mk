@@ -170,6 +170,11 @@ CHECK_BENCH += %D%/check_bench_opts
 CHECK_BENCH += %D%/check_bench_output
 CHECK_BENCH += %D%/check_bench_gc
 
+CHECK_CTL =
+CHECK_CTL += %D%/check_ctl_client
+CHECK_CTL += %D%/check_ctl_outside
+CHECK_CTL += %D%/check_ctl_ranges
+CHECK_CTL += %D%/check_ctl_top
 
 if HAVE_CHECK
 check_LTLIBRARIES += %D%/libharness.la
@@ -212,6 +217,8 @@ check_PROGRAMS += $(CHECK_SERVER)
 TESTS += $(CHECK_SERVER)
 check_PROGRAMS += $(CHECK_BENCH)
 TESTS += $(CHECK_BENCH)
+check_PROGRAMS += $(CHECK_CTL)
+TESTS += $(CHECK_CTL)
 endif
 
 EXTRA_DIST += %D%/README.md
@@ -244,6 +251,12 @@ check_LTLIBRARIES += %D%/libbadvmread.la
 %C%_libbadvmread_la_LIBADD =
 dist_noinst_SCRIPTS += %D%/bench_handover.sh
 TESTS += %D%/bench_handover.sh
+# Whom ferryctl is tried on.
+check_PROGRAMS += %D%/ctl_target
+%C%_ctl_target_SOURCES = %D%/ctl_target.c
+%C%_ctl_target_LDADD = runtime/libferry.la
+dist_noinst_SCRIPTS += %D%/ferryctl.sh
+TESTS += %D%/ferryctl.sh
 dist_noinst_SCRIPTS += %D%/manpages.sh
 dist_noinst_SCRIPTS += %D%/probes.sh
 dist_noinst_SCRIPTS += %D%/installcheck.sh
@@ -307,6 +320,14 @@ ENGINE_TEST_LIBS = %D%/libharness.la alloc/malloc/libmalloc.la \
 # The installed library alone, through its exported names.
 SHARED_TEST_LIBS = %D%/libharness.la runtime/libferry.la $(CHECK_LIBS)
 
+# All of ferryctl but its main.
+CTL_TEST_LIBS = %D%/libharness.la tools/ferryctl/libctl.la \
+	runtime/libferry.la $(CURSES_LIBS) $(JANSSON_LIBS) $(CHECK_LIBS) \
+	$(NUMA_LIBS)
+%C%_check_ctl_client_LDADD = $(CTL_TEST_LIBS)
+%C%_check_ctl_outside_LDADD = $(CTL_TEST_LIBS)
+%C%_check_ctl_ranges_LDADD = $(CTL_TEST_LIBS)
+%C%_check_ctl_top_LDADD = $(CTL_TEST_LIBS)
 
 # The frame of ferry-bench, and what it stands on.
 BENCH_TEST_LIBS = %D%/libharness.la bench/libbench.la runtime/libferry.la \

@@ -5,6 +5,7 @@
 #	fuzz_smaps	the reader of /proc/PID/smaps
 #	fuzz_conf	the reader of a heap's options
 #	fuzz_agent	requests to the policy agent
+#	fuzz_ranges	ferryctl's reader of ranges
 # Another seed: make check-fuzz FUZZ_SEED=7. What it finds is left in the
 # build folder as tests/fuzz/crash-*; run the program on that file again.
 FUZZ_SECONDS = 30
@@ -17,11 +18,13 @@ FUZZ_FLAGS = -g -O1 -fsanitize=fuzzer,address,undefined \
 FUZZERS = %D%/fuzz_arena %D%/fuzz_claims %D%/fuzz_smaps
 FUZZERS += %D%/fuzz_conf
 FUZZERS += %D%/fuzz_agent
+FUZZERS += %D%/fuzz_ranges
 FUZZ_CLAIMS = %D%/fuzz_claims.c %D%/model.c
 EXTRA_DIST += %D%/fuzz_agent.c
 EXTRA_DIST += %D%/fuzz_arena.c
 EXTRA_DIST += %D%/fuzz_smaps.c
 EXTRA_DIST += %D%/fuzz_conf.c
+EXTRA_DIST += %D%/fuzz_ranges.c
 EXTRA_DIST += $(FUZZ_CLAIMS)
 EXTRA_DIST += %D%/model.h
 CLEANFILES += $(FUZZERS)
@@ -47,6 +50,10 @@ FUZZ_BUILD = $(MKDIR_P) %D% && $(CLANG) $(STD_CFLAGS) $(FUZZ_FLAGS) \
 %D%/fuzz_conf: %D%/fuzz_conf.c runtime/conf.c $(FUZZED)
 	$(AM_V_GEN)sources='%D%/fuzz_conf.c runtime/conf.c'; \
 	  $(FUZZ_BUILD)
+FUZZ_RANGES = %D%/fuzz_ranges.c tools/ferryctl/kernel.c \
+	tools/ferryctl/opts.c tools/ferryctl/ranges.c tools/ferryctl/say.c
+%D%/fuzz_ranges: $(FUZZ_RANGES) $(FUZZED)
+	$(AM_V_GEN)sources='$(FUZZ_RANGES)'; $(FUZZ_BUILD)
 
 .PHONY: check-fuzz
 if HAVE_CLANG
